@@ -1,0 +1,69 @@
+"""The second stage of retrieval: score candidates against a query, reorder, trim.
+
+Importing this package is cheap: models, services and their libraries are imported at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rerank_core import scorers
+from rerank_core._version import __version__
+from rerank_core.errors import (
+    AllScorersFailed,
+    AuthenticationError,
+    ConfigurationError,
+    DeadlineExceeded,
+    InvalidInputError,
+    MalformedResponseError,
+    MissingExtraError,
+    NonFiniteScoreError,
+    RateLimitError,
+    RerankError,
+    ScorerError,
+    ServiceError,
+)
+from rerank_core.loading import load_scorer
+from rerank_core.ranking import Blend, arerank, rerank
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.types import RankedItem, Ranking, Scale, Scoring, Span, Usage
+
+if TYPE_CHECKING:
+    from rerank_core.scorers import CohereScorer, OnnxCrossEncoder, TorchCrossEncoder
+
+__all__ = [
+    "AllScorersFailed",
+    "AuthenticationError",
+    "Blend",
+    "CohereScorer",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "InvalidInputError",
+    "MalformedResponseError",
+    "MissingExtraError",
+    "NonFiniteScoreError",
+    "OnnxCrossEncoder",
+    "Progress",
+    "RankedItem",
+    "Ranking",
+    "RateLimitError",
+    "RerankError",
+    "Scale",
+    "Scorer",
+    "ScorerError",
+    "Scoring",
+    "ServiceError",
+    "Span",
+    "TorchCrossEncoder",
+    "Usage",
+    "__version__",
+    "arerank",
+    "load_scorer",
+    "rerank",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in scorers.__all__:
+        return getattr(scorers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,163 @@
+"""From a name, or from what `Scorer.to_config` wrote, to a `Scorer`."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rerank_core import scorers
+from rerank_core.errors import ConfigurationError
+from rerank_core.scorer import Job, Progress, Scorer
+from rerank_core.types import Scale, Scoring
+from rerank_core.validation import describe
+
+__all__ = ["HubCrossEncoder", "load_scorer"]
+
+_CLASSES = {
+    "onnx": "OnnxCrossEncoder",
+    "torch": "TorchCrossEncoder",
+    "cohere": "CohereScorer",
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_scorer(spec: str | Mapping[str, Any] | Scorer) -> Scorer:
+    """Make a scorer from a name. No model is loaded and no service is asked before its first use.
+
+    Args:
+        spec: One of
+
+            * ``"nano"``, the embedded model;
+            * ``"onnx:PATH_OR_HUB_ID"``, a cross-encoder on ONNX Runtime;
+            * ``"torch:PATH_OR_HUB_ID"``, one on sentence-transformers;
+            * ``"cohere:MODEL"``, Cohere's rerank service;
+            * a folder, an ONNX file or a hub id such as ``"owner/model"``: on ONNX Runtime where
+              it has an ONNX file, else on sentence-transformers;
+            * what `Scorer.to_config` returned;
+            * a `Scorer`, which comes back as it is.
+
+    Returns:
+        The scorer.
+
+    Raises:
+        ConfigurationError: If the name is unknown, or an option does not fit.
+    """
+    if isinstance(spec, Scorer):
+        return spec
+    if isinstance(spec, Mapping):
+        return _from_config(spec)
+    if not isinstance(spec, str) or not spec.strip():
+        raise ConfigurationError(f"scorer {describe(spec)} is no name; {_help()}")
+    kind, colon, model = spec.partition(":")
+    if colon and kind in _CLASSES:
+        if not model.strip():
+            raise ConfigurationError(f"scorer {spec!r} names no model; {_help()}")
+        return _make(_CLASSES[kind], {"model": model})
+    from rerank_core.scorers.onnx import EMBEDDED, looks_like_path
+
+    if spec in EMBEDDED:
+        return _make("OnnxCrossEncoder", {"model": spec})
+    if Path(spec).expanduser().exists() or _HUB_ID.fullmatch(spec):
+        return HubCrossEncoder(spec)
+    if looks_like_path(spec):
+        raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
+    raise ConfigurationError(f"scorer {spec!r} is unknown; {_help()}")
+
+
+class HubCrossEncoder(Scorer):
+    """A model from a folder or the hub: on ONNX Runtime if it has an ONNX file, else on torch.
+
+    Which one shows at first use, since only the hub can tell.
+
+    Args:
+        model: Folder, ONNX file or hub id.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self._chosen: Scorer | None = None
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer that was chosen; looks the model up at first use."""
+        with self._lock:
+            if self._chosen is None:
+                from rerank_core.scorers.onnx import MissingGraphError, OnnxCrossEncoder
+
+                scorer = OnnxCrossEncoder(self._model)
+                try:
+                    scorer.load()
+                except MissingGraphError:
+                    self._chosen = scorers.TorchCrossEncoder(self._model)
+                else:
+                    self._chosen = scorer
+            return self._chosen
+
+    @property
+    def name(self) -> str:
+        """The chosen scorer's name."""
+        return self.scorer.name
+
+    @property
+    def scale(self) -> Scale:
+        """The chosen scorer's scale."""
+        return self.scorer.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The chosen scorer's fingerprint."""
+        return self.scorer.fingerprint
+
+    def to_config(self) -> dict[str, Any]:
+        """The model's name, with ``"type": "hub"``."""
+        return {"type": "hub", "model": self._model}
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        return self.scorer.score(query, texts, progress=progress)
+
+    def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
+        queries, texts = [job.query for job in jobs], [job.texts for job in jobs]
+        return self.scorer.score_many(queries, texts, progress=progress)
+
+    def __reduce__(self) -> tuple[type[HubCrossEncoder], tuple[str]]:
+        return type(self), (self._model,)
+
+    def __repr__(self) -> str:
+        return f"HubCrossEncoder({self._model!r})"
+
+
+def _from_config(config: Mapping[str, Any]) -> Scorer:
+    options = dict(config)
+    kind = options.pop("type", None)
+    if kind == "hub":
+        return HubCrossEncoder(**options)
+    if kind not in _CLASSES:
+        kinds = ", ".join(map(repr, [*_CLASSES, "hub"]))
+        raise ConfigurationError(
+            f"scorer configuration has type {describe(kind)}; it must be one of {kinds}"
+        )
+    return _make(_CLASSES[kind], options)
+
+
+def _make(class_name: str, options: Mapping[str, Any]) -> Scorer:
+    cls = getattr(scorers, class_name)
+    try:
+        scorer: Scorer = cls(**options)
+    except TypeError as error:
+        raise ConfigurationError(f"scorer configuration does not fit: {error}") from error
+    return scorer
+
+
+def _help() -> str:
+    from rerank_core.scorers.onnx import EMBEDDED
+
+    names = ", ".join(f'"{name}"' for name in EMBEDDED)
+    return (
+        f'what works: {names} (embedded), "onnx:PATH_OR_HUB_ID", "torch:PATH_OR_HUB_ID", '
+        '"cohere:MODEL" such as "cohere:rerank-v3.5", a folder, or a hub id such as '
+        '"cross-encoder/ms-marco-MiniLM-L6-v2"'
+    )

@@ -1,0 +1,237 @@
+"""The `Scorer` interface: every decision that all scorers share is taken here, once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
+
+from rerank_core.errors import ConfigurationError, InvalidInputError, MalformedResponseError
+from rerank_core.types import Scale, Scoring
+from rerank_core.validation import check_query, check_texts
+
+__all__ = ["Job", "Progress", "Scorer"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring."""
+
+
+class Job(NamedTuple):
+    """One query and the distinct, non-blank texts to score for it."""
+
+    query: str
+    texts: tuple[str, ...]
+
+
+class _Abandoned(Exception):
+    """Stops a worker thread between batches once nobody waits for its result."""
+
+
+class Scorer(ABC):
+    """Gives a relevance score to each (query, text) pair.
+
+    The public methods validate, score each distinct text once, leave blank texts unscored,
+    replace lone surrogates (they have no encoding), and check what comes back. A subclass
+    implements `_score`, which is called with clean input and at least one text, and may be called
+    from several threads at once. It overrides `_ascore` where it can wait without a thread, and
+    `_score_jobs` where several queries are cheaper together.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name, shown in metadata, events and logs."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> Scale:
+        """What the scores mean."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identity for caches: two scorers with one fingerprint give the same scores."""
+
+    @abstractmethod
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        """Score distinct, non-blank texts; at least one. `score` measures the seconds."""
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        """Like `_score`, without blocking the event loop; by default in a worker thread."""
+        abandoned = threading.Event()
+
+        def checked(done: int, total: int) -> None:
+            if abandoned.is_set():
+                raise _Abandoned
+            progress(done, total)
+
+        try:
+            return await asyncio.to_thread(self._score, query, texts, checked)
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
+
+    def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
+        """Score several jobs, each with at least one text; by default one after the other."""
+        total = sum(len(job.texts) for job in jobs)
+        scorings: list[Scoring] = []
+        finished = 0
+        for job in jobs:
+            before = finished
+            scorings.append(
+                self._score(job.query, job.texts, lambda done, _: progress(before + done, total))  # noqa: B023 - called before the loop goes on
+            )
+            finished += len(job.texts)
+        return scorings
+
+    def score(
+        self, query: str, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> Scoring:
+        """Score each text for the query.
+
+        Args:
+            query: What the user asked; not blank.
+            texts: The candidates' texts. Blank ones stay unscored, duplicates are read once.
+            progress: Called between batches with (pairs done, pairs in all).
+
+        Returns:
+            One score per text, in the order of `texts`.
+
+        Raises:
+            InvalidInputError: If the query is blank or a text is not a string.
+            ScorerError: If the model or service fails, or a score is NaN or infinite.
+        """
+        started = time.perf_counter()
+        plan = _Plan(query, texts)
+        if not plan.job.texts:
+            return plan.unscored()
+        scoring = self._score(*plan.job, progress or _ignore)
+        return plan.expand(scoring, self.name, time.perf_counter() - started)
+
+    async def ascore(
+        self, query: str, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> Scoring:
+        """Like `score`, without blocking the event loop.
+
+        A cancelled call stops a local model between two batches and closes a remote request.
+        """
+        started = time.perf_counter()
+        plan = _Plan(query, texts)
+        if not plan.job.texts:
+            return plan.unscored()
+        scoring = await self._ascore(*plan.job, progress or _ignore)
+        return plan.expand(scoring, self.name, time.perf_counter() - started)
+
+    def score_many(
+        self,
+        queries: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        *,
+        progress: Progress | None = None,
+    ) -> list[Scoring]:
+        """Score several queries, each against its own texts; local models pool their batches.
+
+        Args:
+            queries: One or more queries.
+            texts: For each query its texts.
+            progress: Called between batches with (pairs done, pairs in all).
+
+        Returns:
+            One scoring per query. The time is shared among them by their number of pairs.
+
+        Raises:
+            InvalidInputError: If the lengths differ, or a query or text is wrong.
+            ScorerError: If the model or service fails, or a score is NaN or infinite.
+        """
+        started = time.perf_counter()
+        checked = check_texts(queries, "queries")
+        groups = list(texts)
+        if len(groups) != len(checked):
+            raise InvalidInputError(
+                f"texts must hold one list for each of the {len(checked)} queries, "
+                f"not {len(groups)}"
+            )
+        plans = [
+            _Plan(query, group, query_name=f"queries[{i}]", texts_name=f"texts[{i}]")
+            for i, (query, group) in enumerate(zip(checked, groups, strict=True))
+        ]
+        jobs = [plan.job for plan in plans if plan.job.texts]
+        scorings = iter(self._score_jobs(jobs, progress or _ignore) if jobs else [])
+        per_pair = (time.perf_counter() - started) / max(1, sum(len(job.texts) for job in jobs))
+        return [
+            plan.expand(next(scorings), self.name, per_pair * len(plan.job.texts))
+            if plan.job.texts
+            else plan.unscored()
+            for plan in plans
+        ]
+
+    def to_config(self) -> Mapping[str, Any]:
+        """Describe this scorer in plain JSON values, so that `load_scorer` can make it again.
+
+        Secrets are left out: a loaded scorer takes its key from the environment.
+
+        Raises:
+            ConfigurationError: If this scorer cannot be described.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} cannot be written as a configuration; "
+            "keep the code that constructs it instead"
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+class _Plan:
+    """What to ask a scorer for one call, and how to lay its answer out again."""
+
+    def __init__(
+        self,
+        query: str,
+        texts: Sequence[str],
+        query_name: str = "query",
+        texts_name: str = "texts",
+    ) -> None:
+        clean_query = _encodable(check_query(query, query_name))
+        positions: dict[str, int] = {}
+        # For each text its position among the distinct ones; None for a blank text.
+        self._slots = [
+            positions.setdefault(text, len(positions)) if text.strip() else None
+            for text in map(_encodable, check_texts(texts, texts_name))
+        ]
+        self.job = Job(clean_query, tuple(positions))
+
+    def unscored(self) -> Scoring:
+        return Scoring((None,) * len(self._slots))
+
+    def expand(self, scoring: Scoring, name: str, seconds: float) -> Scoring:
+        if len(scoring.scores) != len(self.job.texts):
+            raise MalformedResponseError(
+                f"{len(scoring.scores)} scores came back for {len(self.job.texts)} texts",
+                provider=name,
+            )
+        spans = scoring.spans
+        return Scoring(
+            scores=tuple(None if s is None else scoring.scores[s] for s in self._slots),
+            usage=replace(scoring.usage, seconds=seconds),
+            degraded=scoring.degraded,
+            spans=spans and tuple(None if s is None else spans[s] for s in self._slots),
+        )
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which no tokenizer and no JSON body can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # U+FFFD for each lone one; a split pair is joined again. Offsets may shift only there.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _ignore(done: int, total: int) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,33 @@
+"""Grouping pairs of like length, so that little is computed on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["plan_batches", "round_up"]
+
+
+def round_up(length: int, multiple: int) -> int:
+    """Round a length up to a multiple."""
+    return -(-length // multiple) * multiple
+
+
+def plan_batches(lengths: Sequence[int], budget: int, multiple: int = 1) -> list[list[int]]:
+    """Group pairs into batches, longest first.
+
+    Args:
+        lengths: True token length of each pair.
+        budget: At most this many tokens in a batch, padding included; a longer pair goes alone.
+        multiple: Batches are padded to a multiple of this length.
+
+    Returns:
+        Positions in `lengths`, each exactly once. The first of a batch is its longest.
+    """
+    batches: list[list[int]] = []
+    width = 0
+    for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * width > budget:
+            batches.append([])
+            width = round_up(lengths[position], multiple)
+        batches[-1].append(position)
+    return batches

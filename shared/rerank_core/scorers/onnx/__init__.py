@@ -1,0 +1,12 @@
+"""Cross-encoders on ONNX Runtime: no torch, no network beyond a model's first download."""
+
+from rerank_core.scorers.onnx._files import EMBEDDED, MissingGraphError, looks_like_path
+from rerank_core.scorers.onnx._scorer import OnnxCrossEncoder, default_threads
+
+__all__ = [
+    "EMBEDDED",
+    "MissingGraphError",
+    "OnnxCrossEncoder",
+    "default_threads",
+    "looks_like_path",
+]

@@ -1,0 +1,177 @@
+"""`OnnxCrossEncoder`: the options of a model on ONNX Runtime, loaded at first use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rerank_core.errors import ConfigurationError
+from rerank_core.scorer import Job, Progress, Scorer
+from rerank_core.scorers._activation import Activation, check_activation, scale_of
+from rerank_core.scorers.onnx._files import ModelFiles, find_files
+from rerank_core.scorers.onnx._settings import ModelSettings, read_settings
+from rerank_core.types import Scale, Scoring
+from rerank_core.validation import check_positive, describe
+
+if TYPE_CHECKING:
+    from rerank_core.scorers.onnx._engine import Engine
+
+__all__ = ["OnnxCrossEncoder", "default_threads"]
+
+
+class OnnxCrossEncoder(Scorer):
+    """A cross-encoder on ONNX Runtime: BERT, RoBERTa, XLM-R and ModernBERT exports.
+
+    Nothing is loaded or fetched before the first scoring (or `load`). Each distinct text is
+    tokenised once; pairs are sorted by true token length and batched by a budget of tokens,
+    padding included, which also bounds memory. Only texts are cut to `max_length`, never the
+    query, and ``usage.truncated`` counts them.
+
+    A graph with dynamically quantised activations (int8) takes their scale from the whole batch,
+    so a score would depend on its neighbours. By default such a graph reads one pair at a time:
+    every score is then its pair's own.
+
+    Args:
+        model: ``"nano"`` (embedded), an ONNX file, a folder with ``model.onnx`` or
+            ``onnx/model.onnx`` and ``tokenizer.json``, or a hub id of such a repository.
+        revision: Branch, tag or commit on the hub. Default: its main branch.
+        max_length: Most tokens of a pair, special tokens included. Default: what the model says,
+            else 512.
+        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: what
+            the model's configuration says, else ``"sigmoid"`` as in sentence-transformers.
+        threads: Batches computed at once, over all callers. Default: the CPUs this process may
+            use.
+        batch_tokens: Most tokens of a batch, padding included. Default: 512, or one pair at a
+            time where the graph quantises activations dynamically.
+        providers: Execution providers of ONNX Runtime, by preference. Default: the CPU.
+        local_files_only: Look for a hub model in the local cache only. Default: False.
+
+    Raises:
+        ConfigurationError: If an option is out of range. That a model cannot be found or loaded
+            shows at first use.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "nano",
+        *,
+        revision: str | None = None,
+        max_length: int | None = None,
+        activation: Activation | None = None,
+        threads: int | None = None,
+        batch_tokens: int | None = None,
+        providers: Sequence[str] | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        self._model = os.fspath(model)
+        if not isinstance(self._model, str) or not self._model.strip():
+            raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
+        check_activation(activation)
+        if isinstance(providers, str) or (providers is not None and not list(providers)):
+            raise ConfigurationError(
+                f"providers must be a list such as ['CPUExecutionProvider'], "
+                f"not {describe(providers)}"
+            )
+        self._revision = revision
+        self._max_length = check_positive(max_length, "max_length")
+        self._activation = activation
+        self._threads = check_positive(threads, "threads")
+        self._batch_tokens = check_positive(batch_tokens, "batch_tokens")
+        self._providers = None if providers is None else list(providers)
+        self._local_files_only = local_files_only
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """The embedded model's name, the folder's name, or the hub id."""
+        return self._files.name
+
+    @property
+    def scale(self) -> Scale:
+        """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``."""
+        return scale_of(self._settings.activation)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content of the model's files, maximum length, activation, and batching if it counts."""
+        settings = self._settings
+        return (
+            f"onnx:{self._files.identity()}:max_length={settings.max_length}"
+            f":activation={settings.activation}:batch_tokens={self._batch_tokens}"
+        )
+
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring.
+
+        Raises:
+            ConfigurationError: If there is no such model, or it cannot be run.
+            ServiceError: If the model must be fetched and the hub cannot be reached.
+        """
+        _ = self._engine
+
+    def to_config(self) -> dict[str, Any]:
+        """The constructor's arguments that were set, with ``"type": "onnx"``."""
+        options = {
+            "revision": self._revision,
+            "max_length": self._max_length,
+            "activation": self._activation,
+            "threads": self._threads,
+            "batch_tokens": self._batch_tokens,
+            "providers": self._providers,
+            "local_files_only": self._local_files_only or None,
+        }
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"type": "onnx", "model": self._model, **chosen}
+
+    @cached_property
+    def _files(self) -> ModelFiles:
+        with self._lock:
+            return find_files(
+                self._model, revision=self._revision, local_files_only=self._local_files_only
+            )
+
+    @cached_property
+    def _settings(self) -> ModelSettings:
+        return read_settings(self._files, self._max_length, self._activation)
+
+    @property
+    def _engine(self) -> Engine:
+        with self._lock:
+            if "_loaded" not in self.__dict__:
+                from rerank_core.scorers.onnx._engine import Engine
+
+                self._loaded = Engine(
+                    self._files,
+                    self._settings,
+                    self._threads or default_threads(),
+                    self._batch_tokens,
+                    self._providers or ["CPUExecutionProvider"],
+                )
+            return self._loaded
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        return self._score_jobs([Job(query, tuple(texts))], progress)[0]
+
+    def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
+        return self._engine.score(jobs, progress)
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("_loaded", "_lock", "_files", "_settings", "fingerprint")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"OnnxCrossEncoder({self._model!r})"
+
+
+def default_threads() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,295 @@
+"""`TorchCrossEncoder`: any sentence-transformers cross-encoder, with our batching around it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rerank_core.errors import ConfigurationError, MissingExtraError, ScorerError
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorers._activation import (
+    Activation,
+    apply_activation,
+    check_activation,
+    configured_activation,
+    scale_of,
+    to_logits,
+)
+from rerank_core.scorers._batching import plan_batches
+from rerank_core.scorers._length import resolve_max_length
+from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.validation import check_positive, describe
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+    from rerank_core.scorers._pairs import PairEncoder
+
+__all__ = ["TorchCrossEncoder"]
+
+# Padding costs a CPU as much as text; an accelerator is idle unless a batch is large.
+_BATCH_TOKENS_CPU = 1024
+_BATCH_TOKENS_ACCELERATOR = 16_384
+
+
+class TorchCrossEncoder(Scorer):
+    """A cross-encoder run by sentence-transformers on PyTorch.
+
+    Nothing is loaded before the first scoring (or `load`). Weights come from safetensors files
+    only, and no code of the repository runs unless you trust it. Only texts are cut to
+    `max_length`, never the query. Calls from several threads take turns: the tokenizer of
+    transformers cannot be used by two at once.
+
+    Args:
+        model: Hub id or folder of the model.
+        revision: Branch, tag or commit on the hub. Default: its main branch.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, … Default: the best there is.
+        max_length: Most tokens of a pair, special tokens included. Default: the model's own.
+        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: what
+            the model's configuration says, else ``"sigmoid"``.
+        batch_tokens: Most tokens of a batch, padding included. Default: 1,024 on a CPU, 16,384
+            elsewhere.
+        cache_folder: Where hub models are kept. Default: the hub's cache.
+        local_files_only: Never ask the hub. Default: False.
+        token: Access token for private models; never shown, pickled or written out. Default:
+            HF_TOKEN or the stored login.
+        trust_remote_code: Run code from the model's repository. Default: False.
+        model_kwargs: For ``from_pretrained`` of the model, such as ``{"torch_dtype": "bfloat16"}``.
+        processor_kwargs: For the tokenizer.
+        config_kwargs: For the model's configuration.
+        backend: ``"torch"``, ``"onnx"`` or ``"openvino"``, as in sentence-transformers.
+        prompts: Named prompts, for models that use them.
+        default_prompt_name: The prompt to use.
+
+    Raises:
+        ConfigurationError: If an option is wrong. That a model cannot be loaded shows at first
+            use.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        max_length: int | None = None,
+        activation: Activation | None = None,
+        batch_tokens: int | None = None,
+        cache_folder: str | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        trust_remote_code: bool = False,
+        model_kwargs: Mapping[str, Any] | None = None,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        config_kwargs: Mapping[str, Any] | None = None,
+        backend: str = "torch",
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+    ) -> None:
+        if not isinstance(model, str) or not model.strip():
+            raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
+        check_activation(activation)
+        if (model_kwargs or {}).get("use_safetensors") is False:
+            raise ConfigurationError(
+                "model_kwargs use_safetensors=False would unpickle the weights, which can run any "
+                "code; convert them to safetensors"
+            )
+        self._model = model
+        self._activation = activation
+        self._batch_tokens = check_positive(batch_tokens, "batch_tokens")
+        self._token = token
+        self._options: dict[str, Any] = {
+            "revision": revision,
+            "device": device,
+            "max_length": check_positive(max_length, "max_length"),
+            "cache_folder": cache_folder,
+            "local_files_only": local_files_only or None,
+            "trust_remote_code": trust_remote_code or None,
+            "model_kwargs": model_kwargs and dict(model_kwargs),
+            "processor_kwargs": processor_kwargs and dict(processor_kwargs),
+            "config_kwargs": config_kwargs and dict(config_kwargs),
+            "backend": None if backend == "torch" else backend,
+            "prompts": prompts and dict(prompts),
+            "default_prompt_name": default_prompt_name,
+        }
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """The hub id, or the folder's name."""
+        path = Path(self._model)
+        return path.resolve().name if path.is_dir() else self._model
+
+    @property
+    def scale(self) -> Scale:
+        """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``; loads the model."""
+        return scale_of(self._resolved_activation)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hub commit or hash of the weights, precision, maximum length and activation."""
+        encoder = self._encoder
+        commit = getattr(encoder.model.config, "_commit_hash", None) or _hash(Path(self._model))
+        return (
+            f"torch:{self.name}@{commit}:dtype={encoder.model.dtype}"
+            f":max_length={self._max_length}:activation={self._resolved_activation}"
+            f":prompt={self._options['default_prompt_name']}"
+        )
+
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring.
+
+        Raises:
+            MissingExtraError: If sentence-transformers is not installed.
+            ConfigurationError: If the model cannot be loaded.
+        """
+        _ = self._encoder
+
+    def to_config(self) -> dict[str, Any]:
+        """The constructor's arguments that were set, but for the token, with ``"type": "torch"``."""
+        options = {
+            **self._options,
+            "activation": self._activation,
+            "batch_tokens": self._batch_tokens,
+        }
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"type": "torch", "model": self._model, **chosen}
+
+    @property
+    def _encoder(self) -> CrossEncoder:
+        with self._lock:
+            if "_loaded" not in self.__dict__:
+                self._loaded = _load(self._model, self._options, self._token)
+            return self._loaded
+
+    @cached_property
+    def _resolved_activation(self) -> Activation:
+        encoder = self._encoder
+        # With one label sentence-transformers has read the configuration; with two it does not
+        # tell a default from a choice.
+        settings = (
+            {"activation_fn": type(encoder.activation_fn).__name__}
+            if encoder.num_labels == 1
+            else encoder.config.to_dict()
+        )
+        return self._activation or configured_activation(settings)
+
+    @cached_property
+    def _max_length(self) -> int:
+        settings = {
+            **self._encoder.config.to_dict(),
+            "max_length": None,  # a generation setting in configurations of transformers
+            "model_max_length": self._encoder.tokenizer.model_max_length,
+        }
+        return resolve_max_length(settings, self._options["max_length"], self.name)
+
+    @cached_property
+    def _pairs(self) -> PairEncoder:
+        from tokenizers import Tokenizer
+
+        from rerank_core.scorers._pairs import PairEncoder
+
+        fast = getattr(self._encoder.tokenizer, "backend_tokenizer", None)
+        if fast is None:
+            raise ConfigurationError(f"model {self.name!r} has no fast tokenizer")
+        # A copy: transformers sets truncation and padding on its own with every call.
+        return PairEncoder(Tokenizer.from_str(fast.to_str()), self._max_length)
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        with self._lock:
+            return self._score_alone(query, texts, progress)
+
+    def _score_alone(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        encoded = self._pairs.encode(query, texts)
+        lengths = [encoded.length(position) for position in range(len(texts))]
+        fitting = list(texts)
+        for position in encoded.truncated:
+            fitting[position] = self._pairs.cut(texts[position], len(encoded.texts[position]))
+        on_cpu = self._encoder.model.device.type == "cpu"
+        budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
+        logits = [0.0] * len(texts)
+        padding = done = 0
+        for batch in plan_batches(lengths, budget):
+            outputs = self._predict([(query, fitting[position]) for position in batch])
+            for position, logit in zip(batch, to_logits(outputs, self.name), strict=True):
+                logits[position] = float(logit)
+                padding += lengths[batch[0]] - lengths[position]
+            done += len(batch)
+            progress(done, len(texts))
+        usage = Usage(
+            pairs=len(texts),
+            tokens=sum(lengths),
+            padding=padding,
+            truncated=len(encoded.truncated),
+        )
+        return Scoring(tuple(apply_activation(self._resolved_activation, logits)), usage)
+
+    def _predict(self, pairs: list[tuple[str, str]]) -> Any:
+        from torch.nn import Identity
+
+        try:
+            return self._encoder.predict(
+                pairs,
+                batch_size=len(pairs),
+                activation_fn=Identity(),
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ScorerError(
+                f"the model failed on a batch of {len(pairs)} pairs: {type(error).__name__}",
+                provider="torch",
+                hint="If memory ran out, lower batch_tokens or max_length",
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("_model", "_activation", "_batch_tokens", "_options")
+        return {name: self.__dict__[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _token=None)
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"TorchCrossEncoder({self._model!r})"
+
+
+def _load(model: str, options: Mapping[str, Any], token: str | bool | None) -> CrossEncoder:
+    try:
+        from sentence_transformers import CrossEncoder
+    except ImportError as error:
+        raise MissingExtraError("torch", "TorchCrossEncoder") from error
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if token is not None:
+        chosen["token"] = token
+    if "backend" not in chosen:
+        chosen["model_kwargs"] = {**chosen.get("model_kwargs", {}), "use_safetensors": True}
+    known = inspect.signature(CrossEncoder.__init__).parameters
+    if "processor_kwargs" in chosen and "processor_kwargs" not in known:
+        chosen["tokenizer_kwargs"] = chosen.pop("processor_kwargs")  # its name before 5.4
+    unknown = sorted(set(chosen) - set(known) - {"tokenizer_kwargs"})
+    if unknown:
+        raise ConfigurationError(
+            f"the installed sentence-transformers does not know {', '.join(unknown)}; upgrade it"
+        )
+    try:
+        return CrossEncoder(model, **chosen)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"model {model!r} could not be loaded: {error}; it must be a folder or hub id of a "
+            "cross-encoder with safetensors weights, in the local cache or within reach"
+        ) from error
+
+
+def _hash(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in {".safetensors", ".json", ".onnx", ".bin"}:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""Checks of what users pass in; each error names the argument, what it was and what to do."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import SupportsIndex
+
+from rerank_core.errors import InvalidInputError
+
+__all__ = ["check_finite", "check_positive", "check_query", "check_texts", "describe"]
+
+
+def describe(value: object) -> str:
+    """Say what a value is, short enough for an error message.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Its ``repr`` cut to 60 characters, and its type.
+    """
+    text = repr(value)
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return f"{text} ({type(value).__name__})"
+
+
+def check_query(query: object, argument: str = "query") -> str:
+    """Return the query if it is a string that is not blank.
+
+    Raises:
+        InvalidInputError: If it is not.
+    """
+    if not isinstance(query, str):
+        raise InvalidInputError(f"{argument} must be a str, not {describe(query)}")
+    if not query.strip():
+        raise InvalidInputError(f"{argument} is blank: {query!r}; pass what the user asked")
+    return query
+
+
+def check_texts(texts: Iterable[object], argument: str = "texts") -> list[str]:
+    """Return the texts as a list, having read the iterable once.
+
+    Raises:
+        InvalidInputError: If it is a single string, no iterable, or holds anything but strings.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise InvalidInputError(f"{argument} must be a list of str, not {describe(texts)}")
+    checked: list[str] = []
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidInputError(
+                f"{argument}[{position}] must be a str, not {describe(text)}; "
+                "pass the text of the document"
+            )
+        checked.append(text)
+    return checked
+
+
+def check_positive(value: SupportsIndex | None, argument: str) -> int | None:
+    """Return an integer of at least 1, or None for None.
+
+    Raises:
+        InvalidInputError: If it is anything else, a bool included.
+    """
+    if value is None:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or number < 1:
+        raise InvalidInputError(
+            f"{argument} must be None (no limit) or a whole number of at least 1, "
+            f"not {describe(value)}"
+        )
+    return number
+
+
+def check_finite(value: float | None, argument: str) -> float | None:
+    """Return a finite float, or None for None.
+
+    Raises:
+        InvalidInputError: If it is NaN, infinite or no number.
+    """
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool | str) or not math.isfinite(number):
+        raise InvalidInputError(f"{argument} must be a finite number, not {describe(value)}")
+    return number
