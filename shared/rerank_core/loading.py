@@ -11,6 +11,7 @@ from typing import Any
 from rerank_core import scorers
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
+from rerank_core.scorers._names import model_name
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import describe
 
@@ -99,8 +100,8 @@ class HubCrossEncoder(Scorer):
 
     @property
     def name(self) -> str:
-        """The chosen scorer's name."""
-        return self.scorer.name
+        """The folder's or file's name, or the hub id."""
+        return model_name(self._model)
 
     @property
     def scale(self) -> Scale:

@@ -22,12 +22,11 @@ from rerank_core.scorers._activation import (
 )
 from rerank_core.scorers._batching import plan_batches
 from rerank_core.scorers._length import resolve_max_length
+from rerank_core.scorers._names import model_name
 from rerank_core.types import Scale, Scoring, Usage
 from rerank_core.validation import check_positive, describe
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
-
     from rerank_core.scorers._pairs import PairEncoder
 
 __all__ = ["TorchCrossEncoder"]
@@ -122,8 +121,7 @@ class TorchCrossEncoder(Scorer):
     @property
     def name(self) -> str:
         """The hub id, or the folder's name."""
-        path = Path(self._model)
-        return path.resolve().name if path.is_dir() else self._model
+        return model_name(self._model)
 
     @property
     def scale(self) -> Scale:
@@ -151,7 +149,7 @@ class TorchCrossEncoder(Scorer):
         _ = self._encoder
 
     def to_config(self) -> dict[str, Any]:
-        """The constructor's arguments that were set, but for the token, with ``"type": "torch"``."""
+        """The arguments that were set, but for the token, with ``"type": "torch"``."""
         options = {
             **self._options,
             "activation": self._activation,
@@ -161,7 +159,7 @@ class TorchCrossEncoder(Scorer):
         return {"type": "torch", "model": self._model, **chosen}
 
     @property
-    def _encoder(self) -> CrossEncoder:
+    def _encoder(self) -> Any:  # a CrossEncoder; its own annotations differ from version to version
         with self._lock:
             if "_loaded" not in self.__dict__:
                 self._loaded = _load(self._model, self._options, self._token)
@@ -259,7 +257,7 @@ class TorchCrossEncoder(Scorer):
         return f"TorchCrossEncoder({self._model!r})"
 
 
-def _load(model: str, options: Mapping[str, Any], token: str | bool | None) -> CrossEncoder:
+def _load(model: str, options: Mapping[str, Any], token: str | bool | None) -> Any:
     try:
         from sentence_transformers import CrossEncoder
     except ImportError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_core.errors import ConfigurationError, ServiceError
+from rerank_core.scorers._names import model_name
 
 __all__ = [
     "EMBEDDED",
@@ -100,9 +101,9 @@ def find_files(model: str, *, revision: str | None, local_files_only: bool) -> M
         above = path.parent
         if not (above / "tokenizer.json").exists() and above.name == "onnx":
             above = above.parent
-        return _complete(ModelFiles(path.stem if above == path.parent else above.name, above, path))
+        return _complete(ModelFiles(model_name(model), above, path))
     if path.is_dir():
-        return _in_folder(path.resolve().name, path)
+        return _in_folder(model_name(model), path)
     if looks_like_path(model):
         raise ConfigurationError(f"model {model!r}: no such file or folder")
     if not _HUB_ID.fullmatch(model):

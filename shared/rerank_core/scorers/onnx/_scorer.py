@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
 from rerank_core.scorers._activation import Activation, check_activation, scale_of
+from rerank_core.scorers._names import model_name
 from rerank_core.scorers.onnx._files import ModelFiles, find_files
 from rerank_core.scorers.onnx._settings import ModelSettings, read_settings
 from rerank_core.types import Scale, Scoring
@@ -44,8 +45,8 @@ class OnnxCrossEncoder(Scorer):
             the model's configuration says, else ``"sigmoid"`` as in sentence-transformers.
         threads: Batches computed at once, over all callers. Default: the CPUs this process may
             use.
-        batch_tokens: Most tokens of a batch, padding included. Default: 512, or one pair at a
-            time where the graph quantises activations dynamically.
+        batch_tokens: Most tokens of a batch, padding included; raise it on a GPU. Default: 256,
+            or one pair at a time where the graph quantises activations dynamically.
         providers: Execution providers of ONNX Runtime, by preference. Default: the CPU.
         local_files_only: Look for a hub model in the local cache only. Default: False.
 
@@ -86,8 +87,8 @@ class OnnxCrossEncoder(Scorer):
 
     @property
     def name(self) -> str:
-        """The embedded model's name, the folder's name, or the hub id."""
-        return self._files.name
+        """The embedded model's name, the folder's or file's name, or the hub id."""
+        return model_name(self._model)
 
     @property
     def scale(self) -> Scale:

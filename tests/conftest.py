@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # some tests fork
+
+import pytest
+from hypothesis import settings
+from support.models import TinyModel, build_tiny_model, quantise
+
+settings.register_profile("default", deadline=None, derandomize=True)
+settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on, or uses up, a developer's own keys."""
+    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TinyModel]:
+    """Builds a tiny cross-encoder of a family, once for each."""
+    built: dict[tuple[str, int], TinyModel] = {}
+
+    def build(family: str = "bert", labels: int = 1) -> TinyModel:
+        if (family, labels) not in built:
+            folder = tmp_path_factory.mktemp(f"{family}-{labels}")
+            built[family, labels] = build_tiny_model(folder, family, labels)
+        return built[family, labels]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def int8_model(tiny: Callable[..., TinyModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dynamically quantised tiny cross-encoder."""
+    return quantise(tiny().onnx, tmp_path_factory.mktemp("int8") / "int8")

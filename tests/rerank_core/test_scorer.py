@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from support.scorers import BlockingScorer, OverlapScorer
+
+from rerank_core import (
+    ConfigurationError,
+    InvalidInputError,
+    MalformedResponseError,
+    NonFiniteScoreError,
+    Scoring,
+    Span,
+)
+from rerank_core.scorer import Progress
+
+
+class Answering(OverlapScorer):
+    """Answers with what it was given, whatever it was asked."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__()
+        self.scoring = scoring
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        return self.scoring
+
+
+def test_the_scorer_sees_each_distinct_text_once_and_no_blank_one() -> None:
+    scorer = OverlapScorer()
+    scoring = scorer.score("a b", ["a", "", "b c", "a", "  "])
+    assert scorer.calls == [("a b", ("a", "b c"))]
+    assert scoring.scores == (0.5, None, 0.5, 0.5, None)
+
+
+def test_lone_surrogates_are_replaced_and_split_pairs_joined() -> None:
+    scorer = OverlapScorer()
+    scorer.score("q \udc00", ["x \ud800 y", "\ud83c\udf0a"])
+    assert scorer.calls == [("q \ufffd", ("x \ufffd y", "🌊"))]
+
+
+@pytest.mark.parametrize("scores", [(), (1.0,), (1.0, 2.0, 3.0)])
+def test_a_scorer_that_answers_for_another_number_of_texts_is_caught(
+    scores: tuple[float, ...],
+) -> None:
+    with pytest.raises(MalformedResponseError, match=f"{len(scores)} scores .* for 2 texts"):
+        Answering(Scoring(scores)).score("q", ["a", "b"])
+
+
+def test_nan_raises_rather_than_sorts() -> None:
+    class Broken(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            return Scoring(tuple(float("nan") for _ in texts))
+
+    with pytest.raises(NonFiniteScoreError):
+        Broken().score("q", ["a"])
+    with pytest.raises(NonFiniteScoreError):
+        asyncio.run(Broken().ascore("q", ["a"]))
+
+
+def test_spans_and_degradation_reach_every_place_of_a_text() -> None:
+    scoring = Scoring((1.0, 2.0), degraded="half of it", spans=(Span(0, 1), None))
+    laid_out = Answering(scoring).score("q", ["a", "b", "", "a"])
+    assert laid_out.spans == (Span(0, 1), None, None, Span(0, 1))
+    assert laid_out.degraded == "half of it"
+
+
+def test_a_generator_of_texts_is_read_once() -> None:
+    scoring = OverlapScorer().score("a", (text for text in ["a", "b"]))  # type: ignore[arg-type]
+    assert scoring.scores == (1.0, 0.0)
+
+
+def test_score_many_names_what_does_not_fit() -> None:
+    scorer = OverlapScorer()
+    with pytest.raises(InvalidInputError, match="one list for each of the 2 queries, not 1"):
+        scorer.score_many(["a", "b"], [["x"]])
+    with pytest.raises(InvalidInputError, match=r"queries\[1\] is blank"):
+        scorer.score_many(["a", " "], [["x"], ["y"]])
+    with pytest.raises(InvalidInputError, match=r"texts\[1\]\[0\]"):
+        scorer.score_many(["a", "b"], [["x"], [3]])  # type: ignore[list-item]
+    assert scorer.calls == []
+
+
+def test_score_many_counts_progress_over_all_queries_and_shares_the_time() -> None:
+    seen: list[tuple[int, int]] = []
+    scorings = OverlapScorer().score_many(
+        ["a", "b"], [["x", "y"], ["z"]], progress=lambda *now: seen.append(now)
+    )
+    assert seen == [(2, 3), (3, 3)]
+    assert scorings[0].usage.seconds == pytest.approx(2 * scorings[1].usage.seconds)
+
+
+async def test_ascore_leaves_the_event_loop_free() -> None:
+    scorer = BlockingScorer()
+    task = asyncio.create_task(scorer.ascore("a", ["a"]))
+    await asyncio.to_thread(scorer.started.wait, 30)  # the loop runs while the scorer is stuck
+    scorer.go_on.set()
+    assert (await task).scores == (1.0,)
+
+
+async def test_a_cancelled_ascore_stops_its_worker_between_batches() -> None:
+    scorer = BlockingScorer()
+    task = asyncio.create_task(scorer.ascore("a", ["a"]))
+    await asyncio.to_thread(scorer.started.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    scorer.go_on.set()
+    await asyncio.to_thread(scorer.finished.wait, 30)
+    assert type(scorer.error).__name__ == "_Abandoned"
+
+
+def test_a_scorer_that_cannot_be_written_says_so() -> None:
+    with pytest.raises(ConfigurationError, match="BlockingScorer"):
+        super(OverlapScorer, BlockingScorer()).to_config()

@@ -1,0 +1,188 @@
+"""Tiny real cross-encoders with random weights, built on the spot: torch folders and ONNX folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WORDS = (
+    "a an the of in and to is for with on by from what how which who drug discovery molecule "
+    "protein neural network deep learning model language vision health care patient hospital "
+    "market price stock river mountain weather storm python function list error string file "
+    "search rank query document passage answer question token score retrieval index"
+).split()
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """Where one tiny model lies, for torch and for ONNX Runtime."""
+
+    torch: Path
+    onnx: Path
+
+
+def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) -> TinyModel:
+    """Build a cross-encoder of a family: "bert", "roberta", "xlm-roberta" or "modernbert".
+
+    The weights are random but wide enough that different texts get clearly different scores.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    torch_folder, onnx_folder = folder / "torch", folder / "onnx-model"
+    _save_tokenizer(torch_folder, family)
+    tokenizer_config = json.loads((torch_folder / "tokenizer_config.json").read_text())
+    vocabulary = json.loads((torch_folder / "tokenizer.json").read_text())["model"]["vocab"]
+    positions = 66 if family in ("roberta", "xlm-roberta") else 64
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(vocabulary) + 8,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=positions,
+        num_labels=labels,
+        pad_token_id=tokenizer_config["pad_token_id"],
+        attn_implementation="eager",
+        **({"type_vocab_size": 2} if family == "bert" else {}),
+        **({"reference_compile": False, "local_attention": 16} if family == "modernbert" else {}),
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(torch_folder)
+    onnx_folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(torch_folder / name, onnx_folder / name)
+    _export(model, onnx_folder / "model.onnx", with_types=family == "bert")
+    return TinyModel(torch_folder, onnx_folder)
+
+
+def quantise(source: Path, target: Path) -> Path:
+    """Copy an ONNX folder, its graph dynamically quantised to int8."""
+    import logging
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target.mkdir()
+    for path in source.glob("*.json"):
+        shutil.copy(path, target / path.name)
+    logging.disable(logging.WARNING)  # it advises a pre-processing that dynamic graphs lack
+    try:
+        quantize_dynamic(
+            source / "model.onnx",
+            target / "model.onnx",
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    return target
+
+
+def _export(model: Any, path: Path, with_types: bool) -> None:
+    import torch
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: Any, mask: Any, types: Any = None) -> Any:
+            extra = {} if types is None else {"token_type_ids": types}
+            return self.model(input_ids=ids, attention_mask=mask, **extra).logits
+
+    ids = torch.full((2, 12), 5, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 9:] = 0
+    arguments = (ids, mask, torch.zeros_like(ids)) if with_types else (ids, mask)
+    names = ["input_ids", "attention_mask", "token_type_ids"][: len(arguments)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter warns about itself
+        torch.onnx.export(
+            Logits().eval(),
+            arguments,
+            str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def _save_tokenizer(folder: Path, family: str) -> None:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordPieceTrainer
+
+    corpus = [" ".join(WORDS[i : i + 7]) for i in range(len(WORDS))] * 3
+    bert_like = family in ("bert", "modernbert")
+    start, end, pad, unknown = (
+        ("[CLS]", "[SEP]", "[PAD]", "[UNK]") if bert_like else ("<s>", "</s>", "<pad>", "<unk>")
+    )
+    special = [pad, unknown, start, end] if bert_like else [start, pad, end, unknown]
+    trainer: Any
+    if family == "bert":
+        tokenizer = Tokenizer(models.WordPiece(unk_token=unknown))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    elif family == "xlm-roberta":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = UnigramTrainer(
+            vocab_size=300, special_tokens=special, unk_token=unknown, show_progress=False
+        )
+    else:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = BpeTrainer(
+            vocab_size=500,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    tokenizer.train_from_iterator(corpus, trainer)
+    ids = {token: tokenizer.token_to_id(token) for token in special}
+    if family == "roberta":
+        tokenizer.post_processor = processors.RobertaProcessing(
+            (end, ids[end]), (start, ids[start]), add_prefix_space=False
+        )
+    else:
+        pair = {
+            "bert": f"{start} $A {end} $B:1 {end}:1",
+            "modernbert": f"{start} $A {end} $B {end}",
+            "xlm-roberta": f"{start} $A {end} {end} $B {end}",
+        }[family]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A {end}",
+            pair=pair,
+            special_tokens=[(start, ids[start]), (end, ids[end])],
+        )
+    folder.mkdir(parents=True)
+    # As many saved tokenizers do, this one carries truncation and padding that must not apply.
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(length=16, pad_id=ids[pad], pad_token=pad)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family == "bert" else [])
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 64,
+        "pad_token_id": ids[pad],
+        "pad_token": pad,
+        "unk_token": unknown,
+        "cls_token": start,
+        "sep_token": end,
+        "model_input_names": names,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
