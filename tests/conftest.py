@@ -11,6 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # some tests fork
 
 import pytest
 from hypothesis import settings
+
 from support.models import TinyModel, build_tiny_model, quantise
 
 settings.register_profile("default", deadline=None, derandomize=True)

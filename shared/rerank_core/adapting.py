@@ -6,7 +6,7 @@ An adapter is a class with one attribute per name in `OPTIONS`. No framework is 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -18,7 +18,6 @@ from rerank_core.validation import check_finite, check_positive, describe
 __all__ = [
     "DEFAULT_TOP_N",
     "OPTIONS",
-    "check_budget",
     "check_items",
     "check_option",
     "copy_metadata",
@@ -67,19 +66,6 @@ def check_option(name: str, value: Any) -> Any:
             f"{name} must be None or the name of a metadata key, not {describe(value)}"
         )
     return value
-
-
-def check_budget(max_tokens: int | None, count_tokens: Callable[[str], int] | None) -> None:
-    """Refuse a token budget that nothing counts; `rerank` would, but only at the first call.
-
-    Raises:
-        ConfigurationError: If there is `max_tokens` without `count_tokens`.
-    """
-    if max_tokens is not None and count_tokens is None:
-        raise ConfigurationError(
-            "max_tokens needs count_tokens, a function that counts the tokens of a text "
-            "as your LLM does"
-        )
 
 
 def write_option(name: str, value: Any) -> Any:

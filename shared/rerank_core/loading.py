@@ -56,15 +56,16 @@ def load_scorer(spec: str | Mapping[str, Any] | Scorer) -> Scorer:
     if colon and kind in _CLASSES:
         if not model.strip():
             raise ConfigurationError(f"scorer {spec!r} names no model; {_help()}")
-        return _make(_CLASSES[kind], {"model": model})
+        return _make(kind, {"model": model})
     from rerank_core.scorers.onnx import EMBEDDED, looks_like_path
 
     if spec in EMBEDDED:
-        return _make("OnnxCrossEncoder", {"model": spec})
-    if Path(spec).expanduser().exists() or _HUB_ID.fullmatch(spec):
-        return HubCrossEncoder(spec)
-    if looks_like_path(spec):
+        return _make("onnx", {"model": spec})
+    there = Path(spec).expanduser().exists()
+    if looks_like_path(spec) and not there:
         raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
+    if there or _HUB_ID.fullmatch(spec):
+        return HubCrossEncoder(spec)
     raise ConfigurationError(f"scorer {spec!r} is unknown; {_help()}")
 
 
@@ -91,7 +92,7 @@ class HubCrossEncoder(Scorer):
 
                 scorer = OnnxCrossEncoder(self._model)
                 try:
-                    scorer.load()
+                    _ = scorer.scale  # looks for the files, but loads nothing
                 except MissingGraphError:
                     self._chosen = scorers.TorchCrossEncoder(self._model)
                 else:
@@ -134,18 +135,16 @@ class HubCrossEncoder(Scorer):
 def _from_config(config: Mapping[str, Any]) -> Scorer:
     options = dict(config)
     kind = options.pop("type", None)
-    if kind == "hub":
-        return HubCrossEncoder(**options)
-    if kind not in _CLASSES:
+    if kind not in (*_CLASSES, "hub"):
         kinds = ", ".join(map(repr, [*_CLASSES, "hub"]))
         raise ConfigurationError(
             f"scorer configuration has type {describe(kind)}; it must be one of {kinds}"
         )
-    return _make(_CLASSES[kind], options)
+    return _make(kind, options)
 
 
-def _make(class_name: str, options: Mapping[str, Any]) -> Scorer:
-    cls = getattr(scorers, class_name)
+def _make(kind: str, options: Mapping[str, Any]) -> Scorer:
+    cls = HubCrossEncoder if kind == "hub" else getattr(scorers, _CLASSES[kind])
     try:
         scorer: Scorer = cls(**options)
     except TypeError as error:

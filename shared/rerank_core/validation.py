@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import SupportsIndex
 
-from rerank_core.errors import InvalidInputError
+from rerank_core.errors import ConfigurationError, InvalidInputError
 
-__all__ = ["check_finite", "check_positive", "check_query", "check_texts", "describe"]
+__all__ = [
+    "check_budget",
+    "check_finite",
+    "check_positive",
+    "check_query",
+    "check_texts",
+    "describe",
+]
 
 
 def describe(value: object) -> str:
@@ -94,3 +101,16 @@ def check_finite(value: float | None, argument: str) -> float | None:
     if isinstance(value, bool | str) or not math.isfinite(number):
         raise InvalidInputError(f"{argument} must be a finite number, not {describe(value)}")
     return number
+
+
+def check_budget(max_tokens: int | None, count_tokens: Callable[[str], int] | None) -> None:
+    """Refuse a token budget that nothing counts.
+
+    Raises:
+        ConfigurationError: If there is `max_tokens` without `count_tokens`.
+    """
+    if max_tokens is not None and count_tokens is None:
+        raise ConfigurationError(
+            "max_tokens needs count_tokens, a function that counts the tokens of a text "
+            "as your LLM does"
+        )

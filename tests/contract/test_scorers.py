@@ -12,9 +12,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.cohere_server import CohereServer
-from support.models import TinyModel
-from support.scorers import OverlapScorer
 
 from rerank_core import (
     CohereScorer,
@@ -26,6 +23,9 @@ from rerank_core import (
     TorchCrossEncoder,
     load_scorer,
 )
+from support.cohere_server import CohereServer
+from support.models import TinyModel
+from support.scorers import OverlapScorer
 
 KEY = "contract-secret-key"
 QUERY = "what is drug discovery"

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from support.scorers import BlockingScorer, OverlapScorer
 
 from rerank_core import (
     ConfigurationError,
@@ -15,6 +14,7 @@ from rerank_core import (
     Span,
 )
 from rerank_core.scorer import Progress
+from support.scorers import BlockingScorer, OverlapScorer
 
 
 class Answering(OverlapScorer):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ def test_adding_usages_changes_neither() -> None:
 
 
 def test_numpy_scalars_become_plain_floats() -> None:
-    scoring = Scoring((np.float32(0.5), None, 1))
+    scores: Any = (np.float32(0.5), None, 1)
+    scoring = Scoring(scores)
     assert [type(score) for score in scoring.scores] == [float, type(None), float]
     json.dumps(scoring.scores)
 

@@ -1,4 +1,4 @@
-"""Tiny real cross-encoders with random weights, built on the spot: torch folders and ONNX folders."""
+"""Tiny real cross-encoders with random weights, built on the spot for torch and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WORDS = (
-    "a an the of in and to is for with on by from what how which who drug discovery molecule "
-    "protein neural network deep learning model language vision health care patient hospital "
-    "market price stock river mountain weather storm python function list error string file "
-    "search rank query document passage answer question token score retrieval index"
-).split()
+WORDS = """
+a an the of in and to is for with on by from what how which who drug discovery
+molecule protein neural network deep learning model language vision health care
+patient hospital market price stock river mountain weather storm python function
+list error string file search rank query document passage answer question token
+score retrieval index
+""".split()
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) 
         **({"reference_compile": False, "local_attention": 16} if family == "modernbert" else {}),
     )
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(config).eval()
+    make: Any = AutoModelForSequenceClassification.from_config
+    model = make(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -153,7 +155,7 @@ def _save_tokenizer(folder: Path, family: str) -> None:
             show_progress=False,
         )
     tokenizer.train_from_iterator(corpus, trainer)
-    ids = {token: tokenizer.token_to_id(token) for token in special}
+    ids = {token: tokenizer.token_to_id(token) or 0 for token in special}
     if family == "roberta":
         tokenizer.post_processor = processors.RobertaProcessing(
             (end, ids[end]), (start, ids[start]), add_prefix_space=False

@@ -50,8 +50,7 @@ class TableScorer(Scorer):
         self.scores = scores
         self._scale = scale
 
-    name = "table"  # type: ignore[assignment]
-    fingerprint = "table"  # type: ignore[assignment]
+    name = fingerprint = "table"
 
     @property
     def scale(self) -> Scale:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import rerank_core
-from rerank_core.scorers.onnx import default_threads
+from rerank_core.scorers.onnx._scorer import default_threads
 
 __all__ = ["EXTRAS", "gather_facts"]
 
@@ -32,9 +32,9 @@ def gather_facts() -> dict[str, Any]:
     """Gather everything that ``rerank info`` shows, in plain JSON values.
 
     Returns:
-        ``versions`` (None where not installed), ``providers`` of onnxruntime, ``threads`` that local models use
-        unless told, ``models`` (``embedded`` and ``cached``, sizes in bytes) and
-        ``environment`` (of a key only whether it is set, never the key).
+        ``versions`` (None where not installed), ``providers`` of onnxruntime, ``threads`` that a
+        local model uses unless told otherwise, ``models`` (``embedded`` and ``cached``, sizes in
+        bytes) and ``environment`` (of a key only whether it is set, never the key).
     """
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,7 +36,7 @@ def guarded() -> Iterator[None]:
     """Turn what a user can cause into an exit code; anything else is a bug and keeps its traceback.
 
     Raises:
-        typer.Exit: With 2 for a wrong argument, setting or installation, 1 for a failed run, 130
+        SystemExit: With 2 for a wrong argument, setting or installation, 1 for a failed run, 130
             after Ctrl-C, 141 where the reader of the output has gone.
     """
     try:
@@ -57,9 +56,9 @@ def guarded() -> Iterator[None]:
         tell(error)
         code = FAILED
     except OSError as error:
-        name = f"{os.fspath(error.filename)!s}: " if error.filename is not None else ""
+        name = f"{error.filename}: " if error.filename is not None else ""
         tell(f"{name}{error.strerror or error}")
         code = FAILED
     else:
         return
-    raise typer.Exit(code)
+    raise SystemExit(code)

@@ -105,6 +105,9 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
     check_query(options.query)  # before a long wait for input
     check_target(options.output)
     records = _read(file, options)
+    if not records:  # the scorer need not even be there
+        write_lines([], options.output)
+        return
     with _progress_bar(len(records)) as progress:
         ranking = rerank(
             options.query,

@@ -37,12 +37,12 @@ def table_lines(
     Returns:
         The lines, without line ends.
     """
-    table = Table(title=Text(_heading(ranking, blend)), title_justify="left", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
     for name in ("rank", "was"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("id", no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column("id", no_wrap=True, overflow="ellipsis", max_width=16)
     table.add_column("text")  # the only one that gives way on a narrow terminal
     for rank, item in enumerate(ranking, start=1):
         # `Text` throughout: a plain string would be read as markup.
@@ -56,7 +56,10 @@ def table_lines(
         )
     with console.capture() as capture:
         console.print(table)
-    return [line.rstrip() for line in capture.get().rstrip().split("\n")]
+    return [
+        _heading(ranking, blend),
+        *(line.rstrip() for line in capture.get().rstrip().split("\n")),
+    ]
 
 
 def _heading(ranking: Ranking, blend: Blend | None) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
-from rerank_core.errors import ConfigurationError, InvalidInputError
+from rerank_core.errors import InvalidInputError
 from rerank_core.ranking._blend import Blend
 from rerank_core.scorer import Progress, Scorer
 from rerank_core.types import RankedItem, Ranking, Scoring
 from rerank_core.validation import (
+    check_budget,
     check_finite,
     check_positive,
     check_query,
@@ -82,7 +84,9 @@ async def arerank(
     request = _Request(
         query, candidates, scorer, top_n, min_score, blend, prior, max_tokens, count_tokens
     )
-    return request.rank(await scorer.ascore(request.query, request.texts, progress=progress))
+    scoring = await scorer.ascore(request.query, request.texts, progress=progress)
+    # Counting tokens can take long, and so can a scorer's look at its model's files.
+    return await asyncio.to_thread(request.rank, scoring)
 
 
 class _Request:
@@ -107,11 +111,7 @@ class _Request:
             )
         if blend is not None and not isinstance(blend, Blend):
             raise InvalidInputError(f"blend must be a Blend, not {describe(blend)}")
-        if max_tokens is not None and count_tokens is None:
-            raise ConfigurationError(
-                "max_tokens needs count_tokens, a function that counts the tokens of a text "
-                "as your LLM does"
-            )
+        check_budget(max_tokens, count_tokens)
         self.query = check_query(query)
         self.scorer = scorer
         self.blend = blend

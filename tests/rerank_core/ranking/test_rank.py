@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.scorers import OverlapScorer, TableScorer
 
 from rerank_core import (
     Blend,
@@ -18,6 +18,7 @@ from rerank_core import (
     arerank,
     rerank,
 )
+from support.scorers import OverlapScorer, TableScorer
 
 texts_and_scores = st.lists(
     st.tuples(st.text(min_size=1, max_size=4), st.none() | st.integers(-3, 3)), max_size=20
@@ -41,9 +42,7 @@ def test_a_ranking_is_a_permutation_in_order_with_stable_ties(
 
 
 @given(texts_and_scores, st.integers(1, 25), st.integers(-3, 3))
-def test_threshold_and_trim(
-    pairs: list[tuple[str, int | None]], top_n: int, least: int
-) -> None:
+def test_threshold_and_trim(pairs: list[tuple[str, int | None]], top_n: int, least: int) -> None:
     texts = [text for text, _ in pairs]
     scorer = table(pairs)
     whole = list(rerank("q", texts, scorer))
@@ -75,9 +74,9 @@ def test_blending_reorders_the_scored_and_leaves_the_rest_behind(
     blended = rerank("q", texts, table(pairs), prior=prior, blend=Blend(method, weight))  # type: ignore[arg-type]
     assert sorted(item.index for item in blended) == list(range(len(texts)))
     scored = sum(item.score is not None for item in plain)
-    assert [item.score is None for item in blended] == [
-        False for _ in range(scored)
-    ] + [True for _ in range(len(texts) - scored)]
+    assert [item.score is None for item in blended] == [False for _ in range(scored)] + [
+        True for _ in range(len(texts) - scored)
+    ]
     assert blended.scale is (Scale.LOGIT if method == "zscore" else Scale.UNIT)
     assert [item.prior for item in blended] == [prior[item.index] for item in blended]
 
@@ -110,15 +109,12 @@ def test_a_ranking_says_who_scored_and_what_it_cost() -> None:
 
 
 def test_numpy_scalars_do_not_leak() -> None:
-    ranking = rerank(
-        "a",
-        ["a", "b"],
-        OverlapScorer(),
-        prior=np.array([0.5, 0.25], dtype=np.float32),  # type: ignore[arg-type]
-        top_n=np.int64(2),  # type: ignore[arg-type]
-        min_score=np.float32(0),
-        blend=Blend("zscore"),
-    )
+    numbers: dict[str, Any] = {
+        "prior": np.array([0.5, 0.25], dtype=np.float32),
+        "top_n": np.int64(2),
+        "min_score": np.float32(0),
+    }
+    ranking = rerank("a", ["a", "b"], OverlapScorer(), blend=Blend("zscore"), **numbers)
     json.dumps([(item.index, item.score, item.prior) for item in ranking])
 
 

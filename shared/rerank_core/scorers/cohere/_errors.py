@@ -174,6 +174,8 @@ def _cut(text: str, limit: int = 200) -> str:
 def _scrub_in_place(original: Exception, watched: Exchange) -> None:
     """Remove the key from the chained exception too: a traceback shows body and headers."""
     for name in ("body", "headers"):
-        value = getattr(original, name, None)
-        if value is not None and watched.scrub(str(value)) != str(value):
-            setattr(original, name, watched.scrub(str(value)))
+        shown = str(getattr(original, name, ""))
+        if watched.scrub(shown) != shown:
+            setattr(original, name, watched.scrub(shown))
+    if watched.scrub(repr(original.args)) != repr(original.args):
+        original.args = tuple(watched.scrub(str(part)) for part in original.args)

@@ -1,0 +1,203 @@
+"""Both adapters: the same order and scores as `rerank`, and the same manners."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rerank_core import Blend, InvalidInputError, load_scorer, rerank
+from support.adapters import BOTH, Harness, pairs
+from support.scorers import BlockingScorer, OverlapScorer, TableScorer
+
+QUERY = "green tea"
+TEXTS = ("black coffee", "green tea", "", "green paint", "tea", "green tea")
+
+
+@pytest.fixture(params=BOTH, ids=["langchain", "llamaindex"])
+def harness(request: pytest.FixtureRequest) -> Harness:
+    found = request.param
+    assert isinstance(found, Harness)
+    return found
+
+
+def assert_all_agree(
+    query: str, texts: Sequence[str], priors: Sequence[float], **arguments: Any
+) -> None:
+    ranking = rerank(query, texts, **arguments, prior=priors)
+    expected = [(item.text, item.score) for item in ranking]
+    for harness in BOTH:
+        adapter = harness.make(**arguments)
+        inputs = harness.inputs(texts, priors, {})
+        assert pairs(harness.results(harness.run(adapter, query, inputs))) == expected
+        outputs = asyncio.run(harness.arun(adapter, query, inputs))
+        assert pairs(harness.results(outputs)) == expected
+
+
+finite = st.floats(-1e6, 1e6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    candidates=st.lists(st.tuples(st.sampled_from("abcdefg ") | st.text(), finite), max_size=12),
+    scores=st.dictionaries(st.sampled_from("abcdefg"), finite),
+    top_n=st.none() | st.integers(1, 14),
+    min_score=st.none() | finite,
+    blend=st.none() | st.builds(Blend, st.sampled_from(("rrf", "minmax", "zscore"))),
+    max_tokens=st.none() | st.integers(1, 20),
+)
+def test_adapters_agree_with_rerank(
+    candidates: list[tuple[str, float]],
+    scores: dict[str, float],
+    top_n: int | None,
+    min_score: float | None,
+    blend: Blend | None,
+    max_tokens: int | None,
+) -> None:
+    assert_all_agree(
+        QUERY,
+        [text for text, _ in candidates],
+        [prior for _, prior in candidates],
+        scorer=TableScorer(scores),
+        top_n=top_n,
+        min_score=min_score,
+        blend=blend,
+        max_tokens=max_tokens,
+        count_tokens=len,
+    )
+
+
+def test_adapters_agree_with_rerank_on_the_embedded_model() -> None:
+    assert_all_agree(QUERY, TEXTS, range(len(TEXTS)), scorer=load_scorer("nano"), top_n=4)
+
+
+def test_defaults_keep_the_best_five_by_the_embedded_model(harness: Harness) -> None:
+    texts = [f"{word} with milk" for word in ("tea", "coffee", "soup", "rice", "oats", "eggs")]
+    adapter = harness.adapter()
+    results = harness.results(harness.run(adapter, "tea", harness.inputs(texts, range(6), {})))
+    assert len(results) == 5
+    assert results[0].text == "tea with milk"
+    assert adapter.scorer.name == load_scorer("nano").name
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (["a text"], r"\[0\] must be a (Document|NodeWithScore), not 'a text' \(str\)"),
+        ("a text", r"must be a list of (Document|NodeWithScore), not str"),
+    ],
+)
+def test_wrong_inputs_are_refused(harness: Harness, inputs: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        harness.run(harness.make(), QUERY, inputs)
+
+
+def test_a_blank_query_is_refused(harness: Harness) -> None:
+    with pytest.raises(InvalidInputError, match="query is blank"):
+        harness.run(harness.make(), "  ", harness.inputs(TEXTS, range(6), {}))
+
+
+def test_inputs_may_be_a_generator(harness: Harness) -> None:
+    inputs = harness.inputs(TEXTS, range(6), {})
+    outputs = harness.run(harness.make(top_n=1), QUERY, (item for item in inputs))
+    assert pairs(harness.results(outputs)) == [("green tea", 1.0)]
+
+
+async def test_nothing_to_score_costs_no_model_call(harness: Harness) -> None:
+    scorer = OverlapScorer()
+    adapter = harness.make(scorer=scorer)
+    assert harness.run(adapter, QUERY, []) == []
+    assert await harness.arun(adapter, QUERY, []) == []
+    assert scorer.calls == []
+
+
+def test_inputs_stay_as_they_were_and_share_nothing(harness: Harness) -> None:
+    lock = threading.Lock()  # cannot be copied
+    nested = {"tags": [["a"], {"b"}], "ordered": OrderedDict(x=["c"]), "pair": ([1], lock)}
+    inputs = harness.inputs(["tea"], [0.25], {**nested, "relevance_score": 9.0})
+    before = repr(inputs)
+    (result,) = harness.results(harness.run(harness.make(), QUERY, inputs))
+    assert repr(inputs) == before
+    assert result.score == 0.5
+    assert {key: result.metadata[key] for key in nested} == nested
+    assert result.metadata["pair"][1] is lock
+    assert type(result.metadata["ordered"]) is OrderedDict
+    result.metadata["tags"][0].append("changed")
+    result.metadata["tags"][1].add("changed")
+    result.metadata["ordered"]["x"].append("changed")
+    result.metadata["pair"][0].append("changed")
+    assert repr(inputs) == before
+
+
+def test_an_unscored_text_carries_no_score_not_even_a_stale_one(harness: Harness) -> None:
+    inputs = harness.inputs(["", "tea"], [0.9, 0.1], {"relevance_score": 9.0})
+    tea, blank = harness.results(harness.run(harness.make(), QUERY, inputs))
+    assert tea.metadata["relevance_score"] == 0.5
+    assert blank.text == ""
+    assert "relevance_score" not in blank.metadata
+
+
+def test_the_score_key_can_be_another_or_none(harness: Harness) -> None:
+    inputs = harness.inputs(["tea"], [0.1], {"kept": 1})
+    (renamed,) = harness.run(harness.make(score_key="second_stage"), QUERY, inputs)
+    assert type(renamed.metadata["second_stage"]) is float
+    assert "relevance_score" not in renamed.metadata
+    (untouched,) = harness.run(harness.make(score_key=None), QUERY, inputs)
+    assert untouched.metadata == inputs[0].metadata
+
+
+def test_scores_of_a_second_reranking_are_the_first_ones(harness: Harness) -> None:
+    adapter = harness.make(top_n=None)
+    once = harness.run(adapter, QUERY, harness.inputs(TEXTS, range(6), {}))
+    twice = harness.run(adapter, QUERY, once)
+    assert pairs(harness.results(twice)) == pairs(harness.results(once))
+    assert adapter.scorer.calls[0][0] == adapter.scorer.calls[1][0]
+    assert set(adapter.scorer.calls[0][1]) == set(adapter.scorer.calls[1][1])
+
+
+def test_sixteen_threads_get_what_one_gets(harness: Harness) -> None:
+    adapter = harness.make(top_n=4, blend="rrf")
+    inputs = harness.inputs(TEXTS, range(6), {"shared": ["x"]})
+    queries = [f"{word} tea {i}" for i in range(40) for word in ("green", "black", "paint")]
+    barrier = threading.Barrier(16)
+
+    def worker(queries: Sequence[str]) -> list[list[tuple[str, float | None]]]:
+        barrier.wait()
+        return [pairs(harness.results(harness.run(adapter, q, inputs))) for q in queries]
+
+    expected = [pairs(harness.results(harness.run(adapter, q, inputs))) for q in queries]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(worker, [queries] * 16))
+    assert found == [expected] * 16
+
+
+async def test_the_event_loop_runs_while_the_scorer_works(harness: Harness) -> None:
+    scorer = BlockingScorer()
+    inputs = harness.inputs(TEXTS, range(6), {})
+    task = asyncio.create_task(harness.arun(harness.make(scorer=scorer, top_n=1), QUERY, inputs))
+    await asyncio.to_thread(scorer.started.wait, 20)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not task.done()
+    scorer.go_on.set()
+    assert pairs(harness.results(await task)) == [("green tea", 1.0)]
+
+
+async def test_a_cancelled_call_stops_its_worker(harness: Harness) -> None:
+    scorer = BlockingScorer()
+    inputs = harness.inputs(TEXTS, range(6), {})
+    task = asyncio.create_task(harness.arun(harness.make(scorer=scorer), QUERY, inputs))
+    await asyncio.to_thread(scorer.started.wait, 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    scorer.go_on.set()
+    await asyncio.to_thread(scorer.finished.wait, 20)
+    assert scorer.error is not None

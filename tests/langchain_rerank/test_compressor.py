@@ -1,0 +1,142 @@
+"""What `RerankCompressor` does with LangChain's own types."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.load import dumps, loads
+from pydantic import ValidationError
+
+import langchain_rerank
+from langchain_rerank import RerankCompressor
+from rerank_core import InvalidInputError
+from rerank_core.scorers import CohereScorer
+from support.scorers import OverlapScorer, TableScorer
+
+
+class Passage(Document):
+    page: int
+
+
+def test_exports() -> None:
+    assert langchain_rerank.__all__ == ["RerankCompressor"]
+    assert issubclass(RerankCompressor, BaseDocumentCompressor)
+
+
+def test_ids_and_subclasses_are_kept() -> None:
+    documents = [Passage(page_content="tea", page=3, id="b"), Document("green tea", id="a")]
+    best, second = RerankCompressor(scorer=OverlapScorer()).compress_documents(
+        documents, "green tea"
+    )
+    assert best == Document("green tea", id="a", metadata={"relevance_score": 1.0})
+    assert second == Passage(page_content="tea", page=3, id="b", metadata={"relevance_score": 0.5})
+    assert type(second) is Passage
+
+
+def test_results_are_a_list_even_of_a_tuple() -> None:
+    compressor = RerankCompressor(scorer=OverlapScorer())
+    assert type(compressor.compress_documents((Document("tea"),), "tea")) is list
+
+
+@pytest.mark.parametrize("method", ["minmax", "zscore"])
+def test_a_blend_takes_first_stage_scores_from_metadata(method: str) -> None:
+    documents = [
+        Document("a", metadata={"similarity": np.float32(0.1)}),
+        Document("b", metadata={"similarity": np.float64(0.9)}),
+        Document("c", metadata={"similarity": 0}),
+    ]
+    compressor = RerankCompressor(
+        scorer=TableScorer({"a": 1.0, "b": 0.9, "c": 0.0}), blend=method, prior_key="similarity"
+    )
+    results = compressor.compress_documents(documents, "q")
+    assert [result.page_content for result in results] == ["b", "a", "c"]
+    assert all(type(result.metadata["relevance_score"]) is float for result in results)
+    assert results[0].metadata["similarity"] == np.float64(0.9)
+
+
+def test_a_chained_compressor_can_blend_with_the_first_ones_scores() -> None:
+    documents = [Document("b"), Document("a")]
+    first = RerankCompressor(scorer=TableScorer({"a": 2.0, "b": 1.0}))
+    second = RerankCompressor(
+        scorer=TableScorer({"a": 5.0, "b": 5.0}), blend="minmax", prior_key="relevance_score"
+    )
+    results = second.compress_documents(first.compress_documents(documents, "q"), "q")
+    assert [(r.page_content, r.metadata) for r in results] == [
+        ("a", {"relevance_score": 0.5}),
+        ("b", {"relevance_score": 0.0}),
+    ]
+
+
+def test_a_missing_first_stage_score_is_an_error() -> None:
+    compressor = RerankCompressor(scorer=OverlapScorer(), blend="minmax", prior_key="similarity")
+    with pytest.raises(InvalidInputError, match=r"prior\[1\] is missing"):
+        compressor.compress_documents(
+            [Document("a", metadata={"similarity": 1}), Document("b")], "q"
+        )
+
+
+def test_a_blend_that_needs_first_stage_scores_needs_their_key() -> None:
+    with pytest.raises(ValidationError, match="blend 'minmax' needs prior_key"):
+        RerankCompressor(scorer=OverlapScorer(), blend="minmax")
+    with pytest.raises(ValidationError, match="prior_key must be"):
+        RerankCompressor(scorer=OverlapScorer(), prior_key=3)  # type: ignore[arg-type]
+
+
+def test_without_a_blend_odd_values_under_the_key_do_not_matter() -> None:
+    document = Document("tea", metadata={"similarity": "high"})
+    compressor = RerankCompressor(scorer=OverlapScorer(), prior_key="similarity")
+    assert len(compressor.compress_documents([document], "tea")) == 1
+
+
+def test_a_copy_with_another_top_n_is_checked_at_the_call() -> None:
+    compressor = RerankCompressor(scorer=OverlapScorer()).model_copy(update={"top_n": 1})
+    documents = [Document("a"), Document("b")]
+    assert len(compressor.compress_documents(documents, "a")) == 1
+    with pytest.raises(InvalidInputError, match="top_n"):
+        compressor.model_copy(update={"top_n": -1}).compress_documents(documents, "a")
+
+
+def revive(text: str) -> Any:
+    arguments: dict[str, Any] = {"valid_namespaces": ["langchain_rerank"]}
+    if "allowed_objects" in inspect.signature(loads).parameters:  # langchain-core 1.0 has no list
+        arguments["allowed_objects"] = [RerankCompressor]
+    return loads(text, **arguments)
+
+
+def cohere() -> CohereScorer:
+    return CohereScorer("rerank-v3.5", api_key="s3cret", base_url="https://rerank.internal/v1")
+
+
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
+def test_dumps_and_loads_keep_everything_but_the_key() -> None:
+    compressor = RerankCompressor(
+        scorer=cohere(), top_n=3, blend={"method": "minmax", "weight": 0.25}, prior_key="p"
+    )
+    text = dumps(compressor)
+    assert "s3cret" not in text
+    again = revive(text)
+    assert type(again) is RerankCompressor
+    assert again.to_dict() == compressor.to_dict()
+    assert again.to_dict()["scorer"]["base_url"] == "https://rerank.internal/v1"
+
+
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
+@pytest.mark.parametrize(
+    "arguments", [{"scorer": TableScorer({})}, {"count_tokens": len, "max_tokens": 9}]
+)
+def test_what_cannot_be_dumped_cannot_be_loaded(arguments: dict[str, Any]) -> None:
+    text = dumps(RerankCompressor(**{"scorer": cohere(), **arguments}))
+    assert "s3cret" not in text
+    with pytest.raises(NotImplementedError):
+        revive(text)
+
+
+@pytest.mark.parametrize("name", ["compress_documents", "acompress_documents"])
+def test_signatures_are_those_of_the_base_class(name: str) -> None:
+    ours = inspect.signature(getattr(RerankCompressor, name))
+    theirs = inspect.signature(getattr(BaseDocumentCompressor, name))
+    assert list(ours.parameters) == list(theirs.parameters)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rerank_core import AllScorersFailed, RateLimitError, __version__
+from rerank_core.cli._app import app
+from rerank_core.cli._guard import guarded
+
+runner = CliRunner()
+
+
+def test_version() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"rerank {__version__}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["rank"], ["info"], ["demo"]])
+def test_help(command: list[str]) -> None:
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+
+
+def test_every_option_reaches_the_ranking(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    arguments = [
+        "rank", "--query", "capital of France", "--scorer", "nano", "--top-n", "2",
+        "--min-score", "-1000", "--blend", "zscore:1", "--input-format", "jsonl",
+        "--format", "jsonl", "--strict", "--usage", "--output", str(output),
+    ]  # fmt: skip
+    lines = [
+        {"text": "Paris is the capital of France", "score": 1},
+        {"text": "cats purr", "score": 3},
+        {"text": "dogs bark", "score": 2},
+    ]
+    result = runner.invoke(app, arguments, input="\n".join(map(json.dumps, lines)))
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("rerank: nano: scale logit, pairs 3, ")
+    assert len(result.output.splitlines()) == 1
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    # With all the weight on the first stage, its order stays.
+    assert [record["score"] for record in records] == [3, 2]
+
+
+def test_a_table_can_be_asked_for() -> None:
+    result = runner.invoke(app, ["rank", "-q", "x", "-f", "table"], input="a\nb\n")
+    assert result.exit_code == 0
+    assert "not a probability" in result.stdout
+
+
+def test_every_cause_of_a_chain_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    causes = [RateLimitError("slow down", provider="cohere", status_code=429), ValueError("x\ny")]
+    with pytest.raises(SystemExit) as raised, guarded():
+        raise AllScorersFailed("every scorer failed", causes)
+    assert raised.value.code == 1
+    assert capsys.readouterr().err == (
+        "rerank: every scorer failed; cohere: slow down (status 429); x y\n"
+    )
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), guarded():
+        _ = 1 / 0

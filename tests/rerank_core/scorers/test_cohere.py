@@ -1,0 +1,423 @@
+"""CohereScorer's good days: real SDK, real HTTP, a stand-in server on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cohere
+import pytest
+import stamina
+
+from rerank_core import (
+    CohereScorer,
+    ConfigurationError,
+    MissingExtraError,
+    Scale,
+    Scoring,
+    ServiceError,
+    Span,
+)
+from support.cohere_server import CohereServer, Reply, Request, answer
+
+KEY = "sk-test-0123456789"
+QUERY = "solar panel cost"
+TEXTS = ["a panel", "solar panel cost", "nothing", "solar cost", ""]
+SCORES = (1 / 3, 1.0, 0.0, 2 / 3, None)
+SDK_OPTIONS = inspect.signature(cohere.ClientV2.rerank).parameters
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with stamina.set_testing(True, attempts=10, cap=True):  # no waiting between attempts
+        yield
+
+
+@pytest.fixture
+def server() -> Iterator[CohereServer]:
+    with CohereServer() as running:
+        yield running
+
+
+@pytest.fixture
+def scorer(server: CohereServer) -> CohereScorer:
+    return CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
+
+
+@pytest.fixture(params=["score", "ascore"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run(scorer: CohereScorer, mode: str, query: str, texts: list[str]) -> Scoring:
+    if mode == "score":
+        return scorer.score(query, texts)
+    return asyncio.run(scorer.ascore(query, texts))
+
+
+def numbered(count: int) -> tuple[str, list[str], tuple[float, ...]]:
+    """A query and texts whose scores tell them apart: text i holds i % 101 of 100 words."""
+    words = [f"w{i}" for i in range(100)]
+    texts = [f"id{i} " + " ".join(words[: i % 101]) for i in range(count)]
+    return " ".join(words), texts, tuple((i % 101) / 100 for i in range(count))
+
+
+def test_scores_come_back_in_the_texts_order(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    scoring = run(scorer, mode, QUERY, TEXTS)
+    assert scoring.scores == SCORES
+    assert (scoring.usage.pairs, scoring.usage.requests) == (4, 1)
+    assert scoring.usage.billed_units == {"search_units": 1.0}
+    assert scoring.usage.seconds > 0
+    assert scoring.spans is None
+    [request] = server.requests
+    assert request.path == "/v2/rerank"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.body == {"model": "rerank-v3.5", "query": QUERY, "documents": TEXTS[:4]}
+
+
+def test_it_is_a_scorer_on_the_unit_scale(scorer: CohereScorer) -> None:
+    assert scorer.scale is Scale.UNIT
+    assert scorer.name == "rerank-v3.5"
+
+
+def test_empty_input_asks_nobody(scorer: CohereScorer, server: CohereServer, mode: str) -> None:
+    assert run(scorer, mode, QUERY, ["", "  "]).scores == (None, None)
+    assert server.requests == []
+
+
+def test_set_options_are_sent(server: CohereServer, mode: str) -> None:
+    options = {"max_tokens_per_doc": 512}
+    if "priority" in SDK_OPTIONS:
+        options["priority"] = 3
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, **options)  # type: ignore[arg-type]
+    run(scorer, mode, QUERY, TEXTS)
+    assert server.requests[0].body.items() >= options.items()
+
+
+def test_an_option_the_sdk_lacks_is_refused_before_anything_is_sent(
+    server: CohereServer, mode: str
+) -> None:
+    class OlderClient(cohere.ClientV2):
+        def rerank(self, *, model: str, query: str, documents: list[str], request_options: dict):  # type: ignore[no-untyped-def, override, type-arg]
+            raise AssertionError("never called")
+
+    scorer = CohereScorer(
+        "m", client=OlderClient(KEY, base_url=server.url), max_tokens_per_doc=5, max_retries=0
+    )
+    with pytest.raises(ConfigurationError, match="max_tokens_per_doc is not known"):
+        run(scorer, mode, QUERY, TEXTS)
+    assert server.requests == []
+
+
+def test_spans_where_the_sdk_has_them_else_a_clear_refusal(server: CohereServer, mode: str) -> None:
+    scorer = CohereScorer("rerank-v5.0-pro", api_key=KEY, base_url=server.url, relevant_spans=True)
+    texts = ["the \U0001f31e solar cost", "nothing", ""]
+    if "relevant_spans" not in SDK_OPTIONS:
+        with pytest.raises(ConfigurationError, match="relevant_spans is not known"):
+            run(scorer, mode, QUERY, texts)
+        return
+    scoring = run(scorer, mode, QUERY, texts)
+    assert scoring.spans == (Span(6, 11), None, None)
+    assert texts[0][6:11] == "solar"
+    assert server.requests[0].body["relevant_spans"] == {"mode": "enabled", "max_spans": 1}
+
+
+@pytest.mark.parametrize(
+    ("units", "tokens", "billed"),
+    [
+        ({"billed_units": {"input_tokens": 40, "search_units": 1}}, 40, {"input_tokens": 40.0}),
+        ({"billed_units": {"input_tokens": 40}, "tokens": {"input_tokens": 52}}, 52, {}),
+        ({"billed_units": {"new_units": 2.5, "odd": "x", "unknown": -1}}, 0, {"new_units": 2.5}),
+        ({"billed_units": "x"}, 0, {}),
+        ("x", 0, {}),
+        (None, 0, {}),
+    ],
+)
+def test_usage_is_read_with_care(
+    scorer: CohereScorer,
+    server: CohereServer,
+    units: object,
+    tokens: int,
+    billed: dict[str, float],
+) -> None:
+    server.script(Reply({"results": [{"index": 0, "relevance_score": 1}], "meta": units}))
+    usage = scorer.score(QUERY, ["a"]).usage
+    assert usage.tokens == tokens
+    assert usage.billed_units.items() >= billed.items()
+    assert not {"odd", "unknown"} & usage.billed_units.keys()
+
+
+def test_2500_texts_are_split_and_every_text_keeps_its_score(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    query, texts, expected = numbered(2500)
+    scoring = run(scorer, mode, query, texts)
+    assert scoring.scores == expected
+    sizes = [len(request.body["documents"]) for request in server.requests]
+    assert sorted(sizes) == [833, 833, 834]
+    assert scoring.usage.requests == 3
+    assert scoring.usage.pairs == 2500
+    assert scoring.usage.billed_units == {"search_units": 27.0}
+
+
+@pytest.mark.parametrize(("count", "requests"), [(1000, 1), (1001, 2)])
+def test_a_request_holds_at_most_1000_texts(
+    scorer: CohereScorer, server: CohereServer, count: int, requests: int
+) -> None:
+    scorer.score("w", [f"w{i}" for i in range(count)])
+    assert len(server.requests) == requests
+
+
+def test_progress_is_told_after_each_request(scorer: CohereScorer) -> None:
+    query, texts, _ = numbered(2500)
+    told: list[tuple[int, int]] = []
+    scorer.score(query, texts, progress=lambda *counts: told.append(counts))
+    assert told == [(833, 2500), (1666, 2500), (2500, 2500)]
+    told.clear()
+    asyncio.run(scorer.ascore(query, texts, progress=lambda *counts: told.append(counts)))
+    assert len(told) == 3
+    assert told[-1] == (2500, 2500)
+
+
+def test_async_requests_overlap_but_never_more_than_four(server: CohereServer) -> None:
+    lock, together = threading.Lock(), threading.Barrier(4)
+    active = peak = 0
+
+    def respond(request: Request) -> Reply:
+        nonlocal active, peak
+        with lock:
+            active += 1
+            peak = max(peak, active)
+        together.wait(timeout=20)  # breaks unless four requests are under way at once
+        with lock:
+            active -= 1
+        return answer(request)
+
+    server.script(*[respond] * 8)
+    query, texts, expected = numbered(8000)
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+    assert asyncio.run(scorer.ascore(query, texts)).scores == expected
+    assert peak == 4
+
+
+def test_a_failed_second_part_fails_the_whole(server: CohereServer, mode: str) -> None:
+    def respond(request: Request) -> Reply:
+        if request.body["documents"][0] == "w1250":
+            return Reply({"message": "too long"}, status=422)
+        return answer(request)
+
+    texts = [f"w{i}" for i in range(2500)]
+    texts[833] = "w1250"
+    server.script(*[respond] * 3)
+    with pytest.raises(ServiceError, match="too long"):
+        run(
+            CohereScorer("m", api_key=KEY, base_url=server.url), mode, "w1", [*dict.fromkeys(texts)]
+        )
+
+
+async def test_a_failed_part_cancels_the_others(server: CohereServer) -> None:
+    never = threading.Event()
+    three = threading.Barrier(3)
+
+    def respond(request: Request) -> Reply:
+        three.wait(timeout=20)
+        if request.body["documents"][0] == "w0":
+            return Reply({"message": "no"}, status=400)
+        return Reply(wait_for=never)
+
+    server.script(*[respond] * 3)
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+    with pytest.raises(ServiceError, match="no"):  # and not after the timeout of 30 s
+        await scorer.ascore("w1", [f"w{i}" for i in range(2500)])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("count", [1, 2500])
+async def test_cancellation_ends_the_requests(server: CohereServer, count: int) -> None:
+    loop, arrived, never = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def respond(request: Request) -> Reply:
+        loop.call_soon_threadsafe(arrived.set)
+        return Reply(wait_for=never)
+
+    server.script(*[respond] * 3)
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+    task = asyncio.create_task(scorer.ascore(QUERY, [f"t{i}" for i in range(count)]))
+    await arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(server.requests) <= 3  # not retried
+
+
+def test_two_event_loops_one_scorer_and_no_socket_left_open(
+    scorer: CohereScorer, server: CohereServer
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        first = asyncio.run(scorer.ascore(QUERY, TEXTS))
+        second = asyncio.run(scorer.ascore(QUERY, TEXTS))
+        gc.collect()
+    assert first.scores == second.scores == SCORES
+    assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
+
+
+def test_two_event_loops_at_the_same_time(scorer: CohereScorer) -> None:
+    both = threading.Barrier(2)
+
+    async def work() -> Scoring:
+        both.wait(timeout=20)
+        await scorer.ascore(QUERY, TEXTS)
+        both.wait(timeout=20)
+        return await scorer.ascore(QUERY, TEXTS)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: asyncio.run(work()), range(2)))
+    assert [result.scores for result in results] == [SCORES] * 2
+
+
+async def test_many_tasks_of_one_loop_share_a_client(
+    scorer: CohereScorer, server: CohereServer
+) -> None:
+    results = await asyncio.gather(*[scorer.ascore(QUERY, TEXTS) for _ in range(10)])
+    assert {result.scores for result in results} == {SCORES}
+    ports = {request.port for request in server.requests}
+    await scorer.ascore(QUERY, TEXTS)
+    assert server.requests[-1].port in ports  # a connection was kept alive
+
+
+async def test_nothing_blocks_the_loop_while_the_service_thinks(server: CohereServer) -> None:
+    go_on = threading.Event()
+    server.script(lambda request: Reply(answer(request).body, wait_for=go_on))
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+    task = asyncio.create_task(scorer.ascore(QUERY, TEXTS))
+    while not server.requests:
+        await asyncio.sleep(0)
+    go_on.set()  # reached only because the loop runs on
+    assert (await task).scores == SCORES
+
+
+def test_sixteen_threads(scorer: CohereScorer, server: CohereServer) -> None:
+    start = threading.Barrier(16)
+
+    def work(number: int) -> Scoring:
+        start.wait(timeout=20)
+        return scorer.score(QUERY, [f"thread {number}", *TEXTS[:4]])
+
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(work, range(16)))
+    assert {result.scores for result in results} == {(0.0, *SCORES[:4])}
+    assert len(server.requests) == 16
+
+
+def test_connections_are_reused_closed_and_opened_again(
+    scorer: CohereScorer, server: CohereServer
+) -> None:
+    with scorer:
+        scorer.score(QUERY, TEXTS)
+        scorer.score(QUERY, TEXTS)
+    scorer.score(QUERY, TEXTS)
+    first, second, third = (request.port for request in server.requests)
+    assert first == second != third
+
+
+async def test_aclose_closes_and_a_later_call_opens_again(
+    scorer: CohereScorer, server: CohereServer
+) -> None:
+    async with scorer:
+        await scorer.ascore(QUERY, TEXTS)
+    await scorer.ascore(QUERY, TEXTS)
+    first, second = (request.port for request in server.requests)
+    assert first != second
+
+
+def test_an_unclosed_scorer_leaves_no_socket_open(server: CohereServer) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+        scorer.score(QUERY, TEXTS)
+        del scorer
+        gc.collect()
+    assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_opens_its_own_connection(server: CohereServer) -> None:
+    script = """
+        import os, sys
+        from rerank_core import CohereScorer
+        scorer = CohereScorer("m", api_key="k-0123456789", base_url=sys.argv[1])
+        scorer.score("a b", ["a"])
+        child = os.fork()
+        scores = scorer.score("a b", ["a", "a b"]).scores
+        if child == 0:
+            os._exit(0 if scores == (0.5, 1.0) else 1)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or scores != (0.5, 1.0))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), server.url]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+    assert len(server.requests) == 3
+    assert len({request.port for request in server.requests}) == 2
+
+
+def test_constructing_imports_no_sdk() -> None:
+    script = """
+        import sys
+        from rerank_core import CohereScorer
+        CohereScorer("m", api_key="k-0123456789")
+        sys.exit(bool({"cohere", "httpx", "stamina"} & set(sys.modules)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
+def test_a_missing_sdk_names_the_extra(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setitem(sys.modules, "cohere", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[cohere\]"'):
+        run(CohereScorer("m", api_key=KEY), mode, QUERY, TEXTS)
+
+
+def test_a_ready_sync_client_serves_both(server: CohereServer, mode: str) -> None:
+    with cohere.ClientV2(KEY, base_url=server.url) as client:
+        scorer = CohereScorer("m", client=client)
+        assert run(scorer, mode, QUERY, TEXTS).scores == SCORES
+        scorer.close()
+        assert run(scorer, mode, QUERY, TEXTS).scores == SCORES  # closing it stays with its owner
+
+
+async def test_a_ready_async_client_serves_ascore_only(server: CohereServer) -> None:
+    async with cohere.AsyncClientV2(KEY, base_url=server.url) as client:
+        scorer = CohereScorer("m", client=client)
+        assert (await scorer.ascore(QUERY, TEXTS)).scores == SCORES
+        with pytest.raises(ConfigurationError, match="call ascore"):
+            scorer.score(QUERY, TEXTS)
+        await scorer.aclose()
+        assert (await scorer.ascore(QUERY, TEXTS)).scores == SCORES
+
+
+def test_fingerprints_tell_different_scores_apart() -> None:
+    made = [
+        CohereScorer("a"),
+        CohereScorer("b"),
+        CohereScorer("a", base_url="https://other.example"),
+        CohereScorer("a", max_tokens_per_doc=100),
+        CohereScorer("a", relevant_spans=True),
+        CohereScorer("a", client=cohere.ClientV2(KEY)),
+        CohereScorer("a", client=cohere.ClientV2(KEY, base_url="https://other.example")),
+    ]
+    assert len({scorer.fingerprint for scorer in made}) == len(made)
+    assert made[0].fingerprint == CohereScorer("a", api_key=KEY, timeout=5).fingerprint

@@ -1,0 +1,368 @@
+"""CohereScorer's bad days: every failure becomes one of our errors, with the original chained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import cohere
+import httpx
+import pytest
+import stamina
+from cohere.core import ApiError
+from hypothesis import given
+from hypothesis import strategies as st
+from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_retry_hooks
+
+from rerank_core import (
+    AuthenticationError,
+    CohereScorer,
+    DeadlineExceeded,
+    MalformedResponseError,
+    NonFiniteScoreError,
+    RateLimitError,
+    ScorerError,
+    Scoring,
+    ServiceError,
+)
+from rerank_core.scorers.cohere._retry import parse_retry_after, pause
+from support.cohere_server import CohereServer, Reply, answer
+
+KEY = "sk-test-0123456789"
+HTML = "<html><body>Bad Gateway, said the proxy</body></html>"
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with stamina.set_testing(True, attempts=10, cap=True):  # no waiting between attempts
+        yield
+
+
+@pytest.fixture
+def server() -> Iterator[CohereServer]:
+    with CohereServer() as running:
+        yield running
+
+
+@pytest.fixture
+def scorer(server: CohereServer) -> CohereScorer:
+    return CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
+
+
+@pytest.fixture(params=["score", "ascore"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run(scorer: CohereScorer, mode: str, texts: tuple[str, ...] = ("a", "b")) -> Scoring:
+    if mode == "score":
+        return scorer.score("a", texts)
+    return asyncio.run(scorer.ascore("a", texts))
+
+
+def failure(scorer: CohereScorer, mode: str) -> ScorerError:
+    with pytest.raises(ScorerError) as caught:
+        run(scorer, mode)
+    assert caught.value.provider == "cohere"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "attempts"),
+    [
+        (Reply({"message": "bad"}, status=400), ServiceError, 1),
+        (Reply({"message": "bad"}, status=401), AuthenticationError, 1),
+        (Reply({"message": "bad"}, status=402), ServiceError, 1),
+        (Reply({"message": "bad"}, status=403), AuthenticationError, 1),
+        (Reply({"message": "bad"}, status=404), ServiceError, 1),
+        (Reply({"message": "bad"}, status=408), ServiceError, 3),
+        (Reply({"message": "bad"}, status=409), ServiceError, 3),
+        (Reply({"message": "bad"}, status=422), ServiceError, 1),
+        (Reply({"message": "bad"}, status=429), RateLimitError, 3),
+        (Reply({"message": "bad"}, status=498), ServiceError, 1),
+        (Reply({"message": "bad"}, status=500), ServiceError, 3),
+        (Reply(HTML, status=502), ServiceError, 3),
+        (Reply(HTML, status=503), ServiceError, 3),
+        (Reply(b"", status=504), ServiceError, 3),
+    ],
+    ids=lambda value: str(value.status) if isinstance(value, Reply) else None,
+)
+def test_every_status_has_its_error(
+    scorer: CohereScorer,
+    server: CohereServer,
+    mode: str,
+    reply: Reply,
+    kind: type[ScorerError],
+    attempts: int,
+) -> None:
+    server.script(*[reply] * attempts)
+    error = failure(scorer, mode)
+    assert type(error) is kind
+    assert error.status_code == reply.status
+    assert error.retryable == (attempts > 1)
+    assert isinstance(error.__cause__, ApiError)
+    assert len(server.requests) == attempts
+    assert ("bad" in str(error)) == (b"bad" in str(reply.body).encode())
+    assert "proxy" not in str(error)  # no HTML page in a message
+
+
+def test_error_details_reach_the_user(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    headers = {"X-Debug-Trace-Id": "trace-7"}
+    server.script(Reply({"message": "model 'x' not found " * 40}, status=404, headers=headers))
+    error = failure(scorer, mode)
+    assert error.request_id == "trace-7"
+    assert "model 'x' not found" in str(error)
+    assert len(str(error)) < 500
+    assert error.hint is not None
+    assert "rerank-v3.5" in error.hint
+    server.script(Reply({"id": "body-8", "detail": "no"}, status=400))
+    assert failure(scorer, mode).request_id == "body-8"
+
+
+def test_a_passing_failure_is_retried_and_counted(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    server.script(Reply({"message": "busy"}, status=503), Reply(drop=True))
+    scoring = run(scorer, mode)
+    assert scoring.scores == (1.0, 0.0)
+    assert scoring.usage.requests == 3
+
+
+def test_no_retries_when_none_are_wanted(server: CohereServer, mode: str) -> None:
+    server.script(Reply({"message": "busy"}, status=503))
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, max_retries=0)
+    assert failure(scorer, mode).retryable
+    assert len(server.requests) == 1
+
+
+def test_a_long_retry_after_is_raised_at_once(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    server.script(Reply({"message": "slow down"}, status=429, headers={"Retry-After": "61"}))
+    error = failure(scorer, mode)
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after == 61
+    assert len(server.requests) == 1
+
+
+def test_retry_after_decides_the_wait(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    waits: list[float] = []
+    before = get_on_retry_hooks()
+
+    def note(details: RetryDetails) -> None:
+        waits.append(details.wait_for)
+
+    past = format_datetime(datetime.now(UTC) - timedelta(minutes=1), usegmt=True)
+    for value in ("0", past):
+        server.script(Reply({"message": "wait"}, status=429, headers={"Retry-After": value}))
+    set_on_retry_hooks([note])
+    try:
+        stamina.set_testing(False)  # real waits, which the service sets to nothing
+        assert run(scorer, mode).usage.requests == 3
+    finally:
+        set_on_retry_hooks(before)
+    assert waits == [0.0, 0.0]
+
+
+def test_the_pause_follows_the_error() -> None:
+    def limited(seconds: float | None) -> RateLimitError:
+        return RateLimitError("x", retryable=True, retry_after=seconds)
+
+    assert pause(ValueError("x")) is False
+    assert pause(ServiceError("x", retryable=False, retry_after=1)) is False
+    assert pause(limited(None)) is True
+    assert pause(limited(60.5)) is False
+    asked = [pause(limited(10)) for _ in range(50)]
+    assert all(10 <= wait <= 11 for wait in asked)
+    assert len(set(asked)) > 1  # jitter
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", None),
+        ("nan", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+    ],
+)
+def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    seconds = parse_retry_after(format_datetime(later, usegmt=True))
+    assert seconds is not None
+    assert 20 < seconds <= 30
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_can_be_read(header: str) -> None:
+    seconds = parse_retry_after(header)
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+def test_a_slow_service_exceeds_the_deadline(server: CohereServer, mode: str) -> None:
+    server.script(*[Reply(wait_for=threading.Event())] * 2)
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, timeout=0.05, max_retries=1)
+    error = failure(scorer, mode)
+    assert isinstance(error, DeadlineExceeded)
+    assert error.retryable
+    assert isinstance(error.__cause__, httpx.TimeoutException)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(drop=True),
+        Reply(b'{"results": [', headers={"Content-Length": "1000"}),
+    ],
+    ids=["no answer", "half an answer"],
+)
+def test_a_dropped_connection(
+    scorer: CohereScorer, server: CohereServer, mode: str, reply: Reply
+) -> None:
+    server.script(*[reply] * 3)
+    error = failure(scorer, mode)
+    assert type(error) is ServiceError
+    assert error.retryable
+    assert isinstance(error.__cause__, httpx.TransportError)
+    assert len(server.requests) == 3
+
+
+def test_nobody_listens(mode: str) -> None:
+    with CohereServer() as gone:
+        pass
+    error = failure(CohereScorer("m", api_key=KEY, base_url=gone.url), mode)
+    assert isinstance(error.__cause__, httpx.ConnectError)
+    assert error.retryable
+
+
+def one(score: Any = 0.5, index: Any = 1) -> dict[str, Any]:
+    return {"index": index, "relevance_score": score}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b'{"results": [', MalformedResponseError, "not valid JSON"),
+        (b"", MalformedResponseError, "not valid JSON"),
+        (b"\xff\xfe{}", MalformedResponseError, ""),
+        (HTML, MalformedResponseError, "not valid JSON"),
+        ({}, MalformedResponseError, "not a list"),
+        (None, MalformedResponseError, "not a list"),
+        ([], MalformedResponseError, "cannot be read"),
+        ("text", MalformedResponseError, "not valid JSON"),
+        (7, MalformedResponseError, ""),
+        ({"results": None}, MalformedResponseError, "not a list"),
+        ({"results": {"0": 1}}, MalformedResponseError, "not a list"),
+        ({"results": ["x", "y"]}, MalformedResponseError, ""),
+        ({"results": []}, MalformedResponseError, "0 scores came back for 2 texts"),
+        ({"results": [one(index=0)]}, MalformedResponseError, "first without one is 1"),
+        ({"results": [one(), one()]}, MalformedResponseError, "index 1 came back twice"),
+        ({"results": [one(index=0), one(index=2)]}, MalformedResponseError, "index 2"),
+        ({"results": [one(index=0), one(index=-1)]}, MalformedResponseError, "index -1"),
+        ({"results": [one(index=None)]}, MalformedResponseError, "index is None"),
+        ({"results": [one(index="x")]}, MalformedResponseError, "index is 'x'"),
+        ({"results": [{"relevance_score": 0.5}]}, MalformedResponseError, "index is"),
+        ({"results": [{"index": 0}]}, MalformedResponseError, "score of text 0 is"),
+        ({"results": [one(None)]}, MalformedResponseError, "score of text 1 is None"),
+        ({"results": [one("high")]}, MalformedResponseError, "score of text 1 is 'high'"),
+        ({"results": [one(7.25)]}, MalformedResponseError, "outside 0 to 1"),
+        ({"results": [one(-0.1)]}, MalformedResponseError, "outside 0 to 1"),
+        ({"results": [one(float("nan"))]}, NonFiniteScoreError, "is nan"),
+        ({"results": [one(float("inf"))]}, NonFiniteScoreError, "is inf"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_refused(
+    scorer: CohereScorer,
+    server: CohereServer,
+    mode: str,
+    body: Any,
+    kind: type[ScorerError],
+    said: str,
+) -> None:
+    server.script(Reply(body, headers={"X-Request-Id": "r-1"}))
+    error = failure(scorer, mode)
+    assert type(error) is kind
+    assert said in str(error)
+    assert error.request_id == "r-1"
+    assert not error.retryable
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "span", [{"start": 0, "end": 9}, {"start": -1, "end": 1}, {"start": 1, "end": 1}, {"start": 0}]
+)
+def test_a_span_outside_its_text_is_refused(
+    scorer: CohereScorer, server: CohereServer, span: dict[str, int]
+) -> None:
+    # Read from any answer, so that it shows with SDKs that cannot ask for spans, too.
+    server.script(Reply({"results": [one(index=0) | {"relevant_spans": [span | {"score": 1}]}]}))
+    with pytest.raises(MalformedResponseError, match="the span of text 0"):
+        scorer.score("a", ["abc"])
+
+
+def test_a_ready_clients_failures_are_mapped_too(server: CohereServer) -> None:
+    server.script(Reply({"message": f"no key like {KEY}"}, status=401))
+    with cohere.ClientV2(KEY, base_url=server.url) as client:
+        error = failure(CohereScorer("m", client=client), "score")
+    assert isinstance(error, AuthenticationError)
+    assert KEY not in str(error)
+    assert len(server.requests) == 1
+
+
+def test_a_ready_client_is_not_retried_by_the_sdk_as_well(server: CohereServer) -> None:
+    server.script(*[Reply({"message": "busy"}, status=503)] * 9)
+    with cohere.ClientV2(KEY, base_url=server.url) as client:
+        failure(CohereScorer("m", client=client), "score")
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [401, 422, 500, 502])
+def test_a_key_that_the_service_echoes_is_removed_everywhere(
+    scorer: CohereScorer,
+    server: CohereServer,
+    mode: str,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_core")
+    caplog.set_level(logging.DEBUG, "stamina")
+    caplog.set_level(logging.DEBUG, "httpx")
+    padding = "x" * 190  # so that the key straddles the place where messages are cut
+    body = {"message": f"{padding} {KEY}", "error": {"key": KEY}, "id": KEY}
+    server.script(*[Reply(body, status=status, headers={"X-Request-Id": KEY})] * 3)
+    error = failure(scorer, mode)
+    shown = "".join(traceback.format_exception(error)) + repr(error) + repr(error.__cause__)
+    logged = " ".join(str(record.__dict__) for record in caplog.records)
+    for secret in (KEY, KEY[:12]):
+        assert secret not in shown
+        assert secret not in logged
+    assert caplog.records
+
+
+def test_scores_arrive_after_an_earlier_failure(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    server.script(Reply({"message": "bad"}, status=400), answer)
+    failure(scorer, mode)
+    assert run(scorer, mode).scores == (1.0, 0.0)

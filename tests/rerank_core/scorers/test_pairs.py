@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from rerank_core import ConfigurationError, InvalidInputError
+from rerank_core.scorers._pairs import PairEncoder
+from support.models import WORDS, TinyModel
+
+FAMILIES = ["bert", "roberta", "xlm-roberta", "modernbert"]
+
+
+def tokenizer_of(model: TinyModel) -> Tokenizer:
+    return Tokenizer.from_file(str(model.onnx / "tokenizer.json"))
+
+
+def laid_out(encoder: PairEncoder, query: str, text: str) -> tuple[list[int], list[int]]:
+    encoded = encoder.encode(query, [text])
+    ids = [*encoded.head, *encoded.texts[0], *encoded.tail]
+    types = [
+        *encoded.head_types,
+        *[encoded.text_type] * len(encoded.texts[0]),
+        *encoded.tail_types,
+    ]
+    assert encoded.length(0) == len(ids)
+    return [int(i) for i in ids], [int(t) for t in types]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=st.text(min_size=1, max_size=30), text=st.text(min_size=1, max_size=60))
+def test_the_layout_is_the_tokenizers_own(
+    tiny: Callable[..., TinyModel], family: str, query: str, text: str
+) -> None:
+    query, text = (t.encode("utf-8", "ignore").decode() for t in (query, text))
+    reference = tokenizer_of(tiny(family))
+    encoder = PairEncoder(tokenizer_of(tiny(family)), max_length=512)
+    reference.no_truncation()
+    reference.no_padding()
+    expected = reference.encode(query, text)
+    assert laid_out(encoder, query, text) == (expected.ids, expected.type_ids)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_the_text_is_cut(tiny: Callable[..., TinyModel], family: str) -> None:
+    long = " ".join(WORDS * 3)
+    whole = PairEncoder(tokenizer_of(tiny(family)), 4096).encode("drug discovery", [long])
+    encoded = PairEncoder(tokenizer_of(tiny(family)), 32).encode("drug discovery", [long, "list"])
+    assert encoded.truncated == (0,)
+    assert encoded.length(0) == 32
+    assert np.array_equal(encoded.head, whole.head)
+    assert np.array_equal(encoded.tail, whole.tail)
+    assert np.array_equal(encoded.texts[0], whole.texts[0][: len(encoded.texts[0])])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "text",
+    [" ".join(WORDS * 200), " " * 20_000 + "drug discovery list", "drug" + "\n" * 50_000 + "list"],
+)
+def test_a_very_long_text_reads_as_if_it_had_been_read_whole(
+    tiny: Callable[..., TinyModel], family: str, text: str
+) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny(family)), 32)
+    whole = PairEncoder(tokenizer_of(tiny(family)), 10**6).encode("drug", [text]).texts[0]
+    encoded = encoder.encode("drug", ["list", text])
+    kept = encoded.texts[1]
+    assert np.array_equal(kept, whole[: len(kept)])
+    assert (encoded.truncated == (1,)) == (len(whole) > len(kept))
+
+
+def test_a_cut_text_reads_as_its_first_tokens(tiny: Callable[..., TinyModel]) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 64)
+    text = "Drug   discovery, molecule; protein"
+    cut = encoder.cut(text, 3)
+    assert text.startswith(cut)
+    first, second = encoder.encode("q", [text, cut]).texts
+    assert np.array_equal(second, first[:3])
+
+
+def test_a_query_that_leaves_no_room_is_an_error_not_a_cut(tiny: Callable[..., TinyModel]) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 32)
+    with pytest.raises(InvalidInputError, match=r"query is \d+ tokens long.*max_length 32"):
+        encoder.encode(" ".join(WORDS), ["a"])
+
+
+def test_a_length_without_room_is_refused(tiny: Callable[..., TinyModel]) -> None:
+    with pytest.raises(ConfigurationError, match="at least 5"):
+        PairEncoder(tokenizer_of(tiny()), 4)
+
+
+def test_many_texts_are_encoded_in_order(tiny: Callable[..., TinyModel]) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 64)
+    texts = [" ".join(WORDS[: 1 + i % 20]) for i in range(700)]
+    together = encoder.encode("q", texts).texts
+    assert len(together) == 700
+    for i in (0, 255, 256, 511, 512, 699):
+        assert np.array_equal(together[i], encoder.encode("q", [texts[i]]).texts[0])

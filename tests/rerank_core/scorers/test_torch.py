@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+
+from rerank_core import (
+    ConfigurationError,
+    InvalidInputError,
+    MissingExtraError,
+    Scale,
+    TorchCrossEncoder,
+)
+from support.models import WORDS, TinyModel
+
+TEXTS = ["drug discovery", "river mountain", "python list " * 5, "health"]
+
+
+def test_it_gives_the_scores_of_sentence_transformers(tiny: Callable[..., TinyModel]) -> None:
+    path = str(tiny().torch)
+    expected = CrossEncoder(path, device="cpu").predict([("drug", text) for text in TEXTS])
+    scoring = TorchCrossEncoder(path, device="cpu").score("drug", TEXTS)
+    assert scoring.scores == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_the_scale_follows_the_activation(tiny: Callable[..., TinyModel]) -> None:
+    path = str(tiny().torch)
+    assert TorchCrossEncoder(path, device="cpu").scale is Scale.UNIT
+    assert TorchCrossEncoder(path, device="cpu", activation="identity").scale is Scale.LOGIT
+    saved = CrossEncoder(path, device="cpu", activation_fn=torch.nn.Identity())
+    assert saved.num_labels == 1
+
+
+def test_a_saved_activation_is_used(tiny: Callable[..., TinyModel], tmp_path: Path) -> None:
+    model = CrossEncoder(str(tiny().torch), device="cpu", activation_fn=torch.nn.Identity())
+    model.save_pretrained(str(tmp_path / "saved"))
+    assert TorchCrossEncoder(str(tmp_path / "saved"), device="cpu").scale is Scale.LOGIT
+
+
+def test_only_the_text_is_cut_and_counted(tiny: Callable[..., TinyModel]) -> None:
+    scorer = TorchCrossEncoder(str(tiny().torch), device="cpu", max_length=32)
+    query = " ".join(WORDS[:8])
+    long = " ".join(WORDS)
+    scoring = scorer.score(query, [long, "list"])
+    assert scoring.usage.truncated == 1
+    # What lies behind the cut does not count, though the query is long.
+    other_end = " ".join(WORDS[:30]) + " list" * 40
+    assert scorer.score(query, [other_end]).scores == pytest.approx(scoring.scores[:1])
+
+
+def test_options_reach_sentence_transformers(tiny: Callable[..., TinyModel]) -> None:
+    scorer = TorchCrossEncoder(
+        str(tiny().torch),
+        device="cpu",
+        model_kwargs={"torch_dtype": "bfloat16"},
+        processor_kwargs={"model_max_length": 48},
+        local_files_only=True,
+        batch_tokens=16,
+    )
+    steps: list[tuple[int, int]] = []
+    scorer.score("drug", TEXTS, progress=lambda *step: steps.append(step))
+    assert len(steps) > 1
+    assert "bfloat16" in scorer.fingerprint
+    assert "max_length=48" in scorer.fingerprint
+    assert scorer.to_config()["processor_kwargs"] == {"model_max_length": 48}
+
+
+def test_a_token_never_leaves(tiny: Callable[..., TinyModel]) -> None:
+    scorer = TorchCrossEncoder(str(tiny().torch), device="cpu", token="hf_secret")
+    assert "hf_secret" not in f"{scorer!r} {scorer.to_config()} {scorer.fingerprint}"
+    assert b"hf_secret" not in pickle.dumps(scorer)
+
+
+def test_pickled_weights_are_not_loaded(tiny: Callable[..., TinyModel], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny().torch, tmp_path / "pickled")
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigurationError, match="safetensors"):
+        TorchCrossEncoder(str(folder), device="cpu").load()
+    with pytest.raises(ConfigurationError, match="use_safetensors=False would unpickle"):
+        TorchCrossEncoder(str(folder), model_kwargs={"use_safetensors": False})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": ""}, "model"),
+        ({"model": 3}, "model"),
+        ({"activation": "gelu"}, "activation"),
+        ({"max_length": 0}, "max_length"),
+        ({"batch_tokens": -1}, "batch_tokens"),
+    ],
+)
+def test_options_out_of_range_are_refused_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((ConfigurationError, InvalidInputError), match=message):
+        TorchCrossEncoder(**{"model": "owner/model", **options})
+
+
+def test_a_model_out_of_reach_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="'owner/nowhere' could not be loaded"):
+        TorchCrossEncoder("owner/nowhere", local_files_only=True).score("q", ["a"])
+
+
+def test_more_tokens_than_positions_are_refused(tiny: Callable[..., TinyModel]) -> None:
+    with pytest.raises(ConfigurationError, match="65 is more than the 64 positions"):
+        TorchCrossEncoder(str(tiny().torch), device="cpu", max_length=65).score("q", ["a"])
+
+
+def test_without_the_extra_the_install_line_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[torch\]"'):
+        TorchCrossEncoder("owner/model").score("q", ["a"])

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rerank_core import (
+    CohereScorer,
+    ConfigurationError,
+    OnnxCrossEncoder,
+    Scale,
+    ServiceError,
+    TorchCrossEncoder,
+    arerank,
+    load_scorer,
+)
+from rerank_core.loading import HubCrossEncoder
+from support.models import TinyModel
+from support.scorers import OverlapScorer
+
+
+def test_a_scorer_comes_back_as_it_is() -> None:
+    scorer = OverlapScorer()
+    assert load_scorer(scorer) is scorer
+
+
+@pytest.mark.parametrize(
+    ("spec", "cls", "name"),
+    [
+        ("nano", OnnxCrossEncoder, "nano"),
+        ("onnx:nano", OnnxCrossEncoder, "nano"),
+        ("onnx:owner/model", OnnxCrossEncoder, "owner/model"),
+        ("torch:owner/model", TorchCrossEncoder, "owner/model"),
+        ("cohere:rerank-v3.5", CohereScorer, "rerank-v3.5"),
+        ("owner/model", HubCrossEncoder, "owner/model"),
+    ],
+)
+def test_names(spec: str, cls: type, name: str) -> None:
+    scorer = load_scorer(spec)
+    assert type(scorer) is cls
+    assert name in scorer.name
+    assert type(load_scorer(scorer.to_config())) is cls
+
+
+def test_a_folder_runs_on_what_it_holds(tiny: Callable[..., TinyModel]) -> None:
+    onnx, torch = load_scorer(str(tiny().onnx)), load_scorer(str(tiny().torch))
+    assert isinstance(onnx, HubCrossEncoder)
+    assert isinstance(torch, HubCrossEncoder)
+    assert isinstance(onnx.scorer, OnnxCrossEncoder)
+    assert isinstance(torch.scorer, TorchCrossEncoder)
+    file = load_scorer(str(tiny().onnx / "model.onnx"))
+    assert file.score("drug", ["list"]).scores == onnx.score("drug", ["list"]).scores
+    assert pickle.loads(pickle.dumps(onnx)).fingerprint == onnx.fingerprint
+
+
+def test_an_empty_list_loads_no_model(tmp_path: Path, tiny: Callable[..., TinyModel]) -> None:
+    scorer = load_scorer(str(tiny().onnx))
+    ranking = asyncio.run(arerank("q", [], scorer))
+    assert (len(ranking), ranking.scale) == (0, Scale.UNIT)
+    assert "_loaded" not in scorer.scorer.__dict__  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "spec", ["nanoo", "rerank-v3.5", "openai:gpt", "onnx:", "cohere: ", "", "  ", "a/b c", 3, None]
+)
+def test_an_unknown_name_lists_what_works(spec: object) -> None:
+    with pytest.raises(ConfigurationError, match=r'what works: "nano".*"onnx:.*"torch:.*"cohere:'):
+        load_scorer(spec)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spec", ["./nowhere", "/no/such/model.onnx", "~/nowhere-at-all"])
+def test_a_path_that_is_not_there_says_so(spec: str) -> None:
+    with pytest.raises(ConfigurationError, match="no such file or folder"):
+        load_scorer(spec)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "type None"),
+        ({"type": "magic", "model": "x"}, "type 'magic'"),
+        ({"type": "onnx", "model": "nano", "top_n": 3}, "top_n"),
+        ({"type": "hub", "model": "a/b", "device": "cpu"}, "device"),
+        ({"type": "hub"}, "model"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_named(
+    config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_scorer(config)
+
+
+def test_a_hub_model_out_of_reach_names_the_file() -> None:
+    with pytest.raises(
+        ServiceError, match=r"owner/model/onnx/model\.onnx is not in the local cache"
+    ):
+        load_scorer("owner/model").score("q", ["a"])

@@ -1,0 +1,76 @@
+"""The shape of the packages: what they export, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rerank_core
+
+HEAVY = ["torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"]
+HEAVY += ["cohere", "httpx", "onnxruntime", "tokenizers", "huggingface_hub", "numpy", "typer"]
+
+
+def loaded_by(statement: str) -> set[str]:
+    script = f"import sys\n{statement}\nprint(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_all_exported_names_exist_and_are_sorted() -> None:
+    assert list(rerank_core.__all__) == sorted(rerank_core.__all__)
+    for name in rerank_core.__all__:
+        assert getattr(rerank_core, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = rerank_core.Nothing  # type: ignore[attr-defined]
+
+
+def test_importing_the_core_loads_no_library() -> None:
+    assert not loaded_by("import rerank_core") & set(HEAVY)
+
+
+def test_making_a_scorer_loads_no_model() -> None:
+    statement = "import rerank_core; rerank_core.load_scorer('nano')"
+    assert not loaded_by(statement) & {"onnxruntime", "tokenizers", "numpy"}
+
+
+def test_scoring_with_the_embedded_model_loads_no_framework() -> None:
+    statement = "import rerank_core; rerank_core.load_scorer('nano').score('a', ['b'])"
+    loaded = loaded_by(statement)
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "transformers", "langchain_core", "llama_index", "cohere"}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "framework"),
+    [("langchain_rerank", "langchain_core"), ("llamaindex_rerank", "llama_index")],
+)
+def test_an_adapter_loads_its_framework_and_no_model_library(adapter: str, framework: str) -> None:
+    loaded = loaded_by(f"import {adapter}")
+    assert framework in loaded
+    assert not loaded & {"torch", "onnxruntime", "sentence_transformers", "cohere"}
+
+
+def test_every_package_says_it_is_typed() -> None:
+    root = Path(rerank_core.__file__).parent
+    assert (root / "py.typed").exists()
+    for name in ("langchain_rerank", "llamaindex_rerank"):
+        module = __import__(name)
+        assert (Path(str(module.__file__)).parent / "py.typed").exists()
+
+
+def test_the_rooms_keep_to_their_floors() -> None:
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--config", project, "--no-cache"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout

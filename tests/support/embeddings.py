@@ -1,0 +1,18 @@
+"""A deterministic embedding of any text, good enough to retrieve by shared words."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+DIMENSIONS = 256
+
+
+def embed(text: str) -> list[float]:
+    """Hash each word into one of `DIMENSIONS` buckets; count, and scale to length 1."""
+    counts = [0.0] * DIMENSIONS
+    for word in text.lower().split():
+        digest = hashlib.sha256(word.encode()).digest()
+        counts[int.from_bytes(digest[:4]) % DIMENSIONS] += 1.0
+    length = math.sqrt(sum(count * count for count in counts)) or 1.0
+    return [count / length for count in counts]
