@@ -94,7 +94,7 @@ class CohereServer:
         self._replies = deque(replies)
         self._respond = respond
         self._closing = threading.Event()
-        self._connections: set[socket.socket] = set()
+        self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
@@ -109,6 +109,12 @@ class CohereServer:
     def port(self) -> int:
         """The TCP port."""
         return self._server.server_port
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        with self._lock:
+            return len(self._open)
 
     def script(self, *replies: Reply | Responder) -> None:
         """Send these for the next requests."""
@@ -130,7 +136,7 @@ class CohereServer:
         self._thread.join()
         with self._lock:
             # Wakes handlers that wait for the next request of a connection kept alive.
-            for connection in self._connections:
+            for connection in self._open:
                 connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()  # joins the handlers
 
@@ -148,12 +154,12 @@ class CohereServer:
     def connected(self, connection: socket.socket) -> None:
         """Remember an open connection."""
         with self._lock:
-            self._connections.add(connection)
+            self._open.add(connection)
 
     def disconnected(self, connection: socket.socket) -> None:
         """Forget a connection that is about to close."""
         with self._lock:
-            self._connections.discard(connection)
+            self._open.discard(connection)
 
 
 class _Server(ThreadingHTTPServer):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import rerank_core
-from rerank_core.scorers.onnx._scorer import default_threads
+from rerank_core.scorers.onnx import default_threads
 
 __all__ = ["EXTRAS", "gather_facts"]
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from rerank_core.errors import ConfigurationError, InvalidInputError
 from rerank_core.types import Scale
-from rerank_core.validation import check_finite, describe
+from rerank_core.validation import describe
 
 __all__ = ["Blend"]
 
@@ -42,7 +42,6 @@ class Blend:
 
     Raises:
         ConfigurationError: If the method is unknown, or a number is out of range.
-        InvalidInputError: If a number is none.
     """
 
     method: Method
@@ -55,10 +54,10 @@ class Blend:
                 f"method must be one of {', '.join(map(repr, get_args(Method)))}, "
                 f"not {describe(self.method)}"
             )
-        if check_finite(self.weight, "weight") is None or not 0 <= self.weight <= 1:
+        if not _is_number(self.weight) or not 0 <= self.weight <= 1:
             raise ConfigurationError(f"weight must be from 0 to 1, not {describe(self.weight)}")
-        if check_finite(self.k, "k") is None or self.k <= 0:
-            raise ConfigurationError(f"k must be above 0, not {describe(self.k)}")
+        if not _is_number(self.k) or not 0 < self.k < math.inf:
+            raise ConfigurationError(f"k must be above 0 and finite, not {describe(self.k)}")
 
     @property
     def scale(self) -> Scale:
@@ -106,6 +105,10 @@ class Blend:
         for position, s, p in zip(scored, second, first, strict=True):
             blended[position] = (1 - self.weight) * s + self.weight * p
         return blended
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shrink(values: list[float]) -> list[float]:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -192,25 +193,24 @@ def test_progress_is_told_after_each_request(scorer: CohereScorer) -> None:
     assert told[-1] == (2500, 2500)
 
 
-def test_async_requests_overlap_but_never_more_than_four(server: CohereServer) -> None:
-    lock, together = threading.Lock(), threading.Barrier(4)
-    active = peak = 0
+async def test_async_requests_overlap_but_never_more_than_four(server: CohereServer) -> None:
+    loop, four, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    together = threading.Barrier(4)
 
-    def respond(request: Request) -> Reply:
-        nonlocal active, peak
-        with lock:
-            active += 1
-            peak = max(peak, active)
+    def held(request: Request) -> Reply:
         together.wait(timeout=20)  # breaks unless four requests are under way at once
-        with lock:
-            active -= 1
-        return answer(request)
+        loop.call_soon_threadsafe(four.set)
+        return Reply(answer(request).body, wait_for=go_on)
 
-    server.script(*[respond] * 8)
+    server.script(*[held] * 4)
     query, texts, expected = numbered(8000)
     scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
-    assert asyncio.run(scorer.ascore(query, texts)).scores == expected
-    assert peak == 4
+    task = asyncio.create_task(scorer.ascore(query, texts))
+    await four.wait()
+    await scorer.ascore("later", ["later"])  # a fifth request would have come before this one
+    assert len(server.requests) == 5
+    go_on.set()
+    assert (await task).scores == expected
 
 
 def test_a_failed_second_part_fails_the_whole(server: CohereServer, mode: str) -> None:
@@ -239,9 +239,10 @@ async def test_a_failed_part_cancels_the_others(server: CohereServer) -> None:
         return Reply(wait_for=never)
 
     server.script(*[respond] * 3)
-    scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
-    with pytest.raises(ServiceError, match="no"):  # and not after the timeout of 30 s
-        await scorer.ascore("w1", [f"w{i}" for i in range(2500)])
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, timeout=600)
+    with pytest.raises(ServiceError, match="no"):
+        async with asyncio.timeout(30):
+            await scorer.ascore("w1", [f"w{i}" for i in range(2500)])
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -274,6 +275,44 @@ def test_two_event_loops_one_scorer_and_no_socket_left_open(
         gc.collect()
     assert first.scores == second.scores == SCORES
     assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
+
+
+def test_a_scorer_that_ends_with_its_loop_leaves_no_socket_open(server: CohereServer) -> None:
+    query, texts, _ = numbered(4000)
+
+    async def main() -> None:
+        await CohereScorer("m", api_key=KEY, base_url=server.url).ascore(query, texts)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            asyncio.run(main())
+        gc.collect()
+    assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
+
+
+async def test_dropped_scorers_do_not_pile_up_connections(server: CohereServer) -> None:
+    for _ in range(5):
+        await CohereScorer("m", api_key=KEY, base_url=server.url).ascore(QUERY, TEXTS)
+    async with asyncio.timeout(20):
+        while server.connections > 1:  # the server notices a moment later
+            await asyncio.sleep(0)
+
+
+def test_a_loop_that_is_only_closed_is_forgotten(scorer: CohereScorer) -> None:
+    async def work() -> weakref.ref[asyncio.AbstractEventLoop]:
+        async with scorer:
+            await scorer.ascore(QUERY, TEXTS)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.new_event_loop()
+    forgotten = loop.run_until_complete(work())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    del loop
+    asyncio.run(work())
+    gc.collect()
+    assert forgotten() is None
 
 
 def test_two_event_loops_at_the_same_time(scorer: CohereScorer) -> None:

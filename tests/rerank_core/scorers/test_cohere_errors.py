@@ -310,7 +310,14 @@ def test_an_answer_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize(
-    "span", [{"start": 0, "end": 9}, {"start": -1, "end": 1}, {"start": 1, "end": 1}, {"start": 0}]
+    "span",
+    [
+        {"start": 0, "end": 9},
+        {"start": -1, "end": 1},
+        {"start": 1, "end": 1},
+        {"start": 0},
+        {"end": 1},
+    ],
 )
 def test_a_span_outside_its_text_is_refused(
     scorer: CohereScorer, server: CohereServer, span: dict[str, int]
@@ -328,6 +335,13 @@ def test_a_ready_clients_failures_are_mapped_too(server: CohereServer) -> None:
     assert isinstance(error, AuthenticationError)
     assert KEY not in str(error)
     assert len(server.requests) == 1
+
+
+def test_a_ready_client_is_not_waited_for_longer(server: CohereServer) -> None:
+    server.script(Reply(wait_for=threading.Event()))
+    with cohere.ClientV2(KEY, base_url=server.url) as client:
+        error = failure(CohereScorer("m", client=client, timeout=0.05, max_retries=0), "score")
+    assert isinstance(error, DeadlineExceeded)
 
 
 def test_a_ready_client_is_not_retried_by_the_sdk_as_well(server: CohereServer) -> None:
@@ -348,7 +362,7 @@ def test_a_key_that_the_service_echoes_is_removed_everywhere(
     caplog.set_level(logging.DEBUG, "rerank_core")
     caplog.set_level(logging.DEBUG, "stamina")
     caplog.set_level(logging.DEBUG, "httpx")
-    padding = "x" * 190  # so that the key straddles the place where messages are cut
+    padding = "x" * 182  # so that the key straddles the place where messages are cut
     body = {"message": f"{padding} {KEY}", "error": {"key": KEY}, "id": KEY}
     server.script(*[Reply(body, status=status, headers={"X-Request-Id": KEY})] * 3)
     error = failure(scorer, mode)

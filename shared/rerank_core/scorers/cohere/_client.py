@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from rerank_core.errors import MissingExtraError
 from rerank_core.scorers.cohere._access import Keyring, is_loopback, refuse_plain_http
 from rerank_core.scorers.cohere._errors import current_exchange
+from rerank_core.scorers.cohere._loops import close_with_loop
 
 if TYPE_CHECKING:
     import cohere
@@ -44,7 +44,6 @@ class _Sync(NamedTuple):
 class _Async(NamedTuple):
     sdk: cohere.AsyncClientV2
     http: httpx.AsyncClient
-    keeper: AsyncGenerator[None, None]
 
 
 class Connections:
@@ -85,13 +84,16 @@ class Connections:
         for known, held in list(self._by_loop.items()):
             if known.is_closed() or held.http.is_closed:
                 self._by_loop.pop(known, None)
-        if loop not in self._by_loop:
+        current = self._by_loop.get(loop)
+        if current is None:
             # In a thread: importing the SDK and reading the certificates would block the loop.
             made = await asyncio.to_thread(self._make_async)
-            await anext(made.keeper)
-            if self._by_loop.setdefault(loop, made) is not made:
-                await made.keeper.aclose()
-        return self._by_loop[loop].sdk
+            current = self._by_loop.setdefault(loop, made)
+            if current is made:
+                await close_with_loop(made.http, self)
+            else:
+                await made.http.aclose()
+        return current.sdk
 
     def close(self) -> None:
         """Close this process's client."""
@@ -104,7 +106,7 @@ class Connections:
         self.close()
         held = self._by_loop.pop(asyncio.get_running_loop(), None)
         if held is not None:
-            await held.keeper.aclose()
+            await held.http.aclose()
 
     def _make_sync(self) -> _Sync:
         require_sdk()
@@ -138,7 +140,7 @@ class Connections:
         sdk = cohere.AsyncClientV2(
             self._keyring.key, base_url=self._base_url, timeout=self._timeout, httpx_client=http
         )
-        return _Async(sdk, http, _close_with_loop(http))
+        return _Async(sdk, http)
 
     def _http_options(self) -> dict[str, Any]:
         parts = urlsplit(self._base_url or "")
@@ -149,14 +151,6 @@ class Connections:
             # A proxy from the environment would carry the key off this machine unencrypted.
             "trust_env": not local,
         }
-
-
-async def _close_with_loop(http: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Close the client when the loop shuts its asynchronous generators down."""
-    try:
-        yield
-    finally:
-        await http.aclose()
 
 
 def _on_request(request: httpx.Request) -> None:

@@ -127,7 +127,11 @@ def _from_status(status: int, body: object, watched: Exchange) -> ScorerError:
         sent = bool(watched.secret)
         return AuthenticationError(
             f"the service refused {'the key' if sent else 'a request without key'}{said}",
-            hint=f"{'Check' if sent else 'Pass or set'} api_key, CO_API_KEY or COHERE_API_KEY",
+            hint=(
+                "Check api_key, CO_API_KEY or COHERE_API_KEY, or the ready client's credentials"
+                if sent
+                else "Pass api_key, or set CO_API_KEY"
+            ),
             **facts,
         )
     if status == 429:

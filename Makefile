@@ -1,0 +1,37 @@
+# Everything runs in a virtual environment of its own; VENV and PYTHON can be set.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/demo.done
+	$(BIN)/rerank demo
+
+test: $(VENV)/dev.done lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+format: $(VENV)/dev.done
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.done: $(VENV)/pyvenv.cfg pyproject.toml constraints-dev.txt
+	$(PIP) -e ".[demo]"
+	touch $@
+
+$(VENV)/dev.done: $(VENV)/pyvenv.cfg pyproject.toml constraints-dev.txt
+	$(PIP) -e ".[dev]"
+	touch $@ $(VENV)/demo.done
