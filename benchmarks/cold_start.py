@@ -70,6 +70,7 @@ def seconds(script: str, folder: Path) -> float:
 
 
 def main() -> None:
+    """Time both in turns, and print medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="runs of each, after one to warm up")
     rounds = parser.parse_args().rounds

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -60,7 +61,7 @@ def test_it_ends_with_code_that_runs(shown: str) -> None:
     from llama_index.core.schema import NodeWithScore, TextNode
 
     code = shown.rpartition("The same in your program")[2].partition("\n")[2]
-    names = {
+    names: dict[str, Any] = {
         "documents": [Document("a river"), Document("a list")],
         "nodes": [NodeWithScore(node=TextNode(text="a river"))],
         "query": "river",
@@ -69,7 +70,7 @@ def test_it_ends_with_code_that_runs(shown: str) -> None:
     exec(langchain, names)
     assert names["best"][0].page_content == "a river"
     exec(llamaindex, names)
-    assert names["best"][0].node.get_content() == "a river"  # type: ignore[attr-defined]
+    assert names["best"][0].node.get_content() == "a river"
 
 
 def test_another_scorer_can_be_shown(tiny: Callable[..., TinyModel]) -> None:
