@@ -9,7 +9,10 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +62,25 @@ def read_until(descriptor: int, *marks: bytes) -> bytes:
             break
         seen += chunk
     return seen
+
+
+@contextmanager
+def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process that does not outlive its test, however that ends."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C reach the processes, even where the tests run in a background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -160,7 +182,7 @@ def test_without_the_extra_the_install_line_is_printed(package: str) -> None:
 
 
 def test_a_reader_that_goes_away_ends_the_program_quietly(big: Path) -> None:
-    with subprocess.Popen(
+    with started(
         [*CHEAP, str(big)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV
     ) as process:
         assert process.stdout is not None
@@ -173,14 +195,14 @@ def test_a_reader_that_goes_away_ends_the_program_quietly(big: Path) -> None:
 
 
 def test_ctrl_c_while_writing_ends_after_a_whole_line(big: Path) -> None:
-    with subprocess.Popen(
+    with started(
         [*CHEAP, str(big)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        started = os.read(process.stdout.fileno(), 1)  # the rest waits for room in the pipe
+        wrote = os.read(process.stdout.fileno(), 1)  # the rest waits for room in the pipe
         process.send_signal(signal.SIGINT)
-        out = started + read_until(process.stdout.fileno())
+        out = wrote + read_until(process.stdout.fileno())
         assert process.stderr.read() == b"rerank: interrupted\n"
         assert process.wait(timeout=60) == 130
     assert out.endswith(b"}\n")
@@ -190,7 +212,7 @@ def test_ctrl_c_while_writing_ends_after_a_whole_line(big: Path) -> None:
 
 
 def test_ctrl_c_while_reading_writes_nothing() -> None:
-    with subprocess.Popen(
+    with started(
         [*RERANK, "rank", "-q", "x"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV,
     ) as process:  # fmt: skip
@@ -209,7 +231,7 @@ def test_ctrl_c_while_reading_writes_nothing() -> None:
 def test_ctrl_c_while_scoring_leaves_nothing_behind(big: Path) -> None:
     output = big.with_name("out.jsonl")
     master, slave = pty.openpty()
-    with subprocess.Popen(
+    with started(
         [*RERANK, "rank", "-q", "x", "-o", str(output), str(big)],
         stdout=subprocess.PIPE, stderr=slave, env=ENV,
     ) as process:  # fmt: skip
@@ -229,7 +251,7 @@ def test_ctrl_c_while_scoring_leaves_nothing_behind(big: Path) -> None:
 @pytest.mark.parametrize(("lines", "bar"), [(101, True), (100, False)])
 def test_the_progress_bar_shows_on_long_input_and_goes(lines: int, bar: bool) -> None:
     master, slave = pty.openpty()
-    with subprocess.Popen(
+    with started(
         [*RERANK, "rank", "-q", "x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=slave,
         env=ENV,
     ) as process:  # fmt: skip
@@ -248,7 +270,7 @@ def test_the_progress_bar_shows_on_long_input_and_goes(lines: int, bar: bool) ->
 
 def test_a_terminal_gets_a_table_and_is_asked_for_input() -> None:
     master, slave = pty.openpty()
-    with subprocess.Popen(
+    with started(
         [*RERANK, "rank", "-q", "capital of France"],
         stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=ENV,
     ) as process:  # fmt: skip

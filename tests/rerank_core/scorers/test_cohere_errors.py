@@ -7,8 +7,6 @@ import logging
 import threading
 import traceback
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import cohere
@@ -16,9 +14,6 @@ import httpx
 import pytest
 import stamina
 from cohere.core import ApiError
-from hypothesis import given
-from hypothesis import strategies as st
-from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_retry_hooks
 
 from rerank_core import (
     AuthenticationError,
@@ -31,7 +26,6 @@ from rerank_core import (
     Scoring,
     ServiceError,
 )
-from rerank_core.scorers.cohere._retry import parse_retry_after, pause
 from support.cohere_server import CohereServer, Reply, answer
 
 KEY = "sk-test-0123456789"
@@ -127,96 +121,6 @@ def test_error_details_reach_the_user(
     assert "rerank-v3.5" in error.hint
     server.script(Reply({"id": "body-8", "detail": "no"}, status=400))
     assert failure(scorer, mode).request_id == "body-8"
-
-
-def test_a_passing_failure_is_retried_and_counted(
-    scorer: CohereScorer, server: CohereServer, mode: str
-) -> None:
-    server.script(Reply({"message": "busy"}, status=503), Reply(drop=True))
-    scoring = run(scorer, mode)
-    assert scoring.scores == (1.0, 0.0)
-    assert scoring.usage.requests == 3
-
-
-def test_no_retries_when_none_are_wanted(server: CohereServer, mode: str) -> None:
-    server.script(Reply({"message": "busy"}, status=503))
-    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, max_retries=0)
-    assert failure(scorer, mode).retryable
-    assert len(server.requests) == 1
-
-
-def test_a_long_retry_after_is_raised_at_once(
-    scorer: CohereScorer, server: CohereServer, mode: str
-) -> None:
-    server.script(Reply({"message": "slow down"}, status=429, headers={"Retry-After": "61"}))
-    error = failure(scorer, mode)
-    assert isinstance(error, RateLimitError)
-    assert error.retry_after == 61
-    assert len(server.requests) == 1
-
-
-def test_retry_after_decides_the_wait(
-    scorer: CohereScorer, server: CohereServer, mode: str
-) -> None:
-    waits: list[float] = []
-    before = get_on_retry_hooks()
-
-    def note(details: RetryDetails) -> None:
-        waits.append(details.wait_for)
-
-    past = format_datetime(datetime.now(UTC) - timedelta(minutes=1), usegmt=True)
-    for value in ("0", past):
-        server.script(Reply({"message": "wait"}, status=429, headers={"Retry-After": value}))
-    set_on_retry_hooks([note])
-    try:
-        stamina.set_testing(False)  # real waits, which the service sets to nothing
-        assert run(scorer, mode).usage.requests == 3
-    finally:
-        set_on_retry_hooks(before)
-    assert waits == [0.0, 0.0]
-
-
-def test_the_pause_follows_the_error() -> None:
-    def limited(seconds: float | None) -> RateLimitError:
-        return RateLimitError("x", retryable=True, retry_after=seconds)
-
-    assert pause(ValueError("x")) is False
-    assert pause(ServiceError("x", retryable=False, retry_after=1)) is False
-    assert pause(limited(None)) is True
-    assert pause(limited(60.5)) is False
-    asked = [pause(limited(10)) for _ in range(50)]
-    assert all(10 <= wait <= 11 for wait in asked)
-    assert len(set(asked)) > 1  # jitter
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("7", 7.0),
-        ("0.5", 0.5),
-        ("-3", None),
-        ("nan", None),
-        ("soon", None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
-    ],
-)
-def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(header) == seconds
-
-
-def test_retry_after_may_be_a_date() -> None:
-    later = datetime.now(UTC) + timedelta(seconds=30)
-    seconds = parse_retry_after(format_datetime(later, usegmt=True))
-    assert seconds is not None
-    assert 20 < seconds <= 30
-
-
-@given(st.text(max_size=40))
-def test_any_retry_after_can_be_read(header: str) -> None:
-    seconds = parse_retry_after(header)
-    assert seconds is None or 0 <= seconds < float("inf")
 
 
 def test_a_slow_service_exceeds_the_deadline(server: CohereServer, mode: str) -> None:
@@ -342,13 +246,6 @@ def test_a_ready_client_is_not_waited_for_longer(server: CohereServer) -> None:
     with cohere.ClientV2(KEY, base_url=server.url) as client:
         error = failure(CohereScorer("m", client=client, timeout=0.05, max_retries=0), "score")
     assert isinstance(error, DeadlineExceeded)
-
-
-def test_a_ready_client_is_not_retried_by_the_sdk_as_well(server: CohereServer) -> None:
-    server.script(*[Reply({"message": "busy"}, status=503)] * 9)
-    with cohere.ClientV2(KEY, base_url=server.url) as client:
-        failure(CohereScorer("m", client=client), "score")
-    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("status", [401, 422, 500, 502])

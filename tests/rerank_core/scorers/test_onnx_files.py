@@ -140,8 +140,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             body, status = self._json({"id": "owner/model", "sha": COMMIT, "siblings": siblings})
         else:
             file = self.folder / path.split("/", 5)[5]
-            body, status = file.read_bytes(), 200
+            body, status = (file.read_bytes(), 200) if file.is_file() else (b"", 404)
             headers["ETag"] = f'"{sha1(body).hexdigest()}"'
+            if status == 404:
+                headers["X-Error-Code"] = "EntryNotFound"
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -157,6 +157,7 @@ def _on_request(request: httpx.Request) -> None:
     """Check where the key really goes, just before it goes; without a key, send no header."""
     key = request.headers.get("authorization", "").removeprefix("Bearer").strip()
     if not key:
+        # Without a key some SDKs write "Bearer ", which is no header that can be sent.
         request.headers.pop("authorization", None)
         return
     watched = current_exchange()

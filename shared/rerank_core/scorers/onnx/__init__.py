@@ -2,11 +2,13 @@
 
 from rerank_core.scorers.onnx._files import EMBEDDED, MissingGraphError, looks_like_path
 from rerank_core.scorers.onnx._scorer import OnnxCrossEncoder, default_threads
+from rerank_core.scorers.onnx._variants import graph_candidates
 
 __all__ = [
     "EMBEDDED",
     "MissingGraphError",
     "OnnxCrossEncoder",
     "default_threads",
+    "graph_candidates",
     "looks_like_path",
 ]

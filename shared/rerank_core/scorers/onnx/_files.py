@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from rerank_core.scorers._names import model_name
 
 __all__ = [
     "EMBEDDED",
-    "GRAPHS",
     "MissingGraphError",
     "ModelFiles",
     "find_files",
@@ -23,10 +23,7 @@ _MODELS = Path(__file__).parents[2] / "models"
 EMBEDDED = tuple(sorted(folder.name for folder in _MODELS.iterdir() if folder.is_dir()))
 """Names of the models that travel inside this package."""
 
-GRAPHS = ("model.onnx", "onnx/model.onnx")
-"""Where a model's graph lies in its folder or repository, by preference."""
-
-_PATTERNS = [*GRAPHS, *(f"{graph}_data" for graph in GRAPHS), "*config.json", "tokenizer.json"]
+_SETTINGS = ("*config.json", "tokenizer.json")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -79,11 +76,14 @@ def looks_like_path(model: str) -> bool:
     )
 
 
-def find_files(model: str, *, revision: str | None, local_files_only: bool) -> ModelFiles:
+def find_files(
+    model: str, graphs: Sequence[str], *, revision: str | None, local_files_only: bool
+) -> ModelFiles:
     """Find a model's files, fetching them from the hub if they are not in its cache.
 
     Args:
         model: Name of an embedded model, an ONNX file or its folder, or a hub id.
+        graphs: Where its graph may lie in its folder or repository, by preference.
         revision: Branch, tag or commit on the hub.
         local_files_only: Look in the hub's cache only.
 
@@ -96,14 +96,14 @@ def find_files(model: str, *, revision: str | None, local_files_only: bool) -> M
     """
     path = Path(model).expanduser()
     if model in EMBEDDED:
-        return _in_folder(model, _MODELS / model)
+        return _in_folder(model, _MODELS / model, graphs)
     if path.is_file():
         above = path.parent
         if not (above / "tokenizer.json").exists() and above.name == "onnx":
             above = above.parent
         return _complete(ModelFiles(model_name(model), above, path))
     if path.is_dir():
-        return _in_folder(model_name(model), path)
+        return _in_folder(model_name(model), path, graphs)
     if looks_like_path(model):
         raise ConfigurationError(f"model {model!r}: no such file or folder")
     if not _HUB_ID.fullmatch(model):
@@ -111,16 +111,18 @@ def find_files(model: str, *, revision: str | None, local_files_only: bool) -> M
             f"model {model!r} is neither an embedded model ({', '.join(EMBEDDED)}), a path, nor a "
             "hub id such as 'cross-encoder/ms-marco-MiniLM-L6-v2'"
         )
-    snapshot = _from_hub(model, revision, local_files_only)
-    return _in_folder(model, snapshot, commit=snapshot.name)
+    snapshot = _from_hub(model, graphs, revision, local_files_only)
+    return _in_folder(model, snapshot, graphs, commit=snapshot.name)
 
 
-def _in_folder(name: str, folder: Path, commit: str | None = None) -> ModelFiles:
-    for graph in GRAPHS:
+def _in_folder(
+    name: str, folder: Path, graphs: Sequence[str], commit: str | None = None
+) -> ModelFiles:
+    for graph in graphs:
         if (folder / graph).is_file():
             return _complete(ModelFiles(name, folder, folder / graph, commit))
     raise MissingGraphError(
-        f"model {name!r} has no {' or '.join(GRAPHS)}"
+        f"model {name!r} has no {' or '.join(graphs)}"
         + (" on the hub" if commit else f" in {folder}")
         + f"; export it to ONNX, or load it with 'torch:{name}'"
     )
@@ -135,9 +137,13 @@ def _complete(files: ModelFiles) -> ModelFiles:
     return files
 
 
-def _from_hub(model: str, revision: str | None, local_files_only: bool) -> Path:
-    from huggingface_hub import snapshot_download
+def _from_hub(
+    model: str, graphs: Sequence[str], revision: str | None, local_files_only: bool
+) -> Path:
+    """Return the snapshot's folder, with the settings and the first of the graphs there is."""
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
+        EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
@@ -147,16 +153,28 @@ def _from_hub(model: str, revision: str | None, local_files_only: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    wanted = f"{model}/{GRAPHS[1]}" + (f" at revision {revision!r}" if revision else "")
+    def fetch(file: str) -> bool:
+        try:
+            hf_hub_download(model, file, revision=snapshot.name, local_files_only=local_files_only)
+        except EntryNotFoundError:  # a local one too: a cache that lacks it cannot say more
+            return False
+        return True
+
+    wanted = f"{model}/{graphs[-1]}" + (f" at revision {revision!r}" if revision else "")
     try:
-        return Path(
+        snapshot = Path(
             snapshot_download(
                 model,
                 revision=revision,
-                allow_patterns=_PATTERNS,
+                allow_patterns=list(_SETTINGS),
                 local_files_only=local_files_only,
             )
         )
+        for graph in graphs:
+            if (snapshot / graph).exists() or fetch(graph):
+                fetch(f"{graph}_data")  # large graphs keep their weights beside them
+                break
+        return snapshot
     except GatedRepoError as error:
         raise ConfigurationError(
             f"{wanted}: the repository is gated; accept its terms on the hub and set HF_TOKEN"

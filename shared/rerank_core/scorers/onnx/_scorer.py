@@ -14,6 +14,7 @@ from rerank_core.scorers._activation import Activation, check_activation, scale_
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers.onnx._files import ModelFiles, find_files
 from rerank_core.scorers.onnx._settings import ModelSettings, read_settings
+from rerank_core.scorers.onnx._variants import Precision, check_precision, graph_candidates
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import check_positive, describe
 
@@ -39,6 +40,10 @@ class OnnxCrossEncoder(Scorer):
         model: ``"nano"`` (embedded), an ONNX file, a folder with ``model.onnx`` or
             ``onnx/model.onnx`` and ``tokenizer.json``, or a hub id of such a repository.
         revision: Branch, tag or commit on the hub. Default: its main branch.
+        precision: ``"int8"`` takes the quantised graph of a folder or repository that suits this
+            CPU best, such as ``onnx/model_quint8_avx2.onnx`` (`graph` says which). Default: the
+            plain ``model.onnx``, whatever it holds.
+        file: The graph to take, relative to the folder or repository, instead of that choice.
         max_length: Most tokens of a pair, special tokens included. Default: what the model says,
             else 512.
         activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: what
@@ -60,6 +65,8 @@ class OnnxCrossEncoder(Scorer):
         model: str | os.PathLike[str] = "nano",
         *,
         revision: str | None = None,
+        precision: Precision | None = None,
+        file: str | None = None,
         max_length: int | None = None,
         activation: Activation | None = None,
         threads: int | None = None,
@@ -76,7 +83,15 @@ class OnnxCrossEncoder(Scorer):
                 f"providers must be a list such as ['CPUExecutionProvider'], "
                 f"not {describe(providers)}"
             )
+        check_precision(precision)
+        if file is not None and (not isinstance(file, str) or precision is not None):
+            raise ConfigurationError(
+                f"file must be a path within the model, without precision beside it, "
+                f"not {describe(file)}"
+            )
         self._revision = revision
+        self._precision = precision
+        self._file = file
         self._max_length = check_positive(max_length, "max_length")
         self._activation = activation
         self._threads = check_positive(threads, "threads")
@@ -104,6 +119,11 @@ class OnnxCrossEncoder(Scorer):
             f":activation={settings.activation}:batch_tokens={self._batch_tokens}"
         )
 
+    @property
+    def graph(self) -> str:
+        """The graph's file, relative to the model's folder; looks the model up."""
+        return self._files.graph.relative_to(self._files.folder).as_posix()
+
     def load(self) -> None:
         """Load the model now, rather than with the first scoring.
 
@@ -117,6 +137,8 @@ class OnnxCrossEncoder(Scorer):
         """The constructor's arguments that were set, with ``"type": "onnx"``."""
         options = {
             "revision": self._revision,
+            "precision": self._precision,
+            "file": self._file,
             "max_length": self._max_length,
             "activation": self._activation,
             "threads": self._threads,
@@ -131,7 +153,10 @@ class OnnxCrossEncoder(Scorer):
     def _files(self) -> ModelFiles:
         with self._lock:
             return find_files(
-                self._model, revision=self._revision, local_files_only=self._local_files_only
+                self._model,
+                (self._file,) if self._file else graph_candidates(self._precision),
+                revision=self._revision,
+                local_files_only=self._local_files_only,
             )
 
     @cached_property
