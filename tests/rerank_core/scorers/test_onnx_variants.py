@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.models import TinyModel
 
 from rerank_core import ConfigurationError, OnnxCrossEncoder
 from rerank_core.scorers.onnx import MissingGraphError, graph_candidates
 from rerank_core.scorers.onnx._variants import cpu_features
+from support.models import TinyModel
 
 VARIANTS = ["qint8_avx512_vnni", "qint8_avx512", "quint8_avx2", "qint8_arm64", "quantized"]
 
@@ -63,5 +63,5 @@ def test_no_graph_for_another_cpu_is_ever_a_candidate() -> None:
     "options", [{"precision": "fp16"}, {"file": 3}, {"file": "a.onnx", "precision": "int8"}]
 )
 def test_choices_that_do_not_fit_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match="precision|file"):
+    with pytest.raises(ConfigurationError, match=r"precision|file"):
         OnnxCrossEncoder(**options)  # type: ignore[arg-type]
