@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import traceback
-from collections.abc import Iterator
 from typing import Any
 
 import cohere
 import httpx
 import pytest
-import stamina
 from cohere.core import ApiError
 
 from rerank_core import (
@@ -23,50 +20,12 @@ from rerank_core import (
     NonFiniteScoreError,
     RateLimitError,
     ScorerError,
-    Scoring,
     ServiceError,
 )
+from support.cohere_runs import KEY, failure, run
 from support.cohere_server import CohereServer, Reply, answer
 
-KEY = "sk-test-0123456789"
 HTML = "<html><body>Bad Gateway, said the proxy</body></html>"
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with stamina.set_testing(True, attempts=10, cap=True):  # no waiting between attempts
-        yield
-
-
-@pytest.fixture
-def server() -> Iterator[CohereServer]:
-    with CohereServer() as running:
-        yield running
-
-
-@pytest.fixture
-def scorer(server: CohereServer) -> CohereScorer:
-    return CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
-
-
-@pytest.fixture(params=["score", "ascore"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def run(scorer: CohereScorer, mode: str, texts: tuple[str, ...] = ("a", "b")) -> Scoring:
-    if mode == "score":
-        return scorer.score("a", texts)
-    return asyncio.run(scorer.ascore("a", texts))
-
-
-def failure(scorer: CohereScorer, mode: str) -> ScorerError:
-    with pytest.raises(ScorerError) as caught:
-        run(scorer, mode)
-    assert caught.value.provider == "cohere"
-    return caught.value
 
 
 @pytest.mark.parametrize(

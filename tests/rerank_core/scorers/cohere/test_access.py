@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import stamina
 
 from rerank_core import AuthenticationError, CohereScorer, ConfigurationError, ServiceError
 from rerank_core.scorers.cohere._access import is_loopback
+from support.cohere_runs import KEY
 from support.cohere_server import CohereServer, Reply
-
-KEY = "sk-test-0123456789"
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL", *proxies):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    with stamina.set_testing(True, attempts=10, cap=True):
-        yield
-
-
-@pytest.fixture
-def server() -> Iterator[CohereServer]:
-    with CohereServer() as running:
-        yield running
 
 
 def sent_key(server: CohereServer) -> str | None:

@@ -4,63 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
 
 import cohere
 import pytest
-import stamina
 
 from rerank_core import (
     CohereScorer,
     ConfigurationError,
     Scale,
-    Scoring,
     Span,
 )
+from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, numbered, run
 from support.cohere_server import CohereServer, Reply
 
-KEY = "sk-test-0123456789"
-QUERY = "solar panel cost"
-TEXTS = ["a panel", "solar panel cost", "nothing", "solar cost", ""]
-SCORES = (1 / 3, 1.0, 0.0, 2 / 3, None)
 SDK_OPTIONS = inspect.signature(cohere.ClientV2.rerank).parameters
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with stamina.set_testing(True, attempts=10, cap=True):  # no waiting between attempts
-        yield
-
-
-@pytest.fixture
-def server() -> Iterator[CohereServer]:
-    with CohereServer() as running:
-        yield running
-
-
-@pytest.fixture
-def scorer(server: CohereServer) -> CohereScorer:
-    return CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
-
-
-@pytest.fixture(params=["score", "ascore"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def run(scorer: CohereScorer, mode: str, query: str, texts: list[str]) -> Scoring:
-    if mode == "score":
-        return scorer.score(query, texts)
-    return asyncio.run(scorer.ascore(query, texts))
-
-
-def numbered(count: int) -> tuple[str, list[str], tuple[float, ...]]:
-    """A query and texts whose scores tell them apart: text i holds i % 101 of 100 words."""
-    words = [f"w{i}" for i in range(100)]
-    texts = [f"id{i} " + " ".join(words[: i % 101]) for i in range(count)]
-    return " ".join(words), texts, tuple((i % 101) / 100 for i in range(count))
 
 
 def test_scores_come_back_in_the_texts_order(

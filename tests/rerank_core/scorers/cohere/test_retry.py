@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -17,51 +15,11 @@ from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_ret
 from rerank_core import (
     CohereScorer,
     RateLimitError,
-    ScorerError,
-    Scoring,
     ServiceError,
 )
 from rerank_core.scorers.cohere._retry import parse_retry_after, pause
+from support.cohere_runs import KEY, failure, run
 from support.cohere_server import CohereServer, Reply
-
-KEY = "sk-test-0123456789"
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with stamina.set_testing(True, attempts=10, cap=True):  # no waiting between attempts
-        yield
-
-
-@pytest.fixture
-def server() -> Iterator[CohereServer]:
-    with CohereServer() as running:
-        yield running
-
-
-@pytest.fixture
-def scorer(server: CohereServer) -> CohereScorer:
-    return CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
-
-
-@pytest.fixture(params=["score", "ascore"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def run(scorer: CohereScorer, mode: str, texts: tuple[str, ...] = ("a", "b")) -> Scoring:
-    if mode == "score":
-        return scorer.score("a", texts)
-    return asyncio.run(scorer.ascore("a", texts))
-
-
-def failure(scorer: CohereScorer, mode: str) -> ScorerError:
-    with pytest.raises(ScorerError) as caught:
-        run(scorer, mode)
-    assert caught.value.provider == "cohere"
-    return caught.value
 
 
 def test_a_passing_failure_is_retried_and_counted(
