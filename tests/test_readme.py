@@ -20,12 +20,13 @@ def test_every_kind_of_use_is_shown() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.partition("\n")[0] for block in BLOCKS])
 def test_a_block_runs(
-    block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with CohereServer() as server:
         monkeypatch.setenv("CO_API_KEY", "a-key")
         monkeypatch.setenv("CO_API_URL", server.url)
         names: dict[str, object] = {}
+        monkeypatch.chdir(tmp_path)
         exec(block, names)
         if "print" in block:
             first = capsys.readouterr().out.partition("\n")[0]

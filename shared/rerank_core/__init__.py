@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_core import scorers
 from rerank_core._version import __version__
+from rerank_core.combinators import (
+    Cached,
+    Cascade,
+    DiskStore,
+    Fallback,
+    MemoryStore,
+    Store,
+    Windowed,
+)
 from rerank_core.errors import (
     AllScorersFailed,
     AuthenticationError,
@@ -35,11 +44,16 @@ __all__ = [
     "AllScorersFailed",
     "AuthenticationError",
     "Blend",
+    "Cached",
+    "Cascade",
     "CohereScorer",
     "ConfigurationError",
     "DeadlineExceeded",
+    "DiskStore",
+    "Fallback",
     "InvalidInputError",
     "MalformedResponseError",
+    "MemoryStore",
     "MissingExtraError",
     "NonFiniteScoreError",
     "OnnxCrossEncoder",
@@ -54,8 +68,10 @@ __all__ = [
     "Scoring",
     "ServiceError",
     "Span",
+    "Store",
     "TorchCrossEncoder",
     "Usage",
+    "Windowed",
     "__version__",
     "arerank",
     "load_scorer",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rerank_core import scorers
+from rerank_core.combinators import Cached, Cascade, DiskStore, Fallback, Windowed
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
 from rerank_core.scorers._names import model_name
@@ -135,8 +136,8 @@ class HubCrossEncoder(Scorer):
 def _from_config(config: Mapping[str, Any]) -> Scorer:
     options = dict(config)
     kind = options.pop("type", None)
-    if kind not in (*_CLASSES, "hub"):
-        kinds = ", ".join(map(repr, [*_CLASSES, "hub"]))
+    if kind not in (*_CLASSES, *_MAKERS):
+        kinds = ", ".join(map(repr, [*_CLASSES, *_MAKERS]))
         raise ConfigurationError(
             f"scorer configuration has type {describe(kind)}; it must be one of {kinds}"
         )
@@ -144,12 +145,39 @@ def _from_config(config: Mapping[str, Any]) -> Scorer:
 
 
 def _make(kind: str, options: Mapping[str, Any]) -> Scorer:
-    cls = HubCrossEncoder if kind == "hub" else getattr(scorers, _CLASSES[kind])
+    make = _MAKERS[kind] if kind in _MAKERS else getattr(scorers, _CLASSES[kind])
     try:
-        scorer: Scorer = cls(**options)
+        scorer: Scorer = make(**options)
     except TypeError as error:
         raise ConfigurationError(f"scorer configuration does not fit: {error}") from error
     return scorer
+
+
+def _fallback(scorers: Sequence[Any], **options: Any) -> Scorer:
+    return Fallback(*map(load_scorer, scorers), **options)
+
+
+def _cascade(stages: Sequence[Any]) -> Scorer:
+    *cheap, strong = stages
+    pairs = [(load_scorer(scorer), keep) for scorer, keep in cheap]
+    return Cascade([*pairs, load_scorer(strong)])
+
+
+def _cached(scorer: Any, path: str | None = None) -> Scorer:
+    return Cached(load_scorer(scorer), None if path is None else DiskStore(path))
+
+
+def _windowed(scorer: Any, **options: Any) -> Scorer:
+    return Windowed(load_scorer(scorer), **options)
+
+
+_MAKERS: Mapping[str, Callable[..., Scorer]] = {
+    "hub": HubCrossEncoder,
+    "fallback": _fallback,
+    "cascade": _cascade,
+    "cached": _cached,
+    "windowed": _windowed,
+}
 
 
 def _help() -> str:

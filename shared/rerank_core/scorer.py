@@ -8,13 +8,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rerank_core.errors import ConfigurationError, InvalidInputError, MalformedResponseError
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import check_query, check_texts
 
 __all__ = ["Job", "Progress", "Scorer"]
+
+T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring."""
@@ -214,13 +216,16 @@ class _Plan:
                 f"{len(scoring.scores)} scores came back for {len(self.job.texts)} texts",
                 provider=name,
             )
-        spans = scoring.spans
-        return Scoring(
-            scores=tuple(None if s is None else scoring.scores[s] for s in self._slots),
+        return replace(
+            scoring,
+            scores=self._lay_out(scoring.scores),
             usage=replace(scoring.usage, seconds=seconds),
-            degraded=scoring.degraded,
-            spans=spans and tuple(None if s is None else spans[s] for s in self._slots),
+            spans=scoring.spans and self._lay_out(scoring.spans),
+            secondary=scoring.secondary and self._lay_out(scoring.secondary),
         )
+
+    def _lay_out(self, values: Sequence[T | None]) -> tuple[T | None, ...]:
+        return tuple(None if slot is None else values[slot] for slot in self._slots)
 
 
 def _encodable(text: str) -> str:

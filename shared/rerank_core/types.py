@@ -49,6 +49,7 @@ class Usage:
             ``{"search_units": 1.0}``.
         seconds: Wall-clock seconds spent scoring.
         cache_hits: Texts whose score came from a cache.
+        saved: Pairs that the strong scorer of a cascade did not have to read.
     """
 
     pairs: int = 0
@@ -59,6 +60,7 @@ class Usage:
     billed_units: Mapping[str, float] = field(default_factory=dict, hash=False)
     seconds: float = 0.0
     cache_hits: int = 0
+    saved: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         units = dict(self.billed_units)
@@ -81,26 +83,39 @@ class Scoring:
         usage: What it cost.
         degraded: Why the scoring is less than was asked for, in a sentence; None if it is whole.
         spans: Per text the character offsets of its best passage, where known.
+        secondary: Per text a score on another scale, which orders the texts without a score
+            among themselves; without it they keep first-stage order.
+        scale: What the scores mean, where that is not what the scorer's `scale` says, because
+            another scorer stood in.
 
     Raises:
         NonFiniteScoreError: If a score is NaN or infinite.
-        ValueError: If there are spans, but not one entry per score.
+        ValueError: If `spans` or `secondary` do not hold one entry per score.
     """
 
     scores: tuple[float | None, ...]
     usage: Usage = field(default_factory=Usage)
     degraded: str | None = None
     spans: tuple[Span | None, ...] | None = None
+    secondary: tuple[float | None, ...] | None = None
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
-        # float() also turns numpy scalars into plain floats, so none can leak from a scorer.
-        plain = tuple(None if score is None else float(score) for score in self.scores)
-        for position, score in enumerate(plain):
-            if score is not None and not math.isfinite(score):
-                raise NonFiniteScoreError(f"the score of text {position} is {score}")
-        if self.spans is not None and len(self.spans) != len(plain):
-            raise ValueError(f"{len(self.spans)} spans for {len(plain)} scores")
-        object.__setattr__(self, "scores", plain)
+        object.__setattr__(self, "scores", _plain(self.scores))
+        if self.secondary is not None:
+            object.__setattr__(self, "secondary", _plain(self.secondary))
+        for name, entries in (("spans", self.spans), ("secondary scores", self.secondary)):
+            if entries is not None and len(entries) != len(self.scores):
+                raise ValueError(f"{len(entries)} {name} for {len(self.scores)} scores")
+
+
+def _plain(scores: Sequence[float | None]) -> tuple[float | None, ...]:
+    # float() also turns numpy scalars into plain floats, so none can leak from a scorer.
+    plain = tuple(None if score is None else float(score) for score in scores)
+    for position, score in enumerate(plain):
+        if score is not None and not math.isfinite(score):
+            raise NonFiniteScoreError(f"the score of text {position} is {score}")
+    return plain
 
 
 @dataclass(frozen=True, slots=True)

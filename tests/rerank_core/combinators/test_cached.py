@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rerank_core import (
+    Cached,
+    Cascade,
+    ConfigurationError,
+    DiskStore,
+    Fallback,
+    MemoryStore,
+    OnnxCrossEncoder,
+    Scale,
+    Scoring,
+    ServiceError,
+    Span,
+    Store,
+)
+from rerank_core.combinators._cached import _keys
+from rerank_core.combinators._stores import Entry
+from rerank_core.scorer import Progress
+from support.models import TinyModel
+from support.scorers import OverlapScorer, TableScorer
+
+TEXTS = ["a", "a b", "c", "a"]
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else DiskStore(tmp_path / "scores.sqlite")
+
+
+def test_only_the_misses_are_scored(store: Store) -> None:
+    inner = OverlapScorer()
+    cached = Cached(inner, store)
+    first = cached.score("a b", TEXTS)
+    second = cached.score("a b", ["new", *TEXTS])
+    assert second.scores == (0.0, *first.scores)
+    assert [texts for _, texts in inner.calls] == [("a", "a b", "c"), ("new",)]
+    assert (first.usage.cache_hits, second.usage.cache_hits, second.usage.pairs) == (0, 3, 1)
+    third = asyncio.run(cached.ascore("a b", TEXTS))
+    assert (third.scores, third.usage.cache_hits, third.usage.pairs) == (first.scores, 3, 0)
+
+
+def test_another_query_model_or_option_is_a_miss(
+    store: Store, tiny: Callable[..., TinyModel]
+) -> None:
+    model = tiny().onnx
+    scorers = [
+        OnnxCrossEncoder(model),
+        OnnxCrossEncoder(model, max_length=20),
+        OnnxCrossEncoder(model, activation="identity"),
+        OnnxCrossEncoder(tiny("bert", 2).onnx),
+    ]
+    for scorer in scorers:
+        for query in ("drug", "drugs"):
+            scoring = Cached(scorer, store).score(query, ["list " * 40])
+            assert scoring.usage.cache_hits == 0
+            assert scoring.scores == scorer.score(query, ["list " * 40]).scores
+    assert Cached(scorers[0], store).score("drug", ["list " * 40]).usage.cache_hits == 1
+
+
+def test_keys_cannot_be_confused() -> None:
+    parts = [
+        ("f", "qx", "t"),
+        ("f", "q", "xt"),
+        ("fq", "x", "t"),
+        ("f", "q", "t"),
+        ("fq", "", "xt"),
+    ]
+    keys = {_keys(fingerprint, query, [text])[0] for fingerprint, query, text in parts}
+    assert len(keys) == len(parts)
+
+
+def test_spans_are_kept(store: Store) -> None:
+    class Spanning(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            scoring = super()._score(query, texts, progress)
+            return Scoring(scoring.scores, spans=tuple(Span(0, len(text)) for text in texts))
+
+    cached = Cached(Spanning(), store)
+    cached.score("a", ["a b"])
+    scoring = cached.score("a", ["a b", "abc"])
+    assert scoring.spans == (Span(0, 3), Span(0, 3))
+
+
+def test_less_than_whole_scorings_are_not_kept(store: Store) -> None:
+    partial = Cached(TableScorer({"a": 1.0}), store)
+    assert partial.score("q", ["a", "b"]).scores == (1.0, None)
+    assert partial.score("q", ["a", "b"]).usage.cache_hits == 0
+    cascade = Cached(Cascade([(OverlapScorer(), 1), OverlapScorer()]), store)
+    cascade.score("a b", TEXTS)
+    assert cascade.score("a b", TEXTS).usage.cache_hits == 0
+
+
+def test_a_stand_ins_scores_never_stand_beside_cached_ones(store: Store) -> None:
+    class Moody(OverlapScorer):
+        down = False
+
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            if self.down:
+                raise ServiceError("down")
+            return super()._score(query, texts, progress)
+
+    moody = Moody()
+    stand_in = TableScorer({"a": 7.0, "c": -8.0})
+    cached = Cached(Fallback(moody, stand_in), store)
+    cached.score("a", ["a"])
+    moody.down = True
+    for scoring in (cached.score("a", ["a", "c"]), asyncio.run(cached.ascore("a", ["a", "c"]))):
+        assert scoring.scores == (7.0, -8.0)
+        assert (scoring.scale, scoring.usage.cache_hits) == (Scale.LOGIT, 0)
+    moody.down = False
+
+
+def test_what_was_used_longest_ago_makes_room() -> None:
+    inner = OverlapScorer()
+    cached = Cached(inner, MemoryStore(max_items=2))
+    for text in ("a", "b", "a", "c", "a", "b"):
+        cached.score("q", [text])
+    assert [texts[0] for _, texts in inner.calls] == ["a", "b", "c", "b"]
+
+
+def test_a_disk_store_keeps_to_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "scores.sqlite"
+    store = DiskStore(path, max_items=5)
+    for number in range(20):
+        store.put({bytes([number]): Entry(float(number))})
+    keys = [bytes([number]) for number in range(20)]
+    assert sorted(store.get(keys)) == keys[-5:]
+
+
+def test_a_disk_store_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "scores.sqlite"
+    script = (
+        "import sys; from rerank_core import Cached, DiskStore, load_scorer\n"
+        "cached = Cached(load_scorer('nano'), DiskStore(sys.argv[1]))\n"
+        "scoring = cached.score('a river', ['water', 'a list'])\n"
+        "print(scoring.scores, scoring.usage.cache_hits)\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script, path], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said[0].endswith(" 0\n")
+    assert said[1].endswith(" 2\n")
+    assert said[0].split(")")[0] == said[1].split(")")[0]
+    assert b"water" not in path.read_bytes()
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    cached = Cached(OverlapScorer(), store)
+    expected = cached.score("a b", TEXTS).scores
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda i: cached.score("a b", [*TEXTS, f"n{i}"]).scores, range(64)))
+    assert all(scores[:4] == expected for scores in found)
+
+
+def test_a_corrupt_store_degrades_to_scoring(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "scores.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    cached = Cached(OverlapScorer(), DiskStore(path))
+    for _ in range(2):
+        scoring = cached.score("a b", TEXTS)
+        assert (scoring.scores, scoring.usage.cache_hits) == ((0.5, 1.0, 0.0, 0.5), 0)
+    assert any("cannot be read" in record.message for record in caplog.records)
+
+
+def test_a_store_out_of_reach_or_full_degrades_to_scoring(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(MemoryStore):
+        def put(self, entries: Mapping[bytes, Entry]) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    for store in (DiskStore(tmp_path / "no" / "folder" / "scores.sqlite"), Full()):
+        assert Cached(OverlapScorer(), store).score("a", ["a"]).scores == (1.0,)
+    assert any("disk is full" in record.message for record in caplog.records)
+
+
+def test_a_copy_takes_no_memory_along(tmp_path: Path) -> None:
+    cached = Cached(OverlapScorer())
+    cached.score("a", ["a"])
+    assert pickle.loads(pickle.dumps(cached)).score("a", ["a"]).usage.cache_hits == 0
+    disk = Cached(OverlapScorer(), DiskStore(tmp_path / "scores.sqlite"))
+    disk.score("a", ["a"])
+    assert pickle.loads(pickle.dumps(disk)).score("a", ["a"]).usage.cache_hits == 1
+
+
+def test_arguments_of_the_wrong_kind_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="scorer"):
+        Cached("nano")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="store"):
+        Cached(OverlapScorer(), {})  # type: ignore[arg-type]

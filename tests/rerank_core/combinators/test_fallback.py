@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import pytest
+
+from rerank_core import (
+    AllScorersFailed,
+    AuthenticationError,
+    ConfigurationError,
+    Fallback,
+    InvalidInputError,
+    RateLimitError,
+    Scale,
+    Scoring,
+    ServiceError,
+    rerank,
+)
+from rerank_core.combinators._breaker import Breaker
+from rerank_core.scorer import Progress
+from support.scorers import OverlapScorer, TableScorer
+
+TEXTS = ["b", "a b", "c"]
+
+
+class Failing(OverlapScorer):
+    """Fails with an error until told otherwise."""
+
+    def __init__(self, error: Exception | None, label: str = "failing") -> None:
+        super().__init__(label)
+        self.error = error
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        scoring = super()._score(query, texts, progress)
+        if self.error is not None:
+            raise self.error
+        return scoring
+
+
+def both(scorer: Fallback, query: str = "a b") -> list[Scoring]:
+    return [scorer.score(query, TEXTS), asyncio.run(scorer.ascore(query, TEXTS))]
+
+
+def test_the_first_that_answers_is_the_answer() -> None:
+    first, second = OverlapScorer("first"), OverlapScorer("second")
+    for scoring in both(Fallback(first, second)):
+        assert (scoring.scores, scoring.degraded) == ((0.5, 1.0, 0.0), None)
+    assert second.calls == []
+
+
+def test_a_stand_in_says_so_and_brings_its_scale() -> None:
+    table = TableScorer({"b": -2.0, "a b": 7.5, "c": 1.0})
+    fallback = Fallback(Failing(RateLimitError("too many", provider="svc")), table, failures=99)
+    for scoring in both(fallback):
+        assert scoring.scores == (-2.0, 7.5, 1.0)
+        assert scoring.degraded == "RateLimitError: svc: too many; scored by table"
+        assert scoring.scale is Scale.LOGIT
+    assert fallback.scale is Scale.UNIT
+    ranking = rerank("a b", TEXTS, fallback)
+    assert (ranking.scale, ranking.degraded is None) == (Scale.LOGIT, False)
+
+
+def test_the_last_resort_is_first_stage_order() -> None:
+    fallback = Fallback(Failing(ServiceError("down")), Failing(ServiceError("down too")))
+    ranking = rerank("a b", TEXTS, fallback, min_score=0.5)
+    assert [item.text for item in ranking] == TEXTS
+    assert ranking.degraded is not None
+    assert "down too; first-stage order kept" in ranking.degraded
+
+
+def test_all_causes_are_inside_when_asked() -> None:
+    errors = [ServiceError("down"), RateLimitError("busy")]
+    fallback = Fallback(*map(Failing, errors), keep_order=False, failures=99)
+    with pytest.raises(AllScorersFailed) as caught:
+        fallback.score("a", TEXTS)
+    assert list(caught.value.exceptions) == errors
+    with pytest.raises(AllScorersFailed):
+        asyncio.run(fallback.ascore("a", TEXTS))
+
+
+def test_a_failure_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    fallback = Fallback(Failing(AuthenticationError("no key")), OverlapScorer(), failures=99)
+    with caplog.at_level(logging.ERROR, "rerank_core"):
+        scorings = [scoring for _ in range(3) for scoring in both(fallback)]
+    assert [record.getMessage() for record in caplog.records] == ["failing cannot work: no key"]
+    assert all("no key" in str(scoring.degraded) for scoring in scorings)
+
+
+def test_wrong_input_is_nobodys_failure() -> None:
+    second = OverlapScorer()
+    fallback = Fallback(Failing(InvalidInputError("query too long")), second)
+    with pytest.raises(InvalidInputError, match="query too long"):
+        fallback.score("a", TEXTS)
+    assert second.calls == []
+
+
+def test_what_is_not_a_failure_is_raised() -> None:
+    fallback = Fallback(Failing(ZeroDivisionError()), OverlapScorer())
+    with pytest.raises(ZeroDivisionError):
+        fallback.score("a", TEXTS)
+    wide = Fallback(Failing(ZeroDivisionError()), OverlapScorer(), on=ArithmeticError)
+    assert wide.score("a", TEXTS).degraded is not None
+
+
+def test_a_dead_service_is_left_alone_then_probed_and_taken_back() -> None:
+    dead = Failing(ServiceError("down"))
+    fallback = Fallback(dead, OverlapScorer(), failures=2, cooldown=3600)
+    for _ in range(5):
+        scoring = fallback.score("a", TEXTS)
+    assert len(dead.calls) == 2
+    assert "left alone" in str(scoring.degraded)
+
+    probing = Fallback(dead, OverlapScorer(), failures=2, cooldown=0)
+    for _ in range(5):
+        probing.score("a", TEXTS)
+    assert len(dead.calls) == 7
+    dead.error = None
+    assert probing.score("a", TEXTS).degraded is None
+
+
+def test_of_many_callers_one_probes() -> None:
+    breaker = Breaker(failures=1, cooldown=3600)
+    breaker.failed()
+    assert not breaker.allows()
+    breaker._next_probe = 0.0  # the cooldown is over
+    assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    breaker.succeeded()
+    assert breaker.allows()
+
+
+@pytest.mark.parametrize("options", [{"failures": 0}, {"failures": True}, {"cooldown": -1}])
+def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        Fallback(OverlapScorer(), **options)  # type: ignore[arg-type]
+
+
+def test_there_must_be_scorers() -> None:
+    for scorers in ((), ("nano",)):
+        with pytest.raises(ConfigurationError, match="scorers"):
+            Fallback(*scorers)  # type: ignore[arg-type]

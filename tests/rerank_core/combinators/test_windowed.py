@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+
+from rerank_core import (
+    ConfigurationError,
+    InvalidInputError,
+    OnnxCrossEncoder,
+    Scoring,
+    Span,
+    Windowed,
+)
+from rerank_core.scorer import Progress
+from support.models import WORDS
+from support.scorers import OverlapScorer
+
+LONG = "river list storm string " * 8 + "drug discovery " + "market price stock health " * 8
+
+
+def test_a_short_text_is_scored_as_it_is() -> None:
+    inner = OverlapScorer()
+    scoring = Windowed(inner, tokens=10).score("drug", ["a drug", "list"])
+    assert inner.calls == [("drug", ("a drug", "list"))]
+    assert scoring.spans == (Span(0, 6), Span(0, 4))
+
+
+def test_windows_cover_the_text_and_overlap() -> None:
+    inner = OverlapScorer()
+    windowed = Windowed(inner, tokens=8, stride=5)
+    text = " ".join(WORDS)
+    windowed.score("drug", [text])
+    spans = windowed._windows_of(text)
+    assert (spans[0].start, spans[-1].end) == (0, len(text))
+    assert all(after.start < before.end for before, after in itertools.pairwise(spans))
+    assert set(inner.calls[0][1]) == {text[span.start : span.end] for span in spans}
+
+
+def test_the_best_window_is_the_score_and_the_span() -> None:
+    windowed = Windowed(OverlapScorer(), tokens=8, stride=4)
+    for scoring in (
+        windowed.score("drug discovery", [LONG]),
+        asyncio.run(windowed.ascore("drug discovery", [LONG])),
+    ):
+        assert scoring.scores == (1.0,)
+        assert scoring.spans is not None
+        assert scoring.spans[0] is not None
+        start, end = scoring.spans[0]
+        assert "drug discovery" in LONG[start:end]
+        assert end - start < 80
+
+
+def test_aggregates() -> None:
+    def score(aggregate: str) -> float | None:
+        windowed = Windowed(OverlapScorer(), tokens=8, stride=8, aggregate=aggregate)  # type: ignore[arg-type]
+        return windowed.score("drug discovery", [LONG]).scores[0]
+
+    windows = len(Windowed(OverlapScorer(), 8, 8)._windows_of(LONG))
+    assert score("max") == 1.0
+    assert score("mean") == pytest.approx(1 / windows)
+    assert score("top3") == pytest.approx(1 / 3)
+
+
+def test_windows_that_were_not_scored_do_not_count() -> None:
+    class Half(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            return Scoring(tuple(1.0 if "drug" in text else None for text in texts))
+
+    scoring = Windowed(Half(), tokens=8, aggregate="mean").score("q", [LONG, "river"])
+    assert scoring.scores == (1.0, None)
+
+
+def test_inner_spans_are_moved_to_the_text() -> None:
+    class Spanning(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            found = [text.find("drug") for text in texts]
+            return Scoring(
+                tuple(float(at >= 0) for at in found),
+                spans=tuple(Span(at, at + 4) if at >= 0 else None for at in found),
+            )
+
+    scoring = Windowed(Spanning(), tokens=8).score("q", [LONG])
+    at = LONG.index("drug")
+    assert scoring.spans == (Span(at, at + 4),)
+
+
+def test_what_lies_behind_the_models_end_counts() -> None:
+    nano = OnnxCrossEncoder("nano", max_length=64)
+    filler = "The river flows through the valley past old mills and fields of wheat. " * 8
+    texts = [filler + "The capital of France is Paris.", filler + "Wheat is a kind of grass."]
+    question = "What is the capital of France?"
+    cut, whole = nano.score(question, texts), Windowed(nano, tokens=48).score(question, texts)
+    assert cut.usage.truncated == 2
+    assert whole.usage.truncated == 0
+    assert whole.scores[0] is not None
+    assert whole.scores[1] is not None
+    assert whole.scores[0] > whole.scores[1] + 1
+    assert whole.spans is not None
+    assert whole.spans[0] is not None
+    assert "Paris" in texts[0][whole.spans[0].start : whole.spans[0].end]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tokens": 0}, {"stride": 0}, {"tokens": 4, "stride": 5}, {"aggregate": "sum"}],
+)
+def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises((ConfigurationError, InvalidInputError)):
+        Windowed(OverlapScorer(), **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="scorer"):
+        Windowed("nano")  # type: ignore[arg-type]
