@@ -14,12 +14,15 @@ from rerank_core.errors import ConfigurationError, InvalidInputError, MalformedR
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import check_query, check_texts
 
-__all__ = ["Job", "Progress", "Scorer"]
+__all__ = ["Job", "Progress", "Scorer", "StopScoring", "stopped"]
 
 T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring."""
+"""Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring.
+
+It may be called from another thread. If it raises `StopScoring`, what has been scored is kept.
+"""
 
 
 class Job(NamedTuple):
@@ -27,6 +30,13 @@ class Job(NamedTuple):
 
     query: str
     texts: tuple[str, ...]
+
+
+class StopScoring(Exception):
+    """Raised by a progress callback to end a scoring early and keep what has been scored.
+
+    The scorer then leaves the other texts unscored, and says so in ``degraded``.
+    """
 
 
 class _Abandoned(Exception):
@@ -39,8 +49,10 @@ class Scorer(ABC):
     The public methods validate, score each distinct text once, leave blank texts unscored,
     replace lone surrogates (they have no encoding), and check what comes back. A subclass
     implements `_score`, which is called with clean input and at least one text, and may be called
-    from several threads at once. It overrides `_ascore` where it can wait without a thread, and
-    `_score_jobs` where several queries are cheaper together.
+    from several threads at once. It should score the first texts first, as the first stage thinks
+    best of them, call `progress` between batches, and heed `StopScoring`. It overrides `_ascore`
+    where it can wait without a thread, and `_score_jobs` where several queries are cheaper
+    together.
     """
 
     @property
@@ -226,6 +238,11 @@ class _Plan:
 
     def _lay_out(self, values: Sequence[T | None]) -> tuple[T | None, ...]:
         return tuple(None if slot is None else values[slot] for slot in self._slots)
+
+
+def stopped(done: int, total: int) -> str:
+    """Say, for ``degraded``, that a scoring ended early."""
+    return f"stopped early: {done} of {total} texts scored"
 
 
 def _encodable(text: str) -> str:

@@ -69,13 +69,15 @@ class Cascade(Scorer):
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         climb = _Climb(texts)
         for scorer, keep in self._cheap:
-            climb.cut(scorer.score(query, climb.texts), keep)
+            scoring = scorer.score(query, climb.texts, progress=climb.wait(progress))
+            climb.cut(scoring, keep)
         return climb.finish(self._strong.score(query, climb.texts, progress=climb.watch(progress)))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         climb = _Climb(texts)
         for scorer, keep in self._cheap:
-            climb.cut(await scorer.ascore(query, climb.texts), keep)
+            scoring = await scorer.ascore(query, climb.texts, progress=climb.wait(progress))
+            climb.cut(scoring, keep)
         scoring = await self._strong.ascore(query, climb.texts, progress=climb.watch(progress))
         return climb.finish(scoring)
 
@@ -106,6 +108,11 @@ class _Climb:
         order = [position for _, position in ranked]
         self._alive, self._fallen = order[:keep], [*order[keep:], *self._fallen]
         self._note(scoring)
+
+    def wait(self, progress: Progress) -> Progress:
+        """Say that no text is done yet, so that what listens can stop the scoring."""
+        total, fallen = len(self._texts), len(self._fallen)
+        return lambda _done, _total: progress(fallen, total)
 
     def watch(self, progress: Progress) -> Progress:
         """Count the texts that fell as done."""

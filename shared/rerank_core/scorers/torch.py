@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import ConfigurationError, MissingExtraError, ScorerError
-from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
 from rerank_core.scorers._activation import (
     Activation,
     apply_activation,
@@ -210,22 +210,28 @@ class TorchCrossEncoder(Scorer):
             fitting[position] = self._pairs.cut(texts[position], len(encoded.texts[position]))
         on_cpu = self._encoder.model.device.type == "cpu"
         budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
-        logits = [0.0] * len(texts)
-        padding = done = 0
-        for batch in plan_batches(lengths, budget):
+        scores: list[float | None] = [None] * len(texts)
+        usage = Usage()
+        # The first stage's best first, should this end early.
+        for batch in sorted(plan_batches(lengths, budget), key=min):
             outputs = self._predict([(query, fitting[position]) for position in batch])
-            for position, logit in zip(batch, to_logits(outputs, self.name), strict=True):
-                logits[position] = float(logit)
-                padding += lengths[batch[0]] - lengths[position]
-            done += len(batch)
-            progress(done, len(texts))
-        usage = Usage(
-            pairs=len(texts),
-            tokens=sum(lengths),
-            padding=padding,
-            truncated=len(encoded.truncated),
-        )
-        return Scoring(tuple(apply_activation(self._resolved_activation, logits)), usage)
+            logits = to_logits(outputs, self.name).tolist()
+            activated = apply_activation(self._resolved_activation, logits)
+            for position, score in zip(batch, activated, strict=True):
+                scores[position] = score
+            tokens = sum(lengths[position] for position in batch)
+            usage += Usage(
+                pairs=len(batch),
+                tokens=tokens,
+                padding=lengths[batch[0]] * len(batch) - tokens,
+                truncated=len(set(batch) & set(encoded.truncated)),
+            )
+            try:
+                progress(usage.pairs, len(texts))
+            except StopScoring:
+                break
+        whole = usage.pairs == len(texts)
+        return Scoring(tuple(scores), usage, None if whole else stopped(usage.pairs, len(texts)))
 
     def _predict(self, pairs: list[tuple[str, str]]) -> Any:
         from torch.nn import Identity

@@ -139,4 +139,4 @@ def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
 def test_there_must_be_scorers() -> None:
     for scorers in ((), ("nano",)):
         with pytest.raises(ConfigurationError, match="scorers"):
-            Fallback(*scorers)  # type: ignore[arg-type]
+            Fallback(*scorers)

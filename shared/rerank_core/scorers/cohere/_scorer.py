@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 from uuid import uuid4
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorer import Progress, Scorer, StopScoring
 from rerank_core.scorers.cohere._access import ApiKey, Keyring, base_url_or_default
 from rerank_core.scorers.cohere._checks import check_model, check_timeout, check_whole
 from rerank_core.scorers.cohere._client import Connections, require_sdk
@@ -205,7 +205,10 @@ class CohereScorer(Scorer):
                 with attempt, exchange(self._model, self._client_key) as watched:
                     response = client.rerank(**request)
                     answer = read_answer(response, chunk, watched.request_id)
-            tally.add(start, answer, requests=attempt.num)
+            try:
+                tally.add(start, answer, requests=attempt.num)
+            except StopScoring:
+                break
         return tally.scoring(with_spans=self._relevant_spans)
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
@@ -229,6 +232,8 @@ class CohereScorer(Scorer):
         tasks = [asyncio.create_task(ask(start, chunk)) for start, chunk in chunks(texts)]
         try:
             await asyncio.gather(*tasks)
+        except StopScoring:
+            pass  # what has come is kept
         finally:
             # After a failure or a cancellation no request outlives this call.
             for task in tasks:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from rerank_core.scorer import Progress
+from rerank_core.scorer import Progress, stopped
 from rerank_core.scorers.cohere._response import Answer
-from rerank_core.types import Scoring, Usage
+from rerank_core.types import Scoring, Span, Usage
 
 __all__ = ["Tally", "chunks"]
 
@@ -28,20 +28,25 @@ class Tally:
     """Puts the answers of several requests together, in whatever order they come."""
 
     def __init__(self, texts: Sequence[str], progress: Progress) -> None:
-        self._total = len(texts)
         self._progress = progress
-        self._answers: dict[int, Answer] = {}
+        self._scores: list[float | None] = [None] * len(texts)
+        self._spans: list[Span | None] = [None] * len(texts)
         self._usage = Usage()
 
     def add(self, start: int, answer: Answer, *, requests: int) -> None:
         """Add the answer for the texts from `start` on, which took so many requests."""
-        self._answers[start] = answer
+        end = start + len(answer.scores)
+        self._scores[start:end] = answer.scores
+        self._spans[start:end] = answer.spans
         self._usage += answer.usage + Usage(requests=requests)
-        self._progress(self._usage.pairs, self._total)
+        self._progress(self._usage.pairs, len(self._scores))
 
     def scoring(self, *, with_spans: bool) -> Scoring:
-        """Return the whole."""
-        answers = [self._answers[start] for start in sorted(self._answers)]
-        scores = tuple(score for answer in answers for score in answer.scores)
-        spans = tuple(span for answer in answers for span in answer.spans)
-        return Scoring(scores, self._usage, spans=spans if with_spans else None)
+        """Return what there is; texts without an answer have no score."""
+        done, total = self._usage.pairs, len(self._scores)
+        return Scoring(
+            tuple(self._scores),
+            self._usage,
+            None if done == total else stopped(done, total),
+            tuple(self._spans) if with_spans else None,
+        )

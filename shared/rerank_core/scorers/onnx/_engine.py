@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Job, Progress
-from rerank_core.scorers._activation import apply_activation
+from rerank_core.scorer import Job, Progress, StopScoring, stopped
+from rerank_core.scorers._activation import Activation, apply_activation
 from rerank_core.scorers._batching import plan_batches
 from rerank_core.scorers._pairs import EncodedTexts, PairEncoder
 from rerank_core.scorers.onnx._graph import (
@@ -43,6 +44,35 @@ class _Place(NamedTuple):
 
     job: int
     text: int
+
+
+class _Tally:
+    """The logits of one job as they come in, and what they cost."""
+
+    def __init__(self, encoded: EncodedTexts) -> None:
+        self._encoded = encoded
+        self._logits: dict[int, float] = {}
+        self._tokens = self._padding = 0
+
+    def add(self, text: int, logit: float, width: int) -> None:
+        length = self._encoded.length(text)
+        self._logits[text] = logit
+        self._tokens += length
+        self._padding += width - length
+
+    def scoring(self, activation: Activation) -> Scoring:
+        scored = dict(
+            zip(self._logits, apply_activation(activation, [*self._logits.values()]), strict=True)
+        )
+        total = len(self._encoded.texts)
+        usage = Usage(
+            pairs=len(scored),
+            tokens=self._tokens,
+            padding=self._padding,
+            truncated=sum(text in scored for text in self._encoded.truncated),
+        )
+        degraded = None if len(scored) == total else stopped(len(scored), total)
+        return Scoring(tuple(scored.get(text) for text in range(total)), usage, degraded)
 
 
 class Engine:
@@ -99,36 +129,26 @@ class Engine:
         encoded = [self._encoder.encode(job.query, job.texts) for job in jobs]
         places = [_Place(j, t) for j, job in enumerate(jobs) for t in range(len(job.texts))]
         lengths = [encoded[place.job].length(place.text) for place in places]
-        batches = [
-            [places[position] for position in batch]
-            for batch in plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
-        ]
-        logits = [[0.0] * len(job.texts) for job in jobs]
-        padding = [0] * len(jobs)
+        planned = plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
+        planned.sort(key=min)  # the first stage's best first, should this end early
+        batches = [[places[position] for position in batch] for batch in planned]
+        tallies = [_Tally(texts) for texts in encoded]
         done = 0
-        for batch, values in self._run_all(encoded, batches):
-            width = padded_width([(encoded[place.job], place.text) for place in batch])
-            for place, value in zip(batch, values.tolist(), strict=True):
-                logits[place.job][place.text] = value
-                padding[place.job] += width - encoded[place.job].length(place.text)
-            done += len(batch)
-            progress(done, len(places))
-        return [
-            Scoring(
-                tuple(apply_activation(self._settings.activation, logits[j])),
-                Usage(
-                    pairs=len(job.texts),
-                    tokens=sum(encoded[j].length(t) for t in range(len(job.texts))),
-                    padding=padding[j],
-                    truncated=len(encoded[j].truncated),
-                ),
-            )
-            for j, job in enumerate(jobs)
-        ]
+        with closing(self._run_all(encoded, batches)) as results:
+            for batch, values in results:
+                width = padded_width([(encoded[place.job], place.text) for place in batch])
+                for place, value in zip(batch, values.tolist(), strict=True):
+                    tallies[place.job].add(place.text, value, width)
+                done += len(batch)
+                try:
+                    progress(done, len(places))
+                except StopScoring:
+                    break
+        return [tally.scoring(self._settings.activation) for tally in tallies]
 
     def _run_all(
         self, encoded: Sequence[EncodedTexts], batches: Sequence[Sequence[_Place]]
-    ) -> Iterator[tuple[Sequence[_Place], npt.NDArray[np.float64]]]:
+    ) -> Generator[tuple[Sequence[_Place], npt.NDArray[np.float64]], None, None]:
         """Run batches on the pool, and hand them back in their order.
 
         Only a few wait in the pool at a time, so that a long call does not keep out short ones.

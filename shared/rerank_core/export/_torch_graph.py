@@ -1,0 +1,122 @@
+"""A cross-encoder as one torch module from token ids to logits, and as an ONNX graph."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rerank_core.export._report import ExportError
+from rerank_core.export._source import Source
+
+__all__ = ["PairLogits", "random_inputs", "write_graph"]
+
+# The first with LayerNormalization as one operator; every torch from 2.1 can write it.
+_OPSET = 17
+
+
+class PairLogits(nn.Module):
+    """Token ids in, logits out, whichever way the model is put together.
+
+    Args:
+        source: The model.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.model = source.encoder.model
+        self.parts = nn.ModuleList(source.modules)
+        takes = inspect.signature(self.model.forward).parameters
+        wanted = source.encoder.tokenizer.model_input_names
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        self.input_names = [name for name in names if name in wanted and name in takes]
+        self.name = source.reference.name
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return logits of shape (pairs, labels)."""
+        features: dict[str, Any] = dict(zip(self.input_names, inputs, strict=True))
+        if not self.parts:
+            logits: Tensor = self.model(**features).logits
+            return logits
+        for part in self.parts:
+            features = part(features)
+        scores: Tensor = features["scores"]
+        return scores
+
+
+def random_inputs(logits: PairLogits, *, pairs: int, length: int, seed: int) -> tuple[Tensor, ...]:
+    """Make random pairs of different lengths, padded on the right.
+
+    Args:
+        logits: The model they are for.
+        pairs: How many; the first one is not padded.
+        length: Tokens of the longest.
+        seed: Different seeds give different pairs.
+
+    Returns:
+        What the model takes, in the order of its `input_names`.
+    """
+    config = logits.model.config
+    generator = torch.Generator().manual_seed(seed)
+    pad = config.pad_token_id or 0
+    ids = torch.randint(0, config.vocab_size, (pairs, length), generator=generator)
+    ids[ids == pad] = (pad + 1) % config.vocab_size
+    lengths = torch.randint(1, length + 1, (pairs, 1), generator=generator)
+    lengths[0] = length
+    position = torch.arange(length)
+    mask = (position < lengths).long()
+    ids = torch.where(mask == 1, ids, pad)
+    types = ((position >= length // 3).long() * mask).clamp(
+        max=getattr(config, "type_vocab_size", 1) - 1
+    )
+    made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    return tuple(made[name] for name in logits.input_names)
+
+
+def write_graph(logits: PairLogits, path: Path) -> None:
+    """Write a model as an ONNX graph for any number of pairs of any length.
+
+    Torch's tracing exporter is used: it is the one that every torch from 2.2 on has, and it needs
+    no further package.
+
+    Args:
+        logits: The model.
+        path: The file. Beyond 2 GB torch puts the weights beside it, a file for each.
+
+    Raises:
+        ExportError: If the model cannot be traced.
+    """
+    names = logits.input_names
+    options: dict[str, Any] = {}
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # from torch 2.5 on
+        options["dynamo"] = False
+    with warnings.catch_warnings(), torch.no_grad():
+        # Traced are tensors that Python reads as numbers; those depend on no input here, and the
+        # verification would show it.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript", DeprecationWarning)
+        try:
+            torch.onnx.export(
+                logits,
+                random_inputs(logits, pairs=2, length=12, seed=0),
+                str(path),
+                input_names=names,
+                output_names=["logits"],
+                dynamic_axes={
+                    **{name: {0: "pairs", 1: "tokens"} for name in names},
+                    "logits": {0: "pairs"},
+                },
+                opset_version=_OPSET,
+                **options,
+            )
+        except (RuntimeError, TypeError, ValueError) as error:
+            first_line = str(error).partition("\n")[0]
+            raise ExportError(
+                f"model {logits.name!r} could not be traced by torch {torch.__version__}: "
+                f"{first_line}"
+            ) from error
