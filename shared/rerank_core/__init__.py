@@ -12,6 +12,7 @@ from rerank_core._version import __version__
 from rerank_core.combinators import (
     Cached,
     Cascade,
+    Deadline,
     DiskStore,
     Fallback,
     MemoryStore,
@@ -48,6 +49,7 @@ __all__ = [
     "Cascade",
     "CohereScorer",
     "ConfigurationError",
+    "Deadline",
     "DeadlineExceeded",
     "DiskStore",
     "Fallback",

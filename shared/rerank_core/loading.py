@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_core import scorers
-from rerank_core.combinators import Cached, Cascade, DiskStore, Fallback, Windowed
+from rerank_core.combinators import Cached, Cascade, Deadline, DiskStore, Fallback, Windowed
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
 from rerank_core.scorers._names import model_name
@@ -171,12 +171,17 @@ def _windowed(scorer: Any, **options: Any) -> Scorer:
     return Windowed(load_scorer(scorer), **options)
 
 
+def _deadline(scorer: Any, seconds: float) -> Scorer:
+    return Deadline(load_scorer(scorer), seconds)
+
+
 _MAKERS: Mapping[str, Callable[..., Scorer]] = {
     "hub": HubCrossEncoder,
     "fallback": _fallback,
     "cascade": _cascade,
     "cached": _cached,
     "windowed": _windowed,
+    "deadline": _deadline,
 }
 
 

@@ -18,6 +18,7 @@ from rerank_core import (
     Cascade,
     CohereScorer,
     ConfigurationError,
+    Deadline,
     DiskStore,
     Fallback,
     InvalidInputError,
@@ -49,7 +50,7 @@ TEXTS = [
 ]
 KINDS = ["overlap", "nano", "bert", "bert2", "roberta", "xlm-roberta", "modernbert", "int8"]
 KINDS += ["torch", "cohere", "hub-onnx", "hub-torch"]
-KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "nested"]
+KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "deadline", "nested"]
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -78,7 +79,10 @@ def scorer(
             "fallback": lambda: Fallback(bert, OnnxCrossEncoder("nano")),
             "cascade": lambda: Cascade([(OnnxCrossEncoder("nano"), 50), bert]),
             "windowed": lambda: Windowed(bert, tokens=40),
-            "nested": lambda: Cached(Fallback(Cascade([(Windowed(bert), 50), Cached(bert)]))),
+            "deadline": lambda: Deadline(bert, 60),
+            "nested": lambda: Cached(
+                Fallback(Cascade([(Windowed(bert), 50), Deadline(Cached(bert), 60)]))
+            ),
             "hub-onnx": lambda: load_scorer(str(tiny("bert").onnx)),
             "hub-torch": lambda: load_scorer(str(tiny("bert").torch)),
         }

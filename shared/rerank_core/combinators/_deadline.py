@@ -1,0 +1,145 @@
+"""`Deadline`: an answer in time, of what there is by then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rerank_core.combinators._background import run_in_background
+from rerank_core.errors import ConfigurationError
+from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
+from rerank_core.types import Scale, Scoring
+from rerank_core.validation import describe
+
+__all__ = ["Deadline"]
+
+
+class Deadline(Scorer):
+    """Answers within a time budget: what is scored by then is ranked, the rest stays unscored.
+
+    Unscored texts follow in first-stage order, and `degraded` says how many were scored. A local
+    model scores the first stage's best first and stops between two batches, so the budget is
+    exceeded by one batch at most. A request to a service is cut, and its connection closed. Time
+    to load a model counts: call `load` before the first query.
+
+    A synchronous call waits for work in a background thread; `progress` is called from there.
+
+    Args:
+        scorer: What scores.
+        seconds: The budget of one call, above 0.
+
+    Raises:
+        ConfigurationError: If an argument is wrong.
+    """
+
+    def __init__(self, scorer: Scorer, seconds: float) -> None:
+        if not isinstance(scorer, Scorer):
+            raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not 0 < seconds < float("inf")
+        ):
+            raise ConfigurationError(f"seconds must be above 0, not {describe(seconds)}")
+        self._scorer = scorer
+        self._seconds = float(seconds)
+
+    @property
+    def name(self) -> str:
+        """The scorer's name."""
+        return self._scorer.name
+
+    @property
+    def scale(self) -> Scale:
+        """The scorer's scale."""
+        return self._scorer.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The scorer's fingerprint: the scores there are, are the same."""
+        return self._scorer.fingerprint
+
+    def to_config(self) -> dict[str, Any]:
+        """The scorer's configuration and the budget, with ``"type": "deadline"``."""
+        config = dict(self._scorer.to_config())
+        return {"type": "deadline", "scorer": config, "seconds": self._seconds}
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        watch = _Watch(self._seconds, progress)
+        return watch.result(run_in_background(self._race(query, texts, watch)))
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        watch = _Watch(self._seconds, progress)
+        return watch.result(await self._race(query, texts, watch))
+
+    async def _race(self, query: str, texts: Sequence[str], watch: _Watch) -> Scoring:
+        task = asyncio.create_task(self._scorer.ascore(query, texts, progress=watch))
+        try:
+            await asyncio.wait({task}, timeout=watch.left())
+            # A local model stops by itself after the batch it is at; a service never would.
+            await asyncio.wait({task}, timeout=watch.grace())
+            cut = not task.done()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})  # so that its connection is closed before we answer
+        try:
+            scoring = Scoring((None,) * len(texts)) if cut else task.result()
+        except StopScoring:  # from a scorer that does not keep what it has
+            scoring = Scoring((None,) * len(texts))
+        return self._explain(scoring) if cut or watch.stopped else scoring
+
+    def _explain(self, scoring: Scoring) -> Scoring:
+        total = len(scoring.scores)
+        scored = sum(score is not None for score in scoring.scores)
+        why = f"the deadline of {self._seconds:g} s came: {scored} of {total} texts scored"
+        if scoring.degraded not in (None, stopped(scored, total)):
+            why = f"{why}; {scoring.degraded}"
+        return replace(scoring, degraded=why)
+
+    def __repr__(self) -> str:
+        return f"Deadline({self._scorer!r}, {self._seconds:g})"
+
+
+class _Watch:
+    """A progress callback that ends the scoring in time, and learns how long a batch takes."""
+
+    def __init__(self, seconds: float, progress: Progress) -> None:
+        self._end = time.monotonic() + seconds
+        self._progress = progress
+        self._last: float | None = None
+        self._longest = 0.0
+        self.stopped = False
+        self.error: BaseException | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._last is not None:
+            self._longest = max(self._longest, now - self._last)
+        self._last = now
+        try:
+            self._progress(done, total)
+        except BaseException as error:
+            # Not in this thread: an interrupt would end the event loop instead of the call.
+            self.error = error
+            raise StopScoring from error
+        if done < total and now >= self._end:
+            self.stopped = True
+            raise StopScoring
+
+    def result(self, scoring: Scoring) -> Scoring:
+        """Return the scoring, or raise what the caller's own callback raised."""
+        if self.error is not None:
+            raise self.error
+        return scoring
+
+    def left(self) -> float:
+        """Seconds to the deadline."""
+        return max(0.0, self._end - time.monotonic())
+
+    def grace(self) -> float:
+        """Seconds to wait for a batch that was begun in time; none where there are no batches."""
+        return 0.0 if self._last is None else 2 * self._longest + 0.02

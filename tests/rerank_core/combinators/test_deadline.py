@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from rerank_core import (
+    CohereScorer,
+    ConfigurationError,
+    Deadline,
+    Fallback,
+    OnnxCrossEncoder,
+    Scorer,
+    Scoring,
+    ServiceError,
+    rerank,
+)
+from rerank_core.scorer import Progress, StopScoring
+from support.cohere_server import CohereServer, Reply
+from support.models import TinyModel
+from support.scorers import BlockingScorer, OverlapScorer
+
+TEXTS = [f"text {i}" for i in range(10)]
+
+
+class Stepwise(OverlapScorer):
+    """Scores one text after the other; before some step it waits until the deadline is over."""
+
+    def __init__(self, late_from: int, seconds: float) -> None:
+        super().__init__("stepwise")
+        self.late_from = late_from
+        self.seconds = seconds
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        end = time.monotonic() + self.seconds
+        scores: list[float | None] = [None] * len(texts)
+        for number in range(len(texts)):
+            if number == self.late_from:
+                while time.monotonic() < end:
+                    threading.Event().wait(0.001)
+            scores[number] = float(number)
+            try:
+                progress(number + 1, len(texts))
+            except StopScoring:
+                break
+        return Scoring(tuple(scores))
+
+
+def run(scorer: Scorer, mode: str, texts: Sequence[str] = tuple(TEXTS)) -> Scoring:
+    if mode == "score":
+        return scorer.score("text", texts)
+    return asyncio.run(scorer.ascore("text", texts))
+
+
+@pytest.fixture(params=["score", "ascore"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_in_time_nothing_changes(mode: str) -> None:
+    inner = OverlapScorer()
+    scoring = run(Deadline(inner, 60), mode)
+    assert scoring.scores == run(inner, mode).scores
+    assert (scoring.degraded, scoring.usage.pairs) == (None, 10)
+
+
+def test_what_is_scored_in_time_counts_and_the_rest_follows(mode: str) -> None:
+    scoring = run(Deadline(Stepwise(3, 0.1), 0.1), mode)
+    assert scoring.scores == (0.0, 1.0, 2.0, 3.0, *[None] * 6)
+    assert scoring.degraded == "the deadline of 0.1 s came: 4 of 10 texts scored"
+    ranking = rerank("text", TEXTS, Deadline(Stepwise(3, 0.1), 0.1))
+    assert [item.index for item in ranking] == [3, 2, 1, 0, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_local_model_stops_between_batches(tiny: Callable[..., TinyModel], mode: str) -> None:
+    scorer = OnnxCrossEncoder(tiny().onnx, batch_tokens=1)
+    scorer.load()
+    end = time.monotonic() + 0.5
+
+    def linger(done: int, total: int) -> None:
+        while done >= 7 and time.monotonic() < end:
+            threading.Event().wait(0.001)
+
+    texts = [f"list {i} " + "river " * (i % 9) for i in range(200)]
+    if mode == "score":
+        scoring = Deadline(scorer, 0.5).score("list", texts, progress=linger)
+    else:
+        scoring = asyncio.run(Deadline(scorer, 0.5).ascore("list", texts, progress=linger))
+    scored = [score is not None for score in scoring.scores]
+    assert scored == [True] * sum(scored) + [False] * (200 - sum(scored))  # the best first
+    assert 7 <= sum(scored) < 200
+    assert f"{sum(scored)} of 200 texts scored" in str(scoring.degraded)
+    assert scoring.usage.pairs == sum(scored)
+
+
+def test_a_service_is_cut_and_its_connection_closed(mode: str) -> None:
+    with CohereServer() as server:
+        scorer = CohereScorer("m", api_key="a-key-of-mine", base_url=server.url)
+        scorer.score("text", TEXTS)  # the SDK takes longer to import than the deadline
+        server.script(Reply(wait_for=threading.Event()))
+        scoring = run(Deadline(scorer, 0.2), mode)
+        assert scoring.scores == (None,) * 10
+        assert scoring.degraded == "the deadline of 0.2 s came: 0 of 10 texts scored"
+        assert run(Deadline(scorer, 30), mode).degraded is None
+
+
+def test_a_scorer_that_never_tells_is_left_behind(mode: str) -> None:
+    scorer = BlockingScorer()
+
+    async def ascore() -> Scoring:
+        scoring = await Deadline(scorer, 0.05).ascore("text", TEXTS)
+        scorer.go_on.set()  # or the end of the loop would wait for the thread
+        return scoring
+
+    scoring = (
+        Deadline(scorer, 0.05).score("text", TEXTS) if mode == "score" else asyncio.run(ascore())
+    )
+    assert scoring.scores == (None,) * 10
+    scorer.go_on.set()
+    assert scorer.finished.wait(30)
+
+
+def test_a_failure_is_still_a_failure(mode: str) -> None:
+    class Failing(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            raise ServiceError("down")
+
+    with pytest.raises(ServiceError):
+        run(Deadline(Failing(), 60), mode)
+    assert "down" in str(run(Fallback(Deadline(Failing(), 60)), mode).degraded)
+
+
+def test_the_inner_reason_is_kept_beside_ours(mode: str) -> None:
+    class Failing(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            raise ServiceError("down")
+
+    deadline = Deadline(Fallback(Failing(), Stepwise(1, 0.1)), 0.1)
+    said = str(run(deadline, mode).degraded)
+    assert said.startswith("the deadline of 0.1 s came: 2 of 10 texts scored; ")
+    assert "down" in said
+
+
+async def test_cancelling_reaches_the_scorer() -> None:
+    scorer = BlockingScorer()
+    task = asyncio.create_task(Deadline(scorer, 60).ascore("a", ["a"]))
+    await asyncio.to_thread(scorer.started.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    scorer.go_on.set()
+    await asyncio.to_thread(scorer.finished.wait, 30)
+    assert type(scorer.error).__name__ == "_Abandoned"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), True, "1", None])
+def test_a_budget_must_be_a_time(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match="seconds"):
+        Deadline(OverlapScorer(), seconds)
+    with pytest.raises(ConfigurationError, match="scorer"):
+        Deadline("nano", 1)  # type: ignore[arg-type]
