@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import rerank_core
-from rerank_core.scorers.onnx import default_threads
+from rerank_core.scorers.onnx import cpu_features, default_threads, graph_candidates
 
 __all__ = ["EXTRAS", "gather_facts"]
 
@@ -33,8 +33,10 @@ def gather_facts() -> dict[str, Any]:
 
     Returns:
         ``versions`` (None where not installed), ``providers`` of onnxruntime, ``threads`` that a
-        local model uses unless told otherwise, ``models`` (``embedded`` and ``cached``, sizes in
-        bytes) and ``environment`` (of a key only whether it is set, never the key).
+        local model uses unless told otherwise, ``cpu`` (the features that quantised graphs are
+        made for, best first), ``models`` (``embedded`` and ``cached``, sizes in bytes; ``int8`` is
+        the graph that ``precision="int8"`` would take here) and ``environment`` (of a key only
+        whether it is set, never the key).
     """
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
@@ -46,6 +48,7 @@ def gather_facts() -> dict[str, Any]:
         },
         "providers": _providers(),
         "threads": default_threads(),
+        "cpu": list(cpu_features()),
         "models": {
             "embedded": _embedded_models(),
             "cache": HF_HUB_CACHE,
@@ -110,9 +113,15 @@ def _cached_models(cache: Path) -> list[dict[str, Any]]:
                     "name": repository.repo_id,
                     "bytes": repository.size_on_disk,
                     "onnx": any(file.file_name.endswith(".onnx") for file in files),
+                    "int8": _int8_graph(revisions[0].snapshot_path),
                 }
             )
     return found
+
+
+def _int8_graph(snapshot: Path) -> str | None:
+    there = (graph for graph in graph_candidates("int8") if (snapshot / graph).exists())
+    return next(there, None)
 
 
 def _is_cross_encoder(snapshot: Path) -> bool:

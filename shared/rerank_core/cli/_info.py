@@ -51,18 +51,20 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("providers", ", ".join(facts["providers"])),
         ("threads", str(facts["threads"])),
+        ("int8 graphs for", ", ".join(facts["cpu"]) or "any CPU"),
         *(("model, embedded", f"{m['name']} ({_size(m['bytes'])})") for m in models["embedded"]),
-        *(
-            (
-                "model, cached",
-                f"{m['name']} ({_size(m['bytes'])}, {'onnx' if m['onnx'] else 'torch only'})",
-            )
-            for m in models["cached"]
-        ),
+        *(("model, cached", _cached(model)) for model in models["cached"]),
     ]
     if not models["cached"]:
         rows.append(("models, cached", f"no cross-encoder in {models['cache']}"))
     return rows + list(facts["environment"].items())
+
+
+def _cached(model: dict[str, Any]) -> str:
+    kind = "onnx" if model["onnx"] else "torch only"
+    if model["int8"]:
+        kind += f", int8: {model['int8']}"
+    return f"{model['name']} ({_size(model['bytes'])}, {kind})"
 
 
 def _size(count: int) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import rerank_core
 from rerank_core.cli import _facts
+from rerank_core.scorers.onnx import graph_candidates
 
 INFO = [sys.executable, "-m", "rerank_core.cli", "info"]
 
@@ -98,3 +99,14 @@ def test_no_heavy_library_is_imported() -> None:
         "sys.exit(bool(heavy & set(sys.modules)))\n"
     )
     subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=True)
+
+
+def test_the_int8_graph_for_this_cpu_is_named(tmp_path: Path) -> None:
+    suited = graph_candidates("int8")
+    files = {"config.json": {**CLASSIFIER, "id2label": {"0": "LABEL_0"}}, "onnx/model.onnx": "1"}
+    cache_model(tmp_path, "org/ready", {**files, suited[1]: "2", suited[-1]: "3"})
+    facts = json.loads(info("--json", HF_HUB_CACHE=str(tmp_path)))
+    assert facts["models"]["cached"][0]["int8"] == suited[1]
+    assert facts["cpu"]
+    said = " ".join(info(HF_HUB_CACHE=str(tmp_path), COLUMNS="200").split())
+    assert f"org/ready (0.0 MB, onnx, int8: {suited[1]})" in said

@@ -7,12 +7,13 @@ from rerank_core.scorers.onnx._files import (
     looks_like_path,
 )
 from rerank_core.scorers.onnx._scorer import OnnxCrossEncoder, default_threads
-from rerank_core.scorers.onnx._variants import graph_candidates
+from rerank_core.scorers.onnx._variants import cpu_features, graph_candidates
 
 __all__ = [
     "EMBEDDED",
     "MissingGraphError",
     "OnnxCrossEncoder",
+    "cpu_features",
     "default_threads",
     "embedded_tokenizer",
     "graph_candidates",
