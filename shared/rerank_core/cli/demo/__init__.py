@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llamaindex_rerank import RerankPostprocessor
     from rerank_core.scorer import Scorer
 
-__all__ = ["run_demo"]
+__all__ = ["run_demo", "standard_library_chunks"]
 
 _CANDIDATES = 50
 _SHOWN = 5
