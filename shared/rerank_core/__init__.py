@@ -35,7 +35,7 @@ from rerank_core.errors import (
 )
 from rerank_core.loading import load_scorer
 from rerank_core.ranking import Blend, arerank, rerank
-from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorer import Progress, Scorer, StopScoring
 from rerank_core.types import RankedItem, Ranking, Scale, Scoring, Span, Usage
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ __all__ = [
     "Scoring",
     "ServiceError",
     "Span",
+    "StopScoring",
     "Store",
     "TorchCrossEncoder",
     "Usage",

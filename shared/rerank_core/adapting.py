@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -116,25 +117,35 @@ def copy_metadata(metadata: Mapping[str, Any], without: str | None) -> dict[str,
     """Copy metadata so that no container in the copy is shared with the original.
 
     Only containers are copied: a leaf may be a lock, a client or an array, which a deep copy
-    could not or should not duplicate.
+    could not or should not duplicate. A container of a class of its own that refuses to be
+    copied is shared.
 
     Args:
         metadata: A document's or node's metadata.
         without: A key that the copy does not get, such as an earlier reranker's score.
     """
-    return {key: _copy(value) for key, value in metadata.items() if key != without}
+    seen: dict[int, Any] = {}
+    return {key: _copy(value, seen) for key, value in metadata.items() if key != without}
 
 
-def _copy(value: Any) -> Any:
-    if type(value) is tuple:
-        return tuple(map(_copy, value))
-    if not isinstance(value, dict | list | set | bytearray):
-        return value
-    clone = copy.copy(value)  # keeps a defaultdict or an OrderedDict what it is
-    if isinstance(clone, dict):
-        clone.update((key, _copy(item)) for key, item in clone.items())
-    elif isinstance(clone, list):
-        clone[:] = map(_copy, clone)
+def _copy(value: Any, seen: dict[int, Any]) -> Any:
+    if id(value) in seen:  # metadata may hold itself
+        return seen[id(value)]
+    kind = type(value)
+    clone: Any = value
+    if kind is dict:
+        clone = seen[id(value)] = {}
+        clone.update({key: _copy(item, seen) for key, item in value.items()})
+    elif kind is list:
+        clone = seen[id(value)] = []
+        clone.extend(_copy(item, seen) for item in value)
+    elif kind is tuple:
+        clone = tuple(_copy(item, seen) for item in value)
+    elif kind is set or kind is bytearray:
+        clone = kind(value)
+    elif isinstance(value, dict | list | set):  # a Counter, a defaultdict, …: it knows how
+        with suppress(Exception):
+            clone = copy.deepcopy(value)
     return clone
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rerank_core import scorers
 from rerank_core.combinators import Cached, Cascade, Deadline, DiskStore, Fallback, Windowed
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
-from rerank_core.scorers._names import model_name
+from rerank_core.scorers._names import local_path, model_name
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import describe
 
@@ -26,7 +26,7 @@ _CLASSES = {
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load_scorer(spec: str | Mapping[str, Any] | Scorer) -> Scorer:
+def load_scorer(spec: str | os.PathLike[str] | Mapping[str, Any] | Scorer) -> Scorer:
     """Make a scorer from a name. No model is loaded and no service is asked before its first use.
 
     Args:
@@ -49,6 +49,8 @@ def load_scorer(spec: str | Mapping[str, Any] | Scorer) -> Scorer:
     """
     if isinstance(spec, Scorer):
         return spec
+    if isinstance(spec, os.PathLike):
+        spec = os.fspath(spec)
     if isinstance(spec, Mapping):
         return _from_config(spec)
     if not isinstance(spec, str) or not spec.strip():
@@ -62,7 +64,7 @@ def load_scorer(spec: str | Mapping[str, Any] | Scorer) -> Scorer:
 
     if spec in EMBEDDED:
         return _make("onnx", {"model": spec})
-    there = Path(spec).expanduser().exists()
+    there = local_path(spec) is not None
     if looks_like_path(spec) and not there:
         raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
     if there or _HUB_ID.fullmatch(spec):

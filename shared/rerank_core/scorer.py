@@ -6,13 +6,13 @@ import asyncio
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rerank_core.errors import ConfigurationError, InvalidInputError, MalformedResponseError
 from rerank_core.types import Scale, Scoring
-from rerank_core.validation import check_query, check_texts
+from rerank_core.validation import check_query, check_texts, describe
 
 __all__ = ["Job", "Progress", "Scorer", "StopScoring", "stopped"]
 
@@ -94,10 +94,19 @@ class Scorer(ABC):
         total = sum(len(job.texts) for job in jobs)
         scorings: list[Scoring] = []
         finished = 0
+        ended = False
+
+        def counted(done: int, _: int) -> None:
+            nonlocal ended
+            try:
+                progress(finished + done, total)
+            except StopScoring:
+                ended = True
+                raise
+
         for job in jobs:
-            before = finished
             scorings.append(
-                self._score(job.query, job.texts, lambda done, _: progress(before + done, total))  # noqa: B023 - called before the loop goes on
+                _nothing(job.texts) if ended else self._score(job.query, job.texts, counted)
             )
             finished += len(job.texts)
         return scorings
@@ -123,7 +132,10 @@ class Scorer(ABC):
         plan = _Plan(query, texts)
         if not plan.job.texts:
             return plan.unscored()
-        scoring = self._score(*plan.job, progress or _ignore)
+        try:
+            scoring = self._score(*plan.job, progress or _ignore)
+        except StopScoring:
+            scoring = _nothing(plan.job.texts)
         return plan.expand(scoring, self.name, time.perf_counter() - started)
 
     async def ascore(
@@ -137,7 +149,10 @@ class Scorer(ABC):
         plan = _Plan(query, texts)
         if not plan.job.texts:
             return plan.unscored()
-        scoring = await self._ascore(*plan.job, progress or _ignore)
+        try:
+            scoring = await self._ascore(*plan.job, progress or _ignore)
+        except StopScoring:
+            scoring = _nothing(plan.job.texts)
         return plan.expand(scoring, self.name, time.perf_counter() - started)
 
     def score_many(
@@ -163,6 +178,8 @@ class Scorer(ABC):
         """
         started = time.perf_counter()
         checked = check_texts(queries, "queries")
+        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+            raise InvalidInputError(f"texts must be a list of lists of str, not {describe(texts)}")
         groups = list(texts)
         if len(groups) != len(checked):
             raise InvalidInputError(
@@ -174,7 +191,12 @@ class Scorer(ABC):
             for i, (query, group) in enumerate(zip(checked, groups, strict=True))
         ]
         jobs = [plan.job for plan in plans if plan.job.texts]
-        scorings = iter(self._score_jobs(jobs, progress or _ignore) if jobs else [])
+        answers = self._score_jobs(jobs, progress or _ignore) if jobs else []
+        if len(answers) != len(jobs):
+            raise MalformedResponseError(
+                f"{len(answers)} scorings came back for {len(jobs)} queries", provider=self.name
+            )
+        scorings = iter(answers)
         per_pair = (time.perf_counter() - started) / max(1, sum(len(job.texts) for job in jobs))
         return [
             plan.expand(next(scorings), self.name, per_pair * len(plan.job.texts))
@@ -223,6 +245,8 @@ class _Plan:
         return Scoring((None,) * len(self._slots))
 
     def expand(self, scoring: Scoring, name: str, seconds: float) -> Scoring:
+        if not isinstance(scoring, Scoring):
+            raise MalformedResponseError(f"{describe(scoring)} is no Scoring", provider=name)
         if len(scoring.scores) != len(self.job.texts):
             raise MalformedResponseError(
                 f"{len(scoring.scores)} scores came back for {len(self.job.texts)} texts",
@@ -238,6 +262,11 @@ class _Plan:
 
     def _lay_out(self, values: Sequence[T | None]) -> tuple[T | None, ...]:
         return tuple(None if slot is None else values[slot] for slot in self._slots)
+
+
+def _nothing(texts: Sequence[str]) -> Scoring:
+    """The scoring of texts that an early end left unread."""
+    return Scoring((None,) * len(texts), degraded=stopped(0, len(texts)))
 
 
 def stopped(done: int, total: int) -> str:

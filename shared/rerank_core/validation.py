@@ -96,7 +96,7 @@ def check_finite(value: float | None, argument: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool | str) or not math.isfinite(number):
         raise InvalidInputError(f"{argument} must be a finite number, not {describe(value)}")

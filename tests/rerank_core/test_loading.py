@@ -60,18 +60,33 @@ def test_an_empty_list_loads_no_model(tmp_path: Path, tiny: Callable[..., TinyMo
     scorer = load_scorer(str(tiny().onnx))
     ranking = asyncio.run(arerank("q", [], scorer))
     assert (len(ranking), ranking.scale) == (0, Scale.UNIT)
-    assert "_loaded" not in scorer.scorer.__dict__  # type: ignore[attr-defined]
+    assert scorer.scorer._loaded is None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    "spec", ["nanoo", "rerank-v3.5", "openai:gpt", "onnx:", "cohere: ", "", "  ", "a/b c", 3, None]
+    "spec",
+    [
+        "nanoo",
+        "rerank-v3.5",
+        "openai:gpt",
+        "onnx:",
+        "cohere: ",
+        "",
+        "  ",
+        "a/b c",
+        "x" * 5000,
+        3,
+        None,
+    ],
 )
 def test_an_unknown_name_lists_what_works(spec: object) -> None:
     with pytest.raises(ConfigurationError, match=r'what works: "nano".*"onnx:.*"torch:.*"cohere:'):
         load_scorer(spec)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("spec", ["./nowhere", "/no/such/model.onnx", "~/nowhere-at-all"])
+@pytest.mark.parametrize(
+    "spec", ["./nowhere", "/no/such/model.onnx", "~/nowhere-at-all", "~nobody"]
+)
 def test_a_path_that_is_not_there_says_so(spec: str) -> None:
     with pytest.raises(ConfigurationError, match="no such file or folder"):
         load_scorer(spec)

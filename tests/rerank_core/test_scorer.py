@@ -12,8 +12,9 @@ from rerank_core import (
     NonFiniteScoreError,
     Scoring,
     Span,
+    StopScoring,
 )
-from rerank_core.scorer import Progress
+from rerank_core.scorer import Job, Progress
 from support.scorers import BlockingScorer, OverlapScorer
 
 
@@ -115,3 +116,30 @@ async def test_a_cancelled_ascore_stops_its_worker_between_batches() -> None:
 def test_a_scorer_that_cannot_be_written_says_so() -> None:
     with pytest.raises(ConfigurationError, match="BlockingScorer"):
         super(OverlapScorer, BlockingScorer()).to_config()
+
+
+def test_an_early_end_keeps_what_is_scored_and_leaves_out_later_queries() -> None:
+    def stop(done: int, total: int) -> None:
+        raise StopScoring
+
+    scorer = OverlapScorer()  # does not heed it, so it keeps nothing
+    scoring = scorer.score("a", ["a", "b"], progress=stop)
+    assert scoring.scores == (None, None)
+    assert scoring.degraded == "stopped early: 0 of 2 texts scored"
+    assert asyncio.run(scorer.ascore("a", ["a", "b"], progress=stop)).scores == (None, None)
+
+
+def test_answers_of_the_wrong_kind_are_caught() -> None:
+    class Wrong(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            return None  # type: ignore[return-value]
+
+        def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
+            return []
+
+    with pytest.raises(MalformedResponseError, match="None"):
+        Wrong().score("q", ["a"])
+    with pytest.raises(MalformedResponseError, match="0 scorings came back for 1 queries"):
+        Wrong().score_many(["q"], [["a"]])
+    with pytest.raises(InvalidInputError, match="texts must be a list of lists"):
+        Wrong().score_many(["q"], None)  # type: ignore[arg-type]

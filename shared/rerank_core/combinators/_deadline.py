@@ -86,10 +86,7 @@ class Deadline(Scorer):
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})  # so that its connection is closed before we answer
-        try:
-            scoring = Scoring((None,) * len(texts)) if cut else task.result()
-        except StopScoring:  # from a scorer that does not keep what it has
-            scoring = Scoring((None,) * len(texts))
+        scoring = Scoring((None,) * len(texts)) if cut else task.result()
         return self._explain(scoring) if cut or watch.stopped else scoring
 
     def _explain(self, scoring: Scoring) -> Scoring:

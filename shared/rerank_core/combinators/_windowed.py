@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorers.onnx import embedded_tokenizer
 from rerank_core.types import Scale, Scoring, Span
 from rerank_core.validation import check_positive, describe
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 __all__ = ["Aggregate", "Windowed"]
 
@@ -86,12 +83,6 @@ class Windowed(Scorer):
             "aggregate": self._aggregate,
         }
 
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        from rerank_core.scorers.onnx import embedded_tokenizer
-
-        return embedded_tokenizer()
-
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         windows, cut = self._cut(texts)
         watched = _watch(progress, len(texts))
@@ -112,7 +103,7 @@ class Windowed(Scorer):
         return windows, cut
 
     def _windows_of(self, text: str) -> list[Span]:
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        offsets = embedded_tokenizer().encode(text, add_special_tokens=False).offsets
         last = len(offsets) - self._tokens
         if last <= 0:
             return [Span(0, len(text))]
@@ -139,9 +130,6 @@ class Windowed(Scorer):
         return Scoring(
             tuple(scores), scoring.usage, scoring.degraded, tuple(spans), scale=scoring.scale
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_tokenizer"}
 
     def __repr__(self) -> str:
         return f"Windowed({self._scorer!r}, tokens={self._tokens}, stride={self._stride})"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterable
+from typing import SupportsIndex
 
 from rerank_core.errors import InvalidInputError
 from rerank_core.ranking._blend import Blend
@@ -160,7 +162,12 @@ class _Request:
             return items
         room = self.max_tokens
         for kept, item in enumerate(items):
-            room -= self.count_tokens(item.text)
+            counted = self.count_tokens(item.text)
+            if not isinstance(counted, SupportsIndex) or (taken := operator.index(counted)) < 0:
+                raise InvalidInputError(
+                    f"count_tokens must return a number of tokens, not {describe(counted)}"
+                )
+            room -= taken
             if room < 0:
                 return items[:kept]
         return items

@@ -49,18 +49,13 @@ def configured_activation(settings: Mapping[str, Any]) -> Activation:
         settings: The merged content of the model's configuration files.
 
     Returns:
-        Our own ``activation`` key, else what sentence-transformers saved (under
-        ``sentence_transformers.activation_fn``, ``activation_fn`` or, before 4.0,
-        ``sbert_ce_default_activation_function``), else ``"sigmoid"``, its documented default for
-        one label: https://sbert.net/docs/package_reference/cross_encoder/cross_encoder.html
+        What sentence-transformers saved (under ``sentence_transformers.activation_fn``,
+        ``activation_fn`` or, before 4.0, ``sbert_ce_default_activation_function``), else
+        ``"sigmoid"``, its documented default for one label: https://sbert.net/docs/package_reference/cross_encoder/cross_encoder.html
 
     Raises:
         ConfigurationError: If it names an activation we do not know.
     """
-    own = settings.get("activation")
-    if own is not None:
-        check_activation(own)
-        return "identity" if own == "identity" else "sigmoid"
     nested = settings.get("sentence_transformers")
     saved = (
         (nested.get("activation_fn") if isinstance(nested, Mapping) else None)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["model_name"]
+__all__ = ["local_path", "model_name"]
+
+
+def local_path(model: str) -> Path | None:
+    """Return the file or folder of this name, or None if there is none."""
+    try:
+        path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path's own raises for "~nobody"
+        return path if path.exists() else None
+    except (OSError, ValueError):  # too long for a path, or a null byte in it
+        return None
 
 
 def model_name(model: str) -> str:
@@ -13,7 +23,7 @@ def model_name(model: str) -> str:
     Args:
         model: A path, a hub id or an embedded model's name.
     """
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = local_path(model)
+    if path is not None and path.is_dir():
         return path.resolve().name
-    return path.stem if path.suffix == ".onnx" else model
+    return Path(model).stem if model.endswith(".onnx") else model

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 from rerank_core.errors import ConfigurationError, MissingExtraError, ScorerError
 from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
@@ -22,7 +23,7 @@ from rerank_core.scorers._activation import (
 )
 from rerank_core.scorers._batching import plan_batches
 from rerank_core.scorers._length import resolve_max_length
-from rerank_core.scorers._names import model_name
+from rerank_core.scorers._names import local_path, model_name
 from rerank_core.types import Scale, Scoring, Usage
 from rerank_core.validation import check_positive, describe
 
@@ -34,6 +35,16 @@ __all__ = ["TorchCrossEncoder"]
 # Padding costs a CPU as much as text; an accelerator is idle unless a batch is large.
 _BATCH_TOKENS_CPU = 1024
 _BATCH_TOKENS_ACCELERATOR = 16_384
+
+
+class _Loaded(NamedTuple):
+    """A model and what was read off it; the type of `encoder` differs between versions."""
+
+    encoder: Any
+    pairs: PairEncoder
+    activation: Activation
+    max_length: int
+    identity: str
 
 
 class TorchCrossEncoder(Scorer):
@@ -62,8 +73,6 @@ class TorchCrossEncoder(Scorer):
         processor_kwargs: For the tokenizer.
         config_kwargs: For the model's configuration.
         backend: ``"torch"``, ``"onnx"`` or ``"openvino"``, as in sentence-transformers.
-        prompts: Named prompts, for models that use them.
-        default_prompt_name: The prompt to use.
 
     Raises:
         ConfigurationError: If an option is wrong. That a model cannot be loaded shows at first
@@ -87,12 +96,19 @@ class TorchCrossEncoder(Scorer):
         processor_kwargs: Mapping[str, Any] | None = None,
         config_kwargs: Mapping[str, Any] | None = None,
         backend: str = "torch",
-        prompts: Mapping[str, str] | None = None,
-        default_prompt_name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model.strip():
             raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
         check_activation(activation)
+        for name, options in (
+            ("model_kwargs", model_kwargs),
+            ("processor_kwargs", processor_kwargs),
+            ("config_kwargs", config_kwargs),
+        ):
+            if {"token", "use_auth_token"} & set(options or {}):
+                raise ConfigurationError(
+                    f"{name} holds a token; pass it as token, which is kept secret"
+                )
         if (model_kwargs or {}).get("use_safetensors") is False:
             raise ConfigurationError(
                 "model_kwargs use_safetensors=False would unpickle the weights, which can run any "
@@ -104,7 +120,7 @@ class TorchCrossEncoder(Scorer):
         self._token = token
         self._options: dict[str, Any] = {
             "revision": revision,
-            "device": device,
+            "device": None if device is None else str(device),
             "max_length": check_positive(max_length, "max_length"),
             "cache_folder": cache_folder,
             "local_files_only": local_files_only or None,
@@ -113,9 +129,8 @@ class TorchCrossEncoder(Scorer):
             "processor_kwargs": processor_kwargs and dict(processor_kwargs),
             "config_kwargs": config_kwargs and dict(config_kwargs),
             "backend": None if backend == "torch" else backend,
-            "prompts": prompts and dict(prompts),
-            "default_prompt_name": default_prompt_name,
         }
+        self._model_in_use: _Loaded | None = None
         self._lock = threading.RLock()
 
     @property
@@ -126,17 +141,16 @@ class TorchCrossEncoder(Scorer):
     @property
     def scale(self) -> Scale:
         """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``; loads the model."""
-        return scale_of(self._resolved_activation)
+        return scale_of(self._loaded().activation)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hub commit or hash of the weights, precision, maximum length and activation."""
-        encoder = self._encoder
-        commit = getattr(encoder.model.config, "_commit_hash", None) or _hash(Path(self._model))
+        """Hub commit or hash of the files, precision, options, maximum length and activation."""
+        loaded = self._loaded()
         return (
-            f"torch:{self.name}@{commit}:dtype={encoder.model.dtype}"
-            f":max_length={self._max_length}:activation={self._resolved_activation}"
-            f":prompt={self._options['default_prompt_name']}"
+            f"torch:{self.name}@{loaded.identity}:dtype={loaded.encoder.model.dtype}"
+            f":max_length={loaded.max_length}:activation={loaded.activation}"
+            f":{json.dumps(self._options, sort_keys=True, default=repr)}"
         )
 
     def load(self) -> None:
@@ -146,77 +160,75 @@ class TorchCrossEncoder(Scorer):
             MissingExtraError: If sentence-transformers is not installed.
             ConfigurationError: If the model cannot be loaded.
         """
-        _ = self._encoder
+        self._loaded()
 
     def to_config(self) -> dict[str, Any]:
-        """The arguments that were set, but for the token, with ``"type": "torch"``."""
+        """The arguments that were set, but for the token, with ``"type": "torch"``.
+
+        Raises:
+            ConfigurationError: If an argument is no plain value.
+        """
         options = {
             **self._options,
             "activation": self._activation,
             "batch_tokens": self._batch_tokens,
         }
         chosen = {name: value for name, value in options.items() if value is not None}
+        try:
+            json.dumps(chosen)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"this TorchCrossEncoder cannot be written: {error}; use names instead of objects, "
+                "such as 'float16'"
+            ) from error
         return {"type": "torch", "model": self._model, **chosen}
 
-    @property
-    def _encoder(self) -> Any:  # a CrossEncoder; its own annotations differ from version to version
+    def _loaded(self) -> _Loaded:
+        """Load the model, once."""
         with self._lock:
-            if "_loaded" not in self.__dict__:
-                self._loaded = _load(self._model, self._options, self._token)
-            return self._loaded
+            if self._model_in_use is None:
+                self._model_in_use = self._load()
+            return self._model_in_use
 
-    @cached_property
-    def _resolved_activation(self) -> Activation:
-        encoder = self._encoder
-        # With one label sentence-transformers has read the configuration; with two it does not
-        # tell a default from a choice.
-        settings = (
-            {"activation_fn": type(encoder.activation_fn).__name__}
-            if encoder.num_labels == 1
-            else encoder.config.to_dict()
-        )
-        return self._activation or configured_activation(settings)
-
-    @cached_property
-    def _max_length(self) -> int:
-        settings = {
-            **self._encoder.config.to_dict(),
-            "max_length": None,  # a generation setting in configurations of transformers
-            "model_max_length": self._encoder.tokenizer.model_max_length,
-        }
-        return resolve_max_length(settings, self._options["max_length"], self.name)
-
-    @cached_property
-    def _pairs(self) -> PairEncoder:
+    def _load(self) -> _Loaded:
         from tokenizers import Tokenizer
 
         from rerank_core.scorers._pairs import PairEncoder
 
-        fast = getattr(self._encoder.tokenizer, "backend_tokenizer", None)
+        encoder = _load(self._model, self._options, self._token)
+        activation = self._activation or saved_activation(encoder)
+        limits = {
+            **encoder.config.to_dict(),
+            "max_length": None,  # a generation setting in configurations of transformers
+            "model_max_length": encoder.tokenizer.model_max_length,
+        }
+        max_length = resolve_max_length(limits, self._options["max_length"], self.name)
+        fast = getattr(encoder.tokenizer, "backend_tokenizer", None)
         if fast is None:
             raise ConfigurationError(f"model {self.name!r} has no fast tokenizer")
         # A copy: transformers sets truncation and padding on its own with every call.
-        return PairEncoder(Tokenizer.from_str(fast.to_str()), self._max_length)
+        pairs = PairEncoder(Tokenizer.from_str(fast.to_str()), max_length)
+        commit = getattr(encoder.model.config, "_commit_hash", None)
+        identity = commit or _hash(local_path(self._model))
+        return _Loaded(encoder, pairs, activation, max_length, identity)
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        with self._lock:
-            return self._score_alone(query, texts, progress)
-
-    def _score_alone(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        encoded = self._pairs.encode(query, texts)
+        loaded = self._loaded()
+        encoded = loaded.pairs.encode(query, texts)
         lengths = [encoded.length(position) for position in range(len(texts))]
         fitting = list(texts)
         for position in encoded.truncated:
-            fitting[position] = self._pairs.cut(texts[position], len(encoded.texts[position]))
-        on_cpu = self._encoder.model.device.type == "cpu"
+            fitting[position] = loaded.pairs.cut(texts[position], len(encoded.texts[position]))
+        on_cpu = loaded.encoder.model.device.type == "cpu"
         budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
         scores: list[float | None] = [None] * len(texts)
         usage = Usage()
         # The first stage's best first, should this end early.
         for batch in sorted(plan_batches(lengths, budget), key=min):
-            outputs = self._predict([(query, fitting[position]) for position in batch])
+            with self._lock:
+                outputs = _predict(loaded.encoder, [(query, fitting[at]) for at in batch])
             logits = to_logits(outputs, self.name).tolist()
-            activated = apply_activation(self._resolved_activation, logits)
+            activated = apply_activation(loaded.activation, logits)
             for position, score in zip(batch, activated, strict=True):
                 scores[position] = score
             tokens = sum(lengths[position] for position in batch)
@@ -233,34 +245,43 @@ class TorchCrossEncoder(Scorer):
         whole = usage.pairs == len(texts)
         return Scoring(tuple(scores), usage, None if whole else stopped(usage.pairs, len(texts)))
 
-    def _predict(self, pairs: list[tuple[str, str]]) -> Any:
-        from torch.nn import Identity
-
-        try:
-            return self._encoder.predict(
-                pairs,
-                batch_size=len(pairs),
-                activation_fn=Identity(),
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise ScorerError(
-                f"the model failed on a batch of {len(pairs)} pairs: {type(error).__name__}",
-                provider="torch",
-                hint="If memory ran out, lower batch_tokens or max_length",
-            ) from error
-
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_model", "_activation", "_batch_tokens", "_options")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _token=None)
+        self.__dict__.update(state, _token=None, _model_in_use=None)
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"TorchCrossEncoder({self._model!r})"
+
+
+def saved_activation(encoder: Any) -> Activation:
+    """Return the activation that a loaded ``CrossEncoder`` was saved with."""
+    # With one label sentence-transformers has read the configuration; with two it does not tell
+    # a default from a choice.
+    named = {"activation_fn": type(encoder.activation_fn).__name__}
+    return configured_activation(named if encoder.num_labels == 1 else encoder.config.to_dict())
+
+
+def _predict(encoder: Any, pairs: list[tuple[str, str]]) -> Any:
+    from torch.nn import Identity
+
+    try:
+        return encoder.predict(
+            pairs,
+            batch_size=len(pairs),
+            activation_fn=Identity(),
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ScorerError(
+            f"the model failed on a batch of {len(pairs)} pairs: {type(error).__name__}",
+            provider="torch",
+            hint="If memory ran out, lower batch_tokens or max_length",
+        ) from error
 
 
 def _load(model: str, options: Mapping[str, Any], token: str | bool | None) -> Any:
@@ -290,7 +311,9 @@ def _load(model: str, options: Mapping[str, Any], token: str | bool | None) -> A
         ) from error
 
 
-def _hash(folder: Path) -> str:
+def _hash(folder: Path | None) -> str:
+    if folder is None:  # neither a folder nor a commit: nothing says which weights these are
+        return uuid4().hex
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.rglob("*")):
         if path.suffix in {".safetensors", ".json", ".onnx", ".bin"}:

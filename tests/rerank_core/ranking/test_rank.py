@@ -158,3 +158,9 @@ def test_bad_input_is_named_before_anything_is_scored(
 def test_a_token_budget_needs_a_counter() -> None:
     with pytest.raises(ConfigurationError, match="count_tokens"):
         rerank("q", ["a"], OverlapScorer(), max_tokens=5)
+
+
+@pytest.mark.parametrize("counted", [None, -1, 1.5, "3"])
+def test_a_counter_must_count(counted: object) -> None:
+    with pytest.raises(InvalidInputError, match="count_tokens must return a number"):
+        rerank("q", ["a"], OverlapScorer(), max_tokens=5, count_tokens=lambda _: counted)  # type: ignore[arg-type,return-value]

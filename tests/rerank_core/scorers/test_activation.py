@@ -21,8 +21,7 @@ from rerank_core.scorers._activation import (
     ("settings", "activation"),
     [
         ({}, "sigmoid"),
-        ({"activation": "identity"}, "identity"),
-        ({"activation": "sigmoid", "activation_fn": "torch.nn.Identity"}, "sigmoid"),
+        ({"activation": "gelu"}, "sigmoid"),
         (
             {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}},
             "identity",
@@ -38,10 +37,9 @@ def test_the_activation_comes_from_the_configuration(
     assert configured_activation(settings) == activation
 
 
-@pytest.mark.parametrize("settings", [{"activation": "tanh"}, {"activation_fn": "torch.nn.Tanh"}])
-def test_an_unknown_activation_asks_for_the_argument(settings: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match="activation"):
-        configured_activation(settings)
+def test_an_unknown_activation_asks_for_the_argument() -> None:
+    with pytest.raises(ConfigurationError, match="activation='identity'"):
+        configured_activation({"activation_fn": "torch.nn.Tanh"})
 
 
 def test_the_argument_is_checked() -> None:

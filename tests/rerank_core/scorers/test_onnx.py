@@ -7,6 +7,8 @@ import os
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -243,3 +245,77 @@ def test_a_forked_child_scores_too(tiny: Callable[..., TinyModel]) -> None:
     assert receiver.recv() == expected
     child.join()
     assert child.exitcode == 0
+
+
+LOCKS = """
+import threading
+from rerank_core import OnnxCrossEncoder, TorchCrossEncoder
+import sys
+for scorer in (OnnxCrossEncoder(sys.argv[1]), TorchCrossEncoder(sys.argv[2], device="cpu")):
+    asked = [
+        lambda: scorer.score("drug", ["list"]),
+        lambda: scorer.scale,
+        lambda: scorer.fingerprint,
+        scorer.load,
+    ] * 4
+    barrier = threading.Barrier(len(asked))
+    def work(ask):
+        barrier.wait()
+        ask()
+    threads = [threading.Thread(target=work, args=(ask,), daemon=True) for ask in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "deadlock"
+print("done")
+"""
+
+
+def test_first_use_from_many_threads_does_not_deadlock(tiny: Callable[..., TinyModel]) -> None:
+    command = [sys.executable, "-c", LOCKS, str(tiny().onnx), str(tiny().torch)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout.endswith("done\n"), done.stderr[-2000:]
+
+
+def test_weights_beside_the_graph_count_in_the_fingerprint(
+    tiny: Callable[..., TinyModel], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny().onnx, tmp_path / "external")
+    (folder / "model.onnx.data").write_bytes(b"one")
+    before = OnnxCrossEncoder(folder).fingerprint
+    (folder / "model.onnx.data").write_bytes(b"two")
+    assert OnnxCrossEncoder(folder).fingerprint != before
+
+
+def test_keys_that_mean_something_else_in_others_files_do_not_count(
+    tiny: Callable[..., TinyModel], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny().onnx, tmp_path / "distil")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, "activation": "gelu", "max_length": 20})
+    )
+    text = ["river list " * 40]
+    scoring = OnnxCrossEncoder(folder).score(QUERY, text)
+    assert scoring.usage.tokens == 64
+    assert scoring.scores == OnnxCrossEncoder(tiny().onnx).score(QUERY, text).scores
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "nano", "revision": "main"}, "leave out revision|means nothing"),
+        ({"model": "nano", "precision": "fp32"}, "'nano' is int8 only"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        OnnxCrossEncoder(**options).load()  # type: ignore[arg-type]
+    OnnxCrossEncoder("nano", precision="int8").load()
+
+
+def test_a_file_takes_no_choice_of_file(tiny: Callable[..., TinyModel]) -> None:
+    for options in ({"precision": "int8"}, {"file": "other.onnx"}):
+        with pytest.raises(ConfigurationError, match="is a file"):
+            OnnxCrossEncoder(tiny().onnx / "model.onnx", **options).load()  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def test_the_embedded_models_are_all_complete() -> None:
     for name in EMBEDDED:
         scorer = OnnxCrossEncoder(name, local_files_only=True)
         assert scorer.score("a river", ["water"]).usage.pairs == 1
-        card = Path(scorer._files.folder) / "README.md"
+        card = scorer._resolve().files.folder / "README.md"
         assert len(card.read_text()) > 500
 
 
@@ -138,6 +138,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         elif path.startswith("/api/"):
             siblings = [{"rfilename": p.relative_to(self.folder).as_posix()} for p in files]
             body, status = self._json({"id": "owner/model", "sha": COMMIT, "siblings": siblings})
+        elif path.endswith(".onnx") and (self.folder / "broken").exists():
+            body, status = b"", 501  # not among those the library waits for
         else:
             file = self.folder / path.split("/", 5)[5]
             body, status = (file.read_bytes(), 200) if file.is_file() else (b"", 404)
@@ -209,6 +211,14 @@ def test_a_hub_model_is_fetched_once_and_then_works_offline(
     assert f"owner/model@{COMMIT}/onnx/model.onnx" in fetched
     assert str(OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores) in fetched
     assert run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model", "1") == fetched
+
+
+def test_a_passing_failure_of_the_hub_does_not_change_the_model(hub: str, tmp_path: Path) -> None:
+    (tmp_path / "on-the-hub" / "broken").touch()
+    said = run_with_hub(hub, tmp_path / "cache", "owner/model")
+    assert said.startswith("ServiceError huggingface-hub: owner/model/onnx/model.onnx")
+    (tmp_path / "on-the-hub" / "broken").unlink()
+    assert COMMIT in run_with_hub(hub, tmp_path / "cache", "owner/model")
 
 
 def test_a_repository_the_hub_does_not_know_is_a_configuration_error(

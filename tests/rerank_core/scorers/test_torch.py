@@ -4,6 +4,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,37 @@ def test_without_the_extra_the_install_line_is_shown(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[torch\]"'):
         TorchCrossEncoder("owner/model").score("q", ["a"])
+
+
+def test_options_count_in_the_fingerprint(tiny: Callable[..., TinyModel]) -> None:
+    path = str(tiny().torch)
+    plain = TorchCrossEncoder(path, device="cpu")
+    other = TorchCrossEncoder(path, device="cpu", config_kwargs={"hidden_dropout_prob": 0.3})
+    assert plain.fingerprint != other.fingerprint
+    assert plain.fingerprint == TorchCrossEncoder(path, device="cpu").fingerprint
+
+
+def test_what_is_no_plain_value_cannot_be_written() -> None:
+    scorer = TorchCrossEncoder("owner/model", model_kwargs={"torch_dtype": torch.float16})
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        scorer.to_config()
+    assert TorchCrossEncoder("owner/model", device="cpu").to_config()["device"] == "cpu"
+
+
+@pytest.mark.parametrize("name", ["model_kwargs", "processor_kwargs", "config_kwargs"])
+def test_a_token_in_the_wrong_place_is_refused(name: str) -> None:
+    options: dict[str, Any] = {name: {"token": "hf_secret"}}
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        TorchCrossEncoder("owner/model", **options)
+    assert "hf_secret" not in str(caught.value)
+
+
+def test_a_progress_callback_may_wait_for_another_thread(tiny: Callable[..., TinyModel]) -> None:
+    scorer = TorchCrossEncoder(str(tiny().torch), device="cpu", batch_tokens=1)
+    with ThreadPoolExecutor(1) as pool:
+
+        def wait(done: int, total: int) -> None:
+            pool.submit(scorer.score, "drug", ["health"]).result(60)
+
+        scoring = scorer.score("drug", ["list", "river"], progress=wait)
+    assert scoring.usage.pairs == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def run_demo(console: Console, *, scorer: str = "nano") -> None:
         MissingExtraError: If LangChain, LlamaIndex or bm25s is not installed.
         RerankError: If the scorer cannot be made or fails.
     """
+    for module in ("langchain_core", "llama_index.core", "bm25s"):
+        _need(module)
     loaded = load_scorer(scorer)
     _show_passages(console, loaded)
     _show_retrieval(console, loaded)
@@ -83,7 +86,7 @@ def _show_retrieval(console: Console, scorer: Scorer) -> None:
     compressor, postprocessor = _adapters(scorer)
     chunks = standard_library_chunks()
     retrieve = _bm25(chunks)
-    count = f"top {_CANDIDATES} of {len(chunks):,} chunks"
+    count = f"top {min(_CANDIDATES, len(chunks))} of {len(chunks):,} chunks"
     console.rule("Real retrieval: the documentation of Python's standard library")
     for question in QUESTIONS:
         found, scores = retrieve(question)
@@ -143,6 +146,13 @@ def _show_frameworks(
     )
 
 
+def _need(module: str) -> None:
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise MissingExtraError("demo", "rerank demo") from error
+
+
 def _adapters(scorer: Scorer) -> tuple[RerankCompressor, RerankPostprocessor]:
     from langchain_rerank import RerankCompressor
     from llamaindex_rerank import RerankPostprocessor
@@ -155,17 +165,17 @@ def _adapters(scorer: Scorer) -> tuple[RerankCompressor, RerankPostprocessor]:
 
 def _bm25(chunks: Sequence[Chunk]) -> Callable[[str], tuple[list[Chunk], list[float]]]:
     """Index the chunks, and return what finds the best of them for a question."""
-    try:
-        import bm25s
-    except ImportError as error:
-        raise MissingExtraError("demo", "rerank demo") from error
+    import bm25s
+
     index = bm25s.BM25()
     tokens = bm25s.tokenize([chunk.text for chunk in chunks], show_progress=False)
     index.index(tokens, show_progress=False)
 
     def retrieve(question: str) -> tuple[list[Chunk], list[float]]:
         wanted = bm25s.tokenize(question, show_progress=False)
-        positions, scores = index.retrieve(wanted, k=_CANDIDATES, show_progress=False)
+        positions, scores = index.retrieve(
+            wanted, k=min(_CANDIDATES, len(chunks)), show_progress=False
+        )
         return [chunks[position] for position in positions[0].tolist()], scores[0].tolist()
 
     return retrieve

@@ -158,7 +158,12 @@ class Engine:
         try:
             for batch in batches:
                 pairs = [(encoded[place.job], place.text) for place in batch]
-                waiting.append((batch, pool.submit(self._graph.run, pairs, self._pad_token_id)))
+                try:
+                    future = pool.submit(self._graph.run, pairs, self._pad_token_id)
+                except RuntimeError:  # the interpreter is going, and starts no more threads
+                    yield batch, self._graph.run(pairs, self._pad_token_id)
+                    continue
+                waiting.append((batch, future))
                 if len(waiting) > 2 * self._threads:
                     first, future = waiting.popleft()
                     yield first, future.result()

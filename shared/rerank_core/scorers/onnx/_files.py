@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import ConfigurationError, ServiceError
-from rerank_core.scorers._names import model_name
+from rerank_core.scorers._names import local_path, model_name
+from rerank_core.scorers.onnx._variants import Precision, graph_candidates
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,6 +25,7 @@ __all__ = [
     "embedded_tokenizer",
     "find_files",
     "looks_like_path",
+    "read_object",
 ]
 
 _MODELS = Path(__file__).parents[2] / "models"
@@ -62,15 +66,15 @@ class ModelFiles:
         if self.commit is not None:
             return f"{self.name}@{self.commit}/{self.graph.relative_to(self.folder).as_posix()}"
         digest = hashlib.blake2b(digest_size=16)
-        data = self.graph.with_name(self.graph.name + "_data")
-        settings = sorted(self.folder.glob("*config.json"))
-        for path in (self.graph, data, self.tokenizer, *settings):
-            if path.exists():
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "blake2b").digest())
+        # Large graphs keep their weights beside them, as model.onnx_data or model.onnx.data.
+        graphs = sorted(self.graph.parent.glob(f"{self.graph.name}*"))
+        for path in (*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
         return digest.hexdigest()
 
 
+@cache
 def embedded_tokenizer() -> Tokenizer:
     """Return the first embedded model's tokenizer, for counting and cutting texts."""
     from tokenizers import Tokenizer
@@ -92,13 +96,19 @@ def looks_like_path(model: str) -> bool:
 
 
 def find_files(
-    model: str, graphs: Sequence[str], *, revision: str | None, local_files_only: bool
+    model: str,
+    *,
+    precision: Precision | None,
+    file: str | None,
+    revision: str | None,
+    local_files_only: bool,
 ) -> ModelFiles:
     """Find a model's files, fetching them from the hub if they are not in its cache.
 
     Args:
         model: Name of an embedded model, an ONNX file or its folder, or a hub id.
-        graphs: Where its graph may lie in its folder or repository, by preference.
+        precision: Which of several graphs to take; see `graph_candidates`.
+        file: The graph to take, relative to the folder or repository.
         revision: Branch, tag or commit on the hub.
         local_files_only: Look in the hub's cache only.
 
@@ -106,19 +116,25 @@ def find_files(
         The files; they exist.
 
     Raises:
-        ConfigurationError: If there is no such model, or it lacks a file; the file is named.
+        ConfigurationError: If there is no such model, it lacks a file (which is named), or an
+            option means nothing for it.
         ServiceError: If the hub cannot be reached and the model is not in its cache.
     """
-    path = Path(model).expanduser()
-    if model in EMBEDDED:
-        return _in_folder(model, _MODELS / model, graphs)
-    if path.is_file():
+    graphs = (file,) if file else graph_candidates(precision)
+    path = _MODELS / model if model in EMBEDDED else local_path(model)
+    if path is not None and revision is not None:
+        raise ConfigurationError(
+            f"revision {revision!r} means nothing for {model!r}, a local model"
+        )
+    if path is not None and path.is_file():
+        if precision is not None or file is not None:
+            raise ConfigurationError(f"model {model!r} is a file: leave out precision and file")
         above = path.parent
         if not (above / "tokenizer.json").exists() and above.name == "onnx":
             above = above.parent
         return _complete(ModelFiles(model_name(model), above, path))
-    if path.is_dir():
-        return _in_folder(model_name(model), path, graphs)
+    if path is not None:
+        return _in_folder(model_name(model), path, graphs, precision)
     if looks_like_path(model):
         raise ConfigurationError(f"model {model!r}: no such file or folder")
     if not _HUB_ID.fullmatch(model):
@@ -127,12 +143,21 @@ def find_files(
             "hub id such as 'cross-encoder/ms-marco-MiniLM-L6-v2'"
         )
     snapshot = _from_hub(model, graphs, revision, local_files_only)
-    return _in_folder(model, snapshot, graphs, commit=snapshot.name)
+    return _in_folder(model, snapshot, graphs, precision, commit=snapshot.name)
 
 
 def _in_folder(
-    name: str, folder: Path, graphs: Sequence[str], commit: str | None = None
+    name: str,
+    folder: Path,
+    graphs: Sequence[str],
+    precision: Precision | None,
+    commit: str | None = None,
 ) -> ModelFiles:
+    stated = read_object(folder / "rerank_config.json").get("precision")
+    if precision is not None and stated is not None:  # made by one export, so there is one graph
+        if stated != precision:
+            raise ConfigurationError(f"model {name!r} is {stated} only, not {precision}")
+        graphs = graph_candidates(None)
     for graph in graphs:
         if (folder / graph).is_file():
             return _complete(ModelFiles(name, folder, folder / graph, commit))
@@ -141,6 +166,23 @@ def _in_folder(
         + (" on the hub" if commit else f" in {folder}")
         + f"; export it to ONNX, or load it with 'torch:{name}'"
     )
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object from a file; a missing file is an empty one.
+
+    Raises:
+        ConfigurationError: If it holds anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold a JSON object")
+    return content
 
 
 def _complete(files: ModelFiles) -> ModelFiles:
@@ -160,7 +202,6 @@ def _from_hub(
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
@@ -168,10 +209,15 @@ def _from_hub(
         RevisionNotFoundError,
     )
 
+    unknown: list[LocalEntryNotFoundError] = []
+
     def fetch(file: str) -> bool:
         try:
             hf_hub_download(model, file, revision=snapshot.name, local_files_only=local_files_only)
-        except EntryNotFoundError:  # a local one too: a cache that lacks it cannot say more
+        except LocalEntryNotFoundError as error:  # the hub did not say that it has no such file
+            unknown.append(error)
+            return False
+        except EntryNotFoundError:
             return False
         return True
 
@@ -187,8 +233,12 @@ def _from_hub(
         )
         for graph in graphs:
             if (snapshot / graph).exists() or fetch(graph):
-                fetch(f"{graph}_data")  # large graphs keep their weights beside them
-                break
+                fetch(f"{graph}_data")
+                fetch(f"{graph}.data")
+                return snapshot
+        # Weights for torch alone in the cache mean that somebody chose torch for this model.
+        if unknown and not any(snapshot.glob("*.safetensors")):
+            raise unknown[0]
         return snapshot
     except GatedRepoError as error:
         raise ConfigurationError(
@@ -207,7 +257,7 @@ def _from_hub(
             hint="Connect once to fetch it, copy it into the cache, unset HF_HUB_OFFLINE, "
             'or use the embedded model "nano"',
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the HTTP library's own leak through, and it has changed before
         raise ServiceError(
             f"{wanted} could not be fetched: {type(error).__name__}",
             provider="huggingface-hub",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
@@ -14,7 +13,7 @@ from rerank_core.scorers._activation import Activation, check_activation, scale_
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers.onnx._files import ModelFiles, find_files
 from rerank_core.scorers.onnx._settings import ModelSettings, read_settings
-from rerank_core.scorers.onnx._variants import Precision, check_precision, graph_candidates
+from rerank_core.scorers.onnx._variants import Precision, check_precision
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import check_positive, describe
 
@@ -22,6 +21,11 @@ if TYPE_CHECKING:
     from rerank_core.scorers.onnx._engine import Engine
 
 __all__ = ["OnnxCrossEncoder", "default_threads"]
+
+
+class _Resolved(NamedTuple):
+    files: ModelFiles
+    settings: ModelSettings
 
 
 class OnnxCrossEncoder(Scorer):
@@ -59,6 +63,10 @@ class OnnxCrossEncoder(Scorer):
         ConfigurationError: If an option is out of range. That a model cannot be found or loaded
             shows at first use.
     """
+
+    _resolved: _Resolved | None
+    _identity: str | None
+    _loaded: Engine | None
 
     def __init__(
         self,
@@ -98,7 +106,7 @@ class OnnxCrossEncoder(Scorer):
         self._batch_tokens = check_positive(batch_tokens, "batch_tokens")
         self._providers = None if providers is None else list(providers)
         self._local_files_only = local_files_only
-        self._lock = threading.RLock()
+        self._forget()
 
     @property
     def name(self) -> str:
@@ -108,21 +116,25 @@ class OnnxCrossEncoder(Scorer):
     @property
     def scale(self) -> Scale:
         """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``."""
-        return scale_of(self._settings.activation)
+        return scale_of(self._resolve().settings.activation)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Content of the model's files, maximum length, activation, and batching if it counts."""
-        settings = self._settings
+        """Content of the model's files, maximum length, activation and batching."""
+        files, settings = self._resolve()
+        with self._lock:
+            if self._identity is None:
+                self._identity = files.identity()
         return (
-            f"onnx:{self._files.identity()}:max_length={settings.max_length}"
+            f"onnx:{self._identity}:max_length={settings.max_length}"
             f":activation={settings.activation}:batch_tokens={self._batch_tokens}"
         )
 
     @property
     def graph(self) -> str:
         """The graph's file, relative to the model's folder; looks the model up."""
-        return self._files.graph.relative_to(self._files.folder).as_posix()
+        files, _ = self._resolve()
+        return files.graph.relative_to(files.folder).as_posix()
 
     def load(self) -> None:
         """Load the model now, rather than with the first scoring.
@@ -131,7 +143,7 @@ class OnnxCrossEncoder(Scorer):
             ConfigurationError: If there is no such model, or it cannot be run.
             ServiceError: If the model must be fetched and the hub cannot be reached.
         """
-        _ = self._engine
+        self._engine()
 
     def to_config(self) -> dict[str, Any]:
         """The constructor's arguments that were set, with ``"type": "onnx"``."""
@@ -149,48 +161,56 @@ class OnnxCrossEncoder(Scorer):
         chosen = {name: value for name, value in options.items() if value is not None}
         return {"type": "onnx", "model": self._model, **chosen}
 
-    @cached_property
-    def _files(self) -> ModelFiles:
+    def _resolve(self) -> _Resolved:
+        """Find the files and read their settings, once."""
         with self._lock:
-            return find_files(
-                self._model,
-                (self._file,) if self._file else graph_candidates(self._precision),
-                revision=self._revision,
-                local_files_only=self._local_files_only,
-            )
+            if self._resolved is None:
+                files = find_files(
+                    self._model,
+                    precision=self._precision,
+                    file=self._file,
+                    revision=self._revision,
+                    local_files_only=self._local_files_only,
+                )
+                settings = read_settings(files, self._max_length, self._activation)
+                self._resolved = _Resolved(files, settings)
+            return self._resolved
 
-    @cached_property
-    def _settings(self) -> ModelSettings:
-        return read_settings(self._files, self._max_length, self._activation)
-
-    @property
     def _engine(self) -> Engine:
+        """Load the model, once."""
         with self._lock:
-            if "_loaded" not in self.__dict__:
+            if self._loaded is None:
                 from rerank_core.scorers.onnx._engine import Engine
 
                 self._loaded = Engine(
-                    self._files,
-                    self._settings,
+                    *self._resolve(),
                     self._threads or default_threads(),
                     self._batch_tokens,
                     self._providers or ["CPUExecutionProvider"],
                 )
             return self._loaded
 
+    def _forget(self) -> None:
+        """Start out, or again after unpickling, with nothing found or loaded."""
+        # One lock for each instance: a download for one must not hold up another.
+        self._lock = threading.RLock()
+        self._resolved = None
+        self._identity = None
+        self._loaded = None
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         return self._score_jobs([Job(query, tuple(texts))], progress)[0]
 
     def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
-        return self._engine.score(jobs, progress)
+        return self._engine().score(jobs, progress)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_loaded", "_lock", "_files", "_settings", "fingerprint")
+        derived = ("_lock", "_resolved", "_identity", "_loaded")
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.RLock()
+        self._forget()
 
     def __repr__(self) -> str:
         return f"OnnxCrossEncoder({self._model!r})"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rerank_core.errors import ConfigurationError
-from rerank_core.scorers._activation import Activation, configured_activation
+from rerank_core.scorers._activation import Activation, check_activation, configured_activation
 from rerank_core.scorers._length import resolve_max_length
-
-if TYPE_CHECKING:
-    from rerank_core.scorers.onnx._files import ModelFiles
+from rerank_core.scorers.onnx._files import ModelFiles, read_object
 
 __all__ = ["ModelSettings", "read_settings"]
 
@@ -51,25 +46,16 @@ def read_settings(
     """
     settings: dict[str, Any] = {}
     for name in ("tokenizer_config.json", "config_sentence_transformers.json", "config.json"):
-        settings.update(_read(files, name))
-    settings.update(_read(files, "rerank_config.json"))
-
+        settings.update(read_object(files.folder / name))
+    # In others' files these keys mean a hidden layer's function and a length of generated text.
+    settings.pop("activation", None)
+    settings.pop("max_length", None)
+    settings.update(read_object(files.folder / "rerank_config.json"))
+    own = settings.get("activation")
+    check_activation(own)
     pad = settings.get("pad_token_id")
     return ModelSettings(
         max_length=resolve_max_length(settings, max_length, files.name),
-        activation=activation or configured_activation(settings),
+        activation=activation or own or configured_activation(settings),
         pad_token_id=pad if isinstance(pad, int) else None,
     )
-
-
-def _read(files: ModelFiles, name: str) -> Mapping[str, Any]:
-    path = files.folder / name
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} must hold a JSON object")
-    return content
