@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from rerank_core._version import __version__
+from rerank_core.cli._export import ExportPrecision, run_export
 from rerank_core.cli._guard import guarded
 from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
 from rerank_core.cli._records import InputFormat
@@ -131,3 +132,32 @@ def demo(scorer: ScorerOption = "nano") -> None:
         from rerank_core.cli.demo import run_demo
 
         run_demo(Console(), scorer=scorer)
+
+
+@app.command(
+    help="Turn a torch cross-encoder into an ONNX folder that needs no torch to run.\n\n"
+    "The folder is compared with the original on built-in texts before it appears, complete or not "
+    "at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than 0.001 is "
+    "refused.",
+    epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, setting or installation; "
+    "130 interrupted.",
+)
+def export(
+    model: Annotated[str, typer.Argument(help="Folder or hub id of the cross-encoder.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
+    precision: Annotated[
+        ExportPrecision,
+        typer.Option(help="int8 is smaller and faster, and its order differs a little."),
+    ] = ExportPrecision.FP32,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most tokens of a pair; the model's own unless given."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier export, once the new one is done.")
+    ] = False,
+) -> None:
+    """Turn a torch cross-encoder into an ONNX folder."""
+    with guarded():
+        run_export(model, out, precision, max_length=max_length, revision=revision, force=force)

@@ -22,6 +22,8 @@ __all__ = ["first_token_only"]
 # Families whose sequence classification head reads the first token, whatever the configuration.
 _FIRST_TOKEN_HEADS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
 _TOLERANCE = 1e-5
+# What layers of another make raise, where attributes, arguments or shapes differ.
+_UNLIKE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 @contextmanager
@@ -41,14 +43,16 @@ def first_token_only(source: Source, logits: PairLogits) -> Iterator[str | None]
     if reason is not None:
         yield reason
         return
+    strange = f"the layers of {type(logits.model).__name__} are not built as known here"
     try:
         layers = _layers(logits.model.base_model)
         last = layers[-1]
         replacement = _FOR_FAMILY[_family(last)](last)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
-        yield f"the layers of {type(logits.model).__name__} are not built as known here"
+    except _UNLIKE:
+        yield strange
         return
-    checks = [random_inputs(logits, pairs=5, length=length, seed=length) for length in (7, 40)]
+    lengths = sorted({min(length, source.max_length) for length in (7, 40)})
+    checks = [random_inputs(logits, pairs=5, length=length, seed=length) for length in lengths]
     with torch.no_grad():
         hook = last.register_forward_hook(replacement.watch)
         plain = [logits(*inputs) for inputs in checks]
@@ -56,15 +60,18 @@ def first_token_only(source: Source, logits: PairLogits) -> Iterator[str | None]
         layers[-1] = replacement
         try:
             try:
-                same = all(map(_same, plain, (logits(*inputs) for inputs in checks)))
-            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-                same = False
-            if same:
+                reduced = [logits(*inputs) for inputs in checks]
+            except _UNLIKE:
+                reason = strange
+            else:
+                if not all(map(_same, plain, reduced)):
+                    reason = f"{type(logits.model).__name__} gave other logits that way"
+            if reason is None:
                 yield None
                 return
         finally:
             layers[-1] = last
-    yield f"{type(logits.model).__name__} gave other logits that way"
+    yield reason
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -79,7 +86,7 @@ def _other_reader(source: Source) -> str | None:
             for module in source.modules
             if type(module).__name__ == "Pooling"
         ]
-        return None if modes == ["cls"] else f"the pooling is {modes}, and reads more tokens"
+        return None if modes == ["cls"] else f"the pooling is {', '.join(map(repr, modes))}"
     if config.model_type == "modernbert":
         pooling = config.classifier_pooling
         return None if pooling == "cls" else f"the head's pooling is {pooling!r}"
@@ -130,6 +137,7 @@ class _BertLayer(_LastLayer):
             _heads(attention.key(hidden_states), count),
             _heads(attention.value(hidden_states), count),
             attention_mask,
+            attention.attention_head_size**-0.5,
         )
         attended = self.layer.attention.output(context, first)
         return self.wrap(self.layer.output(self.layer.intermediate(attended), attended))
@@ -157,10 +165,13 @@ class _ModernBertLayer(_LastLayer):
         normed = self.layer.attn_norm(hidden_states)
         cosine, sine = (table.unsqueeze(1) for table in position_embeddings)
         context = _attend(
-            _rotate(_heads(self.query(normed[:, :1]), self.count), cosine[:, :, :1], sine[:, :, :1]),
+            _rotate(
+                _heads(self.query(normed[:, :1]), self.count), cosine[:, :, :1], sine[:, :, :1]
+            ),
             _rotate(_heads(self.key(normed), self.count), cosine, sine),
             _heads(self.value(normed), self.count),
             attention_mask,
+            self.layer.attn.head_dim**-0.5,
         )
         attended = hidden_states[:, :1] + self.layer.attn.Wo(context)
         return self.wrap(attended + self.layer.mlp(self.layer.mlp_norm(attended)))
@@ -169,9 +180,9 @@ class _ModernBertLayer(_LastLayer):
 _FOR_FAMILY: dict[str, type[_LastLayer]] = {"bert": _BertLayer, "modernbert": _ModernBertLayer}
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Attention of the first token; the mask is added, and its first row is that token's."""
-    weights = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+    weights = query @ key.transpose(2, 3) * scale
     if mask is not None:
         weights = weights + mask[:, :, :1]
     context: Tensor = (weights.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rerank_core.errors import ConfigurationError, MissingExtraError
 from rerank_core.scorers import TorchCrossEncoder
-from rerank_core.scorers._activation import Activation
+from rerank_core.scorers._activation import Activation, scale_of
+from rerank_core.scorers.torch import saved_activation
 from rerank_core.types import Scale
 
 __all__ = ["Source", "load_source"]
@@ -66,29 +67,26 @@ def load_source(
     except ImportError as error:
         raise MissingExtraError("export", "Exporting a model") from error
 
-    def scorer(activation: Activation | None) -> TorchCrossEncoder:
-        return TorchCrossEncoder(
-            model,
-            revision=revision,
-            device="cpu",
-            max_length=max_length,
-            activation=activation,
-            model_kwargs={"torch_dtype": "float32", "attn_implementation": "eager"},
-        )
-
-    reference = scorer("identity")
-    encoder = reference._encoder
+    reference = TorchCrossEncoder(
+        model,
+        revision=revision,
+        device="cpu",
+        max_length=max_length,
+        activation="identity",
+        model_kwargs={"torch_dtype": "float32", "attn_implementation": "eager"},
+    )
+    loaded = reference._loaded()
+    encoder = loaded.encoder
     modules = _modules(encoder, reference.name)
-    configured = scorer(activation)
-    configured._loaded = encoder  # only asked for its scale; there is no need to load it twice
+    chosen = activation or saved_activation(encoder)
     return Source(
         reference=reference,
         encoder=encoder,
         modules=modules,
         revision=getattr(encoder.model.config, "_commit_hash", None),
-        max_length=reference._max_length,
-        activation="identity" if configured.scale is Scale.LOGIT else "sigmoid",
-        scale=configured.scale,
+        max_length=loaded.max_length,
+        activation=chosen,
+        scale=scale_of(chosen),
     )
 
 
@@ -106,7 +104,9 @@ def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
                 f"model {name!r} is put together from {' + '.join(names)}; {_SUPPORTED}"
             )
     elif not type(encoder.model).__name__.endswith("ForSequenceClassification"):
-        raise ConfigurationError(f"model {name!r} is a {type(encoder.model).__name__}; {_SUPPORTED}")
+        raise ConfigurationError(
+            f"model {name!r} is a {type(encoder.model).__name__}; {_SUPPORTED}"
+        )
     labels = encoder.num_labels if len(modules) > 1 else encoder.model.config.num_labels
     if labels not in (1, 2):
         raise ConfigurationError(

@@ -17,6 +17,14 @@ __all__ = ["PairLogits", "random_inputs", "write_graph"]
 
 # The first with LayerNormalization as one operator; every torch from 2.1 can write it.
 _OPSET = 17
+# What torch says while tracing these models. None of it needs an answer, and a wrong graph would
+# show in the verification.
+_EXPECTED: tuple[tuple[str, type[Warning]], ...] = (
+    ("", torch.jit.TracerWarning),  # type: ignore[attr-defined] # numbers that Python reads from shapes
+    ("You are using the legacy TorchScript", DeprecationWarning),
+    ("The feature will be removed", DeprecationWarning),
+    ("Exporting aten::index operator", UserWarning),  # of indices that are never negative
+)
 
 
 class PairLogits(nn.Module):
@@ -96,10 +104,8 @@ def write_graph(logits: PairLogits, path: Path) -> None:
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # from torch 2.5 on
         options["dynamo"] = False
     with warnings.catch_warnings(), torch.no_grad():
-        # Traced are tensors that Python reads as numbers; those depend on no input here, and the
-        # verification would show it.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript", DeprecationWarning)
+        for message, category in _EXPECTED:
+            warnings.filterwarnings("ignore", message, category)
         try:
             torch.onnx.export(
                 logits,

@@ -164,7 +164,7 @@ def _in_folder(
     raise MissingGraphError(
         f"model {name!r} has no {' or '.join(graphs)}"
         + (" on the hub" if commit else f" in {folder}")
-        + f"; export it to ONNX, or load it with 'torch:{name}'"
+        + f"; make one with 'rerank export', or load it with 'torch:{name}'"
     )
 
 
