@@ -1,0 +1,116 @@
+"""The speeds that rerank-core promises, against what a run found."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from benchmarks._statistics import Ratio, ratio
+from benchmarks._systems import BASELINE, OUR_FP32, OUR_INT8
+
+__all__ = ["Bar", "bars", "find_workload"]
+
+_CANDIDATES = 50
+_MOST_DIFFERENCE = 1e-4  # of fp32 scores
+
+
+class Bar(NamedTuple):
+    """A promise, what was found, and whether it held."""
+
+    promise: str
+    found: str
+    held: bool
+
+
+def find_workload(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a run's workload of this name with 50 candidates."""
+    return next(
+        workload
+        for workload in results["workloads"]
+        if workload["name"] == name and workload["candidates"] == _CANDIDATES
+    )
+
+
+def bars(results: Mapping[str, Any]) -> list[Bar]:
+    """Check every promise; those whose systems failed are left out."""
+    mixed, short = (find_workload(results, name) for name in ("mixed", "short"))
+    systems = results["systems"]
+    found = [
+        _faster(mixed, OUR_INT8, BASELINE, 4.0),
+        _faster(short, OUR_INT8, BASELINE, 2.0),
+        _faster(mixed, OUR_FP32, BASELINE, 1.6),
+        _faster(mixed, OUR_INT8, _fastest_peer(mixed, systems), 3.0),
+        _faster(short, OUR_INT8, _fastest_peer(short, systems), 1.5),
+    ]
+    differences = [
+        workload["agreement"][OUR_FP32]["max_difference"]
+        for workload in results["workloads"]
+        if OUR_FP32 in workload["agreement"]
+    ]
+    if differences:
+        most = max(differences)
+        found.append(
+            Bar(
+                f"{OUR_FP32} scores are those of {BASELINE} within {_MOST_DIFFERENCE:g}",
+                f"{most:.1g}",
+                most <= _MOST_DIFFERENCE,
+            )
+        )
+    return [bar for bar in (*found, _start(systems), *_adapters(results, mixed)) if bar is not None]
+
+
+def _faster(
+    workload: Mapping[str, Any], label: str, other: str | None, wanted: float
+) -> Bar | None:
+    seconds = workload["seconds"]
+    if label not in seconds or other not in seconds:
+        return None
+    speed = ratio(seconds[other], seconds[label])
+    return Bar(
+        f"{workload['name']}: {label} is {wanted:g} times as fast as {other}",
+        _say(speed),
+        speed.median >= wanted,
+    )
+
+
+def _fastest_peer(workload: Mapping[str, Any], systems: Mapping[str, Any]) -> str | None:
+    peers = {
+        label: statistics.median(taken)
+        for label, taken in workload["seconds"].items()
+        if not systems[label]["ours"]
+    }
+    return min(peers, key=lambda label: peers[label]) if peers else None
+
+
+def _start(systems: Mapping[str, Any]) -> Bar | None:
+    ours, flashrank = (systems[label]["first_seconds"] for label in (OUR_INT8, "FlashRank int8"))
+    if not ours or len(ours) != len(flashrank):
+        return None
+    speed: Ratio = ratio(flashrank, ours)
+    return Bar(
+        f"cold start: {OUR_INT8} is not slower than FlashRank int8", _say(speed), speed.median >= 1
+    )
+
+
+def _say(speed: Ratio) -> str:
+    return f"{speed}; by the lowest seconds {speed.fastest:.2f}"
+
+
+def _adapters(results: Mapping[str, Any], mixed: Mapping[str, Any]) -> list[Bar]:
+    if OUR_INT8 not in mixed["seconds"]:
+        return []
+    scoring = statistics.median(mixed["seconds"][OUR_INT8])
+    shares = {
+        name: 1e-6 * microseconds * _CANDIDATES / scoring
+        for name, microseconds in results["overhead"][str(_CANDIDATES)].items()
+    }
+    return [
+        Bar(
+            f"the {name} adapter takes at most 2 % of the time of scoring {_CANDIDATES} mixed "
+            f"candidates with {OUR_INT8}",
+            f"{share:.2%}",
+            share <= 0.02,
+        )
+        for name, share in shares.items()
+    ]

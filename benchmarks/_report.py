@@ -1,0 +1,158 @@
+"""The results as a markdown page."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks._bars import bars, find_workload
+from benchmarks._statistics import ratio
+from benchmarks._systems import BASELINE
+
+__all__ = ["markdown", "summary_table"]
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Write the page.
+
+    Args:
+        results: What `measure` returned.
+    """
+    conditions = results["conditions"]
+    plan = conditions["plan"]
+    parts = [
+        "# Benchmark",
+        (
+            f"`{conditions['command']}`, Python {conditions['python']}, {conditions['system']} on "
+            f"{conditions['cpus']} {conditions['machine']} cores "
+            f"({', '.join(conditions['cpu_features'])}). {plan['rounds']} rounds after one to warm "
+            f"up, {plan['starts']} cold starts; systems take turns within each. Speeds are the "
+            f"seconds of {BASELINE} ÷ the system's, of the same round: median (lowest-highest); "
+            f"the machine's load was {conditions['load_before']} before. "
+            "One model with random weights, of MiniLM-L6's size, for all but nano."
+        ),
+        "## 50 candidates",
+        summary_table(results),
+        "## Promises",
+        _table(
+            ("promise", "found", "held"),
+            ((bar.promise, bar.found, "yes" if bar.held else "**no**") for bar in bars(results)),
+        ),
+    ]
+    if len(results["workloads"]) > 2:
+        parts += ["## All workloads", _workloads(results)]
+    parts += [
+        "## Workloads",
+        _table(
+            ("workload", "candidates", "distinct", "mean tokens of a pair", "padded ÷ true tokens"),
+            (
+                (
+                    _name(workload),
+                    str(workload["candidates"]),
+                    str(workload["distinct"]),
+                    f"{workload['tokens']:.0f}",
+                    f"{workload['padded']:.2f}",
+                )
+                for workload in results["workloads"]
+            ),
+        ),
+        "## Adapters",
+        "Microseconds per document that an adapter adds to `rerank`.",
+        _table(
+            ("candidates", *next(iter(results["overhead"].values()))),
+            (
+                (count, *(f"{microseconds:.1f}" for microseconds in found.values()))
+                for count, found in results["overhead"].items()
+            ),
+        ),
+        "## Systems",
+        _table(
+            ("system", "versions", "threads"),
+            (
+                (
+                    label,
+                    ", ".join(f"{name} {number}" for name, number in row["versions"].items()),
+                    row.get("threads", "-"),
+                )
+                for label, row in results["systems"].items()
+            ),
+        ),
+    ]
+    failed = [
+        f"- {label} at {where}: {error}"
+        for label, row in results["systems"].items()
+        for where, error in row["errors"].items()
+    ]
+    if failed:
+        parts += ["## Failed", "\n".join(failed)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary_table(results: Mapping[str, Any]) -> str:
+    """Write one row for each system: speed, start, memory, size, and agreement.
+
+    Args:
+        results: What `measure` returned.
+    """
+    mixed, short = (find_workload(results, name) for name in ("mixed", "short"))
+    rows = []
+    for label, row in results["systems"].items():
+        alike = mixed["agreement"].get(label)
+        starts = row["first_seconds"]
+        rows.append(
+            (
+                label,
+                _speed(mixed, label),
+                _speed(short, label),
+                f"{statistics.median(starts):.2f} s" if starts else "-",
+                _megabytes(row["first_peak_bytes"]),
+                _megabytes(row.get("peak_bytes", 0)),
+                _megabytes(row["installed_bytes"]),
+                f"{alike['kendall_tau']:.2f}, {alike['top10']}"
+                if alike and not row["own_weights"]
+                else "other weights",
+            )
+        )
+    heads = (
+        "system",
+        "mixed lengths",
+        "short",
+        "first ten scores",
+        "memory then",
+        "memory in all",
+        "installed",
+        "Kendall tau, same top 10",
+    )
+    return _table(heads, rows)
+
+
+def _workloads(results: Mapping[str, Any]) -> str:
+    return _table(
+        ("system", *(f"{_name(one)}, {one['candidates']}" for one in results["workloads"])),
+        (
+            (label, *(_speed(workload, label) for workload in results["workloads"]))
+            for label in results["systems"]
+        ),
+    )
+
+
+def _name(workload: Mapping[str, Any]) -> str:
+    name: str = workload["name"]
+    return f"{name} tokens each" if name.isdigit() else name
+
+
+def _speed(workload: Mapping[str, Any], label: str) -> str:
+    seconds = workload["seconds"]
+    if label not in seconds:
+        return "failed"
+    return "1" if label == BASELINE else str(ratio(seconds[BASELINE], seconds[label]))
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB" if count else "-"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

@@ -1,0 +1,92 @@
+"""What is scored: questions and pieces of real English text of wanted lengths."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from rerank_core.cli.demo._corpus import QUESTIONS, standard_library_chunks
+from rerank_core.scorers.onnx import embedded_tokenizer
+
+__all__ = ["QUERIES", "Workload", "cut_texts", "make_workload"]
+
+QUERIES = QUESTIONS
+_DUPLICATES = 0.1  # share of candidates that repeat another one
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One query with its candidates.
+
+    Attributes:
+        name: Which lengths they have: ``"mixed"``, ``"short"``, or ``"exactly"`` so many tokens.
+        query: The question.
+        texts: The candidates, a tenth of them duplicates.
+        tokens: Mean tokens of a pair, special ones included.
+        padded: Tokens of all pairs padded to the longest, over their true number.
+    """
+
+    name: str
+    query: str
+    texts: tuple[str, ...]
+    tokens: float
+    padded: float
+
+
+def make_workload(name: str, candidates: int) -> Workload:
+    """Make a workload; the same one for the same arguments and Python version.
+
+    Args:
+        name: ``"mixed"`` has 20 to 400 tokens a text, 147 on average and most of them short, as
+            chunks of documents are; ``"short"`` 20 to 100; a number exactly so many.
+        candidates: How many texts.
+
+    Returns:
+        The workload.
+    """
+    chance = random.Random(f"{name}-{candidates}")
+    draw: Callable[[], int] = {
+        "mixed": lambda: 20 + round(380 * chance.random() ** 2),
+        "short": lambda: chance.randint(20, 100),
+    }.get(name, lambda: int(name))
+    copies = round(_DUPLICATES * candidates)
+    texts = cut_texts([draw() for _ in range(candidates - copies)], seed=candidates)
+    texts += chance.sample(texts, copies)
+    chance.shuffle(texts)
+    tokenizer = embedded_tokenizer()
+    query = QUERIES[0]
+    pairs = tokenizer.encode_batch([(query, text) for text in texts])
+    lengths = [len(pair.ids) for pair in pairs]
+    mean = sum(lengths) / len(lengths)
+    return Workload(name, query, tuple(texts), tokens=mean, padded=max(lengths) / mean)
+
+
+def cut_texts(lengths: Sequence[int], seed: int) -> list[str]:
+    """Cut pieces of these lengths from the standard library's documentation.
+
+    Args:
+        lengths: Tokens of each piece, without special tokens.
+        seed: Different seeds give different pieces.
+
+    Returns:
+        The pieces, in the order of `lengths`.
+    """
+    tokenizer = embedded_tokenizer()
+    supply = itertools.cycle(random.Random(seed).sample(_chunks(), len(_chunks())))
+    texts = []
+    for length in lengths:
+        text = next(supply)
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        while len(encoding.ids) < length:
+            text = f"{text}\n\n{next(supply)}"
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+        texts.append(text[: encoding.offsets[length - 1][1]])
+    return texts
+
+
+@cache
+def _chunks() -> tuple[str, ...]:
+    return tuple(chunk.text for chunk in standard_library_chunks())

@@ -1,0 +1,129 @@
+"""Running systems: a process for each, which answers one request at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+__all__ = ["Answer", "Worker", "WorkerError", "first_scores"]
+
+_SCRIPT = Path(__file__).with_name("worker.py")
+
+
+class WorkerError(RuntimeError):
+    """A system that could not be loaded, or failed."""
+
+
+class Answer(NamedTuple):
+    """What a system said to one request.
+
+    Attributes:
+        seconds: Time of the scoring itself.
+        scores: In the order of the texts.
+        peak_bytes: Most memory its process has had so far.
+        threads: How many it uses, in words.
+    """
+
+    seconds: float
+    scores: list[float]
+    peak_bytes: int
+    threads: str
+
+
+class Worker:
+    """A process with one loaded system.
+
+    Args:
+        python: The interpreter of its environment.
+        kind: Its kind in ``worker.py``.
+        model: Folder or name of its model.
+    """
+
+    def __init__(self, python: Path, kind: str, model: str) -> None:
+        self._command = [str(python), str(_SCRIPT), kind, model]
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in __exit__
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._log.seek(0)
+        self._log.truncate()
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+
+    def ask(self, query: str, texts: Sequence[str]) -> Answer:
+        """Have texts scored, and wait.
+
+        Raises:
+            WorkerError: If the process ended; with the last lines it wrote.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):  # there is no answer then either
+            print(
+                json.dumps({"query": query, "texts": list(texts)}),
+                file=self._process.stdin,
+                flush=True,
+            )
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._log.seek(0)
+            last = self._log.read().strip().splitlines()[-3:]
+            raise WorkerError(" / ".join(last) or f"ended with {self._process.returncode}")
+        answer = Answer(**json.loads(line))
+        if len(answer.scores) != len(texts):
+            raise WorkerError(f"{len(answer.scores)} scores for {len(texts)} texts")
+        return answer
+
+    def restart(self) -> None:
+        """End the process, which frees its memory, and start another one."""
+        self._stop()
+        self._process = self._start()
+
+    def _stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+        self._log.close()
+
+
+def first_scores(
+    python: Path, kind: str, model: str, query: str, texts: Sequence[str]
+) -> tuple[float, int]:
+    """Start a process, have texts scored, and end it.
+
+    Returns:
+        Seconds from start to scores, and most bytes of memory until then.
+
+    Raises:
+        WorkerError: If the system could not be loaded, or failed.
+    """
+    started = time.perf_counter()
+    with Worker(python, kind, model) as worker:
+        answer = worker.ask(query, texts)
+        return time.perf_counter() - started, answer.peak_bytes
