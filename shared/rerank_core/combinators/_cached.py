@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from rerank_core.combinators._stores import DiskStore, Entry, MemoryStore, Store
+from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.types import Scoring, Usage
 from rerank_core.validation import describe
 
 __all__ = ["Cached"]
@@ -21,7 +22,7 @@ __all__ = ["Cached"]
 _log = logging.getLogger("rerank_core")
 
 
-class Cached(Scorer):
+class Cached(Wrapper):
     """Keeps scores; only texts without one are scored.
 
     The key is a hash of the scorer's fingerprint (model, revision, maximum length, precision,
@@ -38,27 +39,10 @@ class Cached(Scorer):
     """
 
     def __init__(self, scorer: Scorer, store: Store | None = None) -> None:
-        if not isinstance(scorer, Scorer):
-            raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        super().__init__(scorer)
         if store is not None and not isinstance(store, Store):
             raise ConfigurationError(f"store must be a Store, not {describe(store)}")
-        self._scorer = scorer
         self._store = store or MemoryStore()
-
-    @property
-    def name(self) -> str:
-        """The scorer's name."""
-        return self._scorer.name
-
-    @property
-    def scale(self) -> Scale:
-        """The scorer's scale."""
-        return self._scorer.scale
-
-    @property
-    def fingerprint(self) -> str:
-        """The scorer's fingerprint: the scores are the same."""
-        return self._scorer.fingerprint
 
     def to_config(self) -> dict[str, Any]:
         """The scorer's configuration and the store's place, with ``"type": "cached"``.

@@ -9,15 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from rerank_core.combinators._background import run_in_background
+from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
-from rerank_core.types import Scale, Scoring
+from rerank_core.types import Scoring
 from rerank_core.validation import describe
 
 __all__ = ["Deadline"]
 
 
-class Deadline(Scorer):
+class Deadline(Wrapper):
     """Answers within a time budget: what is scored by then is ranked, the rest stays unscored.
 
     Unscored texts follow in first-stage order, and `degraded` says how many were scored. A local
@@ -36,31 +37,14 @@ class Deadline(Scorer):
     """
 
     def __init__(self, scorer: Scorer, seconds: float) -> None:
-        if not isinstance(scorer, Scorer):
-            raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        super().__init__(scorer)
         if (
             isinstance(seconds, bool)
             or not isinstance(seconds, int | float)
             or not 0 < seconds < float("inf")
         ):
             raise ConfigurationError(f"seconds must be above 0, not {describe(seconds)}")
-        self._scorer = scorer
         self._seconds = float(seconds)
-
-    @property
-    def name(self) -> str:
-        """The scorer's name."""
-        return self._scorer.name
-
-    @property
-    def scale(self) -> Scale:
-        """The scorer's scale."""
-        return self._scorer.scale
-
-    @property
-    def fingerprint(self) -> str:
-        """The scorer's fingerprint: the scores there are, are the same."""
-        return self._scorer.fingerprint
 
     def to_config(self) -> dict[str, Any]:
         """The scorer's configuration and the budget, with ``"type": "deadline"``."""

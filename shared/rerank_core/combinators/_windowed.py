@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer
 from rerank_core.scorers.onnx import embedded_tokenizer
-from rerank_core.types import Scale, Scoring, Span
+from rerank_core.types import Scoring, Span
 from rerank_core.validation import check_positive, describe
 
 __all__ = ["Aggregate", "Windowed"]
@@ -16,7 +17,7 @@ __all__ = ["Aggregate", "Windowed"]
 Aggregate = Literal["max", "mean", "top3"]
 
 
-class Windowed(Scorer):
+class Windowed(Wrapper):
     """Cuts long texts into overlapping windows, scores those, and aggregates their scores.
 
     A text of at most `tokens` tokens is scored as it is. Passage aggregation: Dai and Callan,
@@ -42,13 +43,11 @@ class Windowed(Scorer):
         stride: int | None = None,
         aggregate: Aggregate = "max",
     ) -> None:
-        if not isinstance(scorer, Scorer):
-            raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        super().__init__(scorer)
         if aggregate not in get_args(Aggregate):
             raise ConfigurationError(
                 f"aggregate must be 'max', 'mean' or 'top3', not {describe(aggregate)}"
             )
-        self._scorer = scorer
         self._tokens = check_positive(tokens, "tokens") or 1
         self._stride = check_positive(stride, "stride") or max(1, self._tokens // 2)
         self._aggregate = aggregate
@@ -61,11 +60,6 @@ class Windowed(Scorer):
     def name(self) -> str:
         """The scorer's name, such as ``"windowed(nano)"``."""
         return f"windowed({self._scorer.name})"
-
-    @property
-    def scale(self) -> Scale:
-        """The scorer's scale."""
-        return self._scorer.scale
 
     @property
     def fingerprint(self) -> str:

@@ -1,0 +1,41 @@
+"""What combinators around a single scorer share: they are, but for one thing, that scorer."""
+
+from __future__ import annotations
+
+from rerank_core.errors import ConfigurationError
+from rerank_core.scorer import Scorer
+from rerank_core.types import Scale
+from rerank_core.validation import describe
+
+__all__ = ["Wrapper"]
+
+
+class Wrapper(Scorer):
+    """Passes on a scorer's name, scale and fingerprint.
+
+    Args:
+        scorer: The scorer.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        if not isinstance(scorer, Scorer):
+            raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        self._scorer = scorer
+
+    @property
+    def name(self) -> str:
+        """The scorer's name."""
+        return self._scorer.name
+
+    @property
+    def scale(self) -> Scale:
+        """The scorer's scale."""
+        return self._scorer.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The scorer's fingerprint: the scores are the same."""
+        return self._scorer.fingerprint
