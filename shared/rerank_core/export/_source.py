@@ -8,7 +8,7 @@ from typing import Any
 from rerank_core.errors import ConfigurationError, MissingExtraError
 from rerank_core.scorers import TorchCrossEncoder
 from rerank_core.scorers._activation import Activation, scale_of
-from rerank_core.scorers.torch import saved_activation
+from rerank_core.scorers._torch_model import saved_activation
 from rerank_core.types import Scale
 
 __all__ = ["Source", "load_source"]

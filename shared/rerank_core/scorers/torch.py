@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
-from rerank_core.errors import ConfigurationError, MissingExtraError, ScorerError
+from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
 from rerank_core.scorers._activation import (
     Activation,
     apply_activation,
     check_activation,
-    configured_activation,
     scale_of,
     to_logits,
 )
 from rerank_core.scorers._batching import plan_batches
-from rerank_core.scorers._length import resolve_max_length
-from rerank_core.scorers._names import local_path, model_name
+from rerank_core.scorers._names import model_name
+from rerank_core.scorers._torch_model import LoadedModel, load_model, predict
 from rerank_core.types import Scale, Scoring, Usage
 from rerank_core.validation import check_positive, describe
-
-if TYPE_CHECKING:
-    from rerank_core.scorers._pairs import PairEncoder
 
 __all__ = ["TorchCrossEncoder"]
 
 # Padding costs a CPU as much as text; an accelerator is idle unless a batch is large.
 _BATCH_TOKENS_CPU = 1024
 _BATCH_TOKENS_ACCELERATOR = 16_384
-
-
-class _Loaded(NamedTuple):
-    """A model and what was read off it; the type of `encoder` differs between versions."""
-
-    encoder: Any
-    pairs: PairEncoder
-    activation: Activation
-    max_length: int
-    identity: str
 
 
 class TorchCrossEncoder(Scorer):
@@ -130,7 +112,7 @@ class TorchCrossEncoder(Scorer):
             "config_kwargs": config_kwargs and dict(config_kwargs),
             "backend": None if backend == "torch" else backend,
         }
-        self._model_in_use: _Loaded | None = None
+        self._model_in_use: LoadedModel | None = None
         self._lock = threading.RLock()
 
     @property
@@ -183,34 +165,14 @@ class TorchCrossEncoder(Scorer):
             ) from error
         return {"type": "torch", "model": self._model, **chosen}
 
-    def _loaded(self) -> _Loaded:
+    def _loaded(self) -> LoadedModel:
         """Load the model, once."""
         with self._lock:
             if self._model_in_use is None:
-                self._model_in_use = self._load()
+                self._model_in_use = load_model(
+                    self._model, self._options, self._token, self._activation
+                )
             return self._model_in_use
-
-    def _load(self) -> _Loaded:
-        from tokenizers import Tokenizer
-
-        from rerank_core.scorers._pairs import PairEncoder
-
-        encoder = _load(self._model, self._options, self._token)
-        activation = self._activation or saved_activation(encoder)
-        limits = {
-            **encoder.config.to_dict(),
-            "max_length": None,  # a generation setting in configurations of transformers
-            "model_max_length": encoder.tokenizer.model_max_length,
-        }
-        max_length = resolve_max_length(limits, self._options["max_length"], self.name)
-        fast = getattr(encoder.tokenizer, "backend_tokenizer", None)
-        if fast is None:
-            raise ConfigurationError(f"model {self.name!r} has no fast tokenizer")
-        # A copy: transformers sets truncation and padding on its own with every call.
-        pairs = PairEncoder(Tokenizer.from_str(fast.to_str()), max_length)
-        commit = getattr(encoder.model.config, "_commit_hash", None)
-        identity = commit or _hash(local_path(self._model))
-        return _Loaded(encoder, pairs, activation, max_length, identity)
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         loaded = self._loaded()
@@ -226,7 +188,7 @@ class TorchCrossEncoder(Scorer):
         # The first stage's best first, should this end early.
         for batch in sorted(plan_batches(lengths, budget), key=min):
             with self._lock:
-                outputs = _predict(loaded.encoder, [(query, fitting[at]) for at in batch])
+                outputs = predict(loaded.encoder, [(query, fitting[at]) for at in batch])
             logits = to_logits(outputs, self.name).tolist()
             activated = apply_activation(loaded.activation, logits)
             for position, score in zip(batch, activated, strict=True):
@@ -255,68 +217,3 @@ class TorchCrossEncoder(Scorer):
 
     def __repr__(self) -> str:
         return f"TorchCrossEncoder({self._model!r})"
-
-
-def saved_activation(encoder: Any) -> Activation:
-    """Return the activation that a loaded ``CrossEncoder`` was saved with."""
-    # With one label sentence-transformers has read the configuration; with two it does not tell
-    # a default from a choice.
-    named = {"activation_fn": type(encoder.activation_fn).__name__}
-    return configured_activation(named if encoder.num_labels == 1 else encoder.config.to_dict())
-
-
-def _predict(encoder: Any, pairs: list[tuple[str, str]]) -> Any:
-    from torch.nn import Identity
-
-    try:
-        return encoder.predict(
-            pairs,
-            batch_size=len(pairs),
-            activation_fn=Identity(),
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise ScorerError(
-            f"the model failed on a batch of {len(pairs)} pairs: {type(error).__name__}",
-            provider="torch",
-            hint="If memory ran out, lower batch_tokens or max_length",
-        ) from error
-
-
-def _load(model: str, options: Mapping[str, Any], token: str | bool | None) -> Any:
-    try:
-        from sentence_transformers import CrossEncoder
-    except ImportError as error:
-        raise MissingExtraError("torch", "TorchCrossEncoder") from error
-    chosen = {name: value for name, value in options.items() if value is not None}
-    if token is not None:
-        chosen["token"] = token
-    if "backend" not in chosen:
-        chosen["model_kwargs"] = {**chosen.get("model_kwargs", {}), "use_safetensors": True}
-    known = inspect.signature(CrossEncoder.__init__).parameters
-    if "processor_kwargs" in chosen and "processor_kwargs" not in known:
-        chosen["tokenizer_kwargs"] = chosen.pop("processor_kwargs")  # its name before 5.4
-    unknown = sorted(set(chosen) - set(known) - {"tokenizer_kwargs"})
-    if unknown:
-        raise ConfigurationError(
-            f"the installed sentence-transformers does not know {', '.join(unknown)}; upgrade it"
-        )
-    try:
-        return CrossEncoder(model, **chosen)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"model {model!r} could not be loaded: {error}; it must be a folder or hub id of a "
-            "cross-encoder with safetensors weights, in the local cache or within reach"
-        ) from error
-
-
-def _hash(folder: Path | None) -> str:
-    if folder is None:  # neither a folder nor a commit: nothing says which weights these are
-        return uuid4().hex
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in {".safetensors", ".json", ".onnx", ".bin"}:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
