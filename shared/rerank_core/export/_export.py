@@ -79,9 +79,8 @@ def export_model(
     step("loading the model")
     from rerank_core.export._source import load_source
 
-    source = load_source(
-        os.fspath(model), revision=revision, max_length=max_length, activation=activation
-    )
+    name = os.fspath(model)
+    source = load_source(name, revision=revision, max_length=max_length, activation=activation)
     from rerank_core.export._verify import compare, judge
 
     with new_folder(folder, force=force) as (filled, scratch):

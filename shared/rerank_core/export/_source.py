@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rerank_core.errors import ConfigurationError, MissingExtraError
+from rerank_core.scorer import Scorer
 from rerank_core.scorers import TorchCrossEncoder
 from rerank_core.scorers._activation import Activation, scale_of
 from rerank_core.scorers._torch_model import saved_activation
+from rerank_core.scorers.onnx._files import read_object
 from rerank_core.types import Scale
 
-__all__ = ["Source", "load_source"]
+__all__ = ["GATED", "Source", "load_source"]
+
+GATED = "GatedCrossEncoder"
+"""What `architectures` in a folder's ``config.json`` says of a model as `_gated` describes it."""
 
 _SUPPORTED = (
     "supported are cross-encoders with a sequence classification head (BERT, RoBERTa, XLM-R, "
@@ -34,7 +40,7 @@ class Source:
         scale: What those mean.
     """
 
-    reference: TorchCrossEncoder
+    reference: Scorer
     encoder: Any
     modules: tuple[Any, ...]
     revision: str | None
@@ -67,6 +73,10 @@ def load_source(
     except ImportError as error:
         raise MissingExtraError("export", "Exporting a model") from error
 
+    if _is_gated(model):
+        from rerank_core.export._gated import load_gated
+
+        return load_gated(model, max_length=max_length, activation=activation)
     reference = TorchCrossEncoder(
         model,
         revision=revision,
@@ -88,6 +98,10 @@ def load_source(
         activation=chosen,
         scale=scale_of(chosen),
     )
+
+
+def _is_gated(model: str) -> bool:
+    return read_object(Path(model).expanduser() / "config.json").get("architectures") == [GATED]
 
 
 def _modules(encoder: Any, name: str) -> tuple[Any, ...]:

@@ -49,7 +49,8 @@ class PairLogits(nn.Module):
         """Return logits of shape (pairs, labels)."""
         features: dict[str, Any] = dict(zip(self.input_names, inputs, strict=True))
         if not self.parts:
-            logits: Tensor = self.model(**features).logits
+            output = self.model(**features)
+            logits: Tensor = output if isinstance(output, Tensor) else output.logits
             return logits
         for part in self.parts:
             features = part(features)

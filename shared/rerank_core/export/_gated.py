@@ -1,0 +1,241 @@
+"""A cross-encoder that grew out of a bi-encoder, in the form that can be traced.
+
+Its folder holds ``config.json`` (a BERT configuration with ``architectures`` set to `GATED`
+``open_layers`` and ``first_content_token``, the id before which a vocabulary
+holds special tokens only), ``model.safetensors`` and ``tokenizer.json``, whose layout for pairs is
+``[CLS] query [SEP] [CLS] passage [SEP]`` with segment ids 0 and 1. Positions begin anew in the
+passage. In the lower layers a token attends to its own text. In the `open_layers` upper ones it
+attends to both, and each head adds a learnt gate to what a token thinks of the other text before
+the softmax. The logit is a weighted cosine of the two means, plus a late interaction
+(https://arxiv.org/abs/2004.12832), plus a linear term.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from rerank_core.errors import ConfigurationError
+from rerank_core.export._source import GATED, Source
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorers._activation import Activation, scale_of
+from rerank_core.scorers._length import resolve_max_length
+from rerank_core.scorers._pairs import PairEncoder
+from rerank_core.scorers.onnx._files import read_object
+from rerank_core.types import Scale, Scoring, Usage
+
+__all__ = ["GatedPairs", "load_gated"]
+
+_MASKED = -1e4
+_TINY = 1e-12
+
+
+class GatedPairs(nn.Module):
+    """Token ids of pairs in, logits out.
+
+    Args:
+        folder: The model; see the module.
+
+    Raises:
+        ConfigurationError: If the folder lacks a file, or the weights do not fit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors.torch import load_file
+        from transformers import BertConfig, BertModel
+
+        super().__init__()
+        try:
+            self.config = BertConfig.from_json_file(folder / "config.json")
+            self.config._attn_implementation = "eager"
+            weights = load_file(folder / "model.safetensors")
+            bert = BertModel(self.config, add_pooling_layer=False)
+            self.embeddings, self.layers = bert.embeddings, bert.encoder.layer
+            open_layers, heads = int(self.config.open_layers), int(self.config.num_attention_heads)
+            self.first_content = int(self.config.first_content_token)
+            self.closed, self.heads = len(self.layers) - open_layers, heads
+            hidden = int(self.config.hidden_size)
+            self.gates = nn.Parameter(torch.empty(open_layers, 2, heads))
+            self.shared_token = nn.Parameter(torch.empty(2, hidden))
+            self.tau, self.late = (nn.Parameter(torch.empty(())) for _ in range(2))
+            self.weigh, self.head = nn.Linear(hidden, 1), nn.Linear(3 * hidden, 1)
+            self.load_state_dict(weights)
+        except (OSError, AttributeError, RuntimeError) as error:
+            raise ConfigurationError(
+                f"model {folder.name!r} could not be loaded as a {GATED}: {error}"
+            ) from error
+        # One product for the three: the activations are quantised once.
+        self.joined = nn.ModuleList(_join(layer.attention.self) for layer in self.layers)
+        closed = torch.full((self.closed, 2, heads), _MASKED)
+        self.bias = torch.cat([closed, self.gates.detach()])
+        self.eval()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Return logits of shape (pairs, 1)."""
+        passage = token_type_ids.float()
+        real = attention_mask.float()
+        of_query, of_passage = (1 - passage) * real, passage * real
+        position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        position = position - token_type_ids * of_query.sum(1, keepdim=True).long()
+        states = self.embeddings.word_embeddings(input_ids)
+        states = states + self.embeddings.position_embeddings(position)
+        states = states + self.embeddings.token_type_embeddings.weight[0]
+        states = self.embeddings.LayerNorm(states)
+
+        # Everything about the query is in the first tokens; what follows them is never read.
+        head = of_query.sum(1).max().long()
+        # Gates and masks come in as columns beside a head's own: a sum over all pairs of tokens
+        # would cost more than these do.
+        asks = torch.stack([1 - passage, passage, torch.ones_like(real)], dim=-1)
+        asks = asks[:, None].expand(-1, self.heads, -1, -1)
+        padding = (1 - real)[:, None, :, None] * _MASKED
+        for number, layer in enumerate(self.layers):
+            if number == self.closed:
+                states = states + self._shared(input_ids, of_query, of_passage, head)
+            joined = self.joined[number](states).unflatten(-1, (3 * self.heads, -1))
+            q, k, v = joined.transpose(1, 2).split(self.heads, dim=1)
+            gates = self.bias[number][None, :, :, None]
+            answers = [
+                passage[:, None, :, None] * gates[:, 0:1].transpose(1, 2),
+                (1 - passage)[:, None, :, None] * gates[:, 1:2].transpose(1, 2),
+                padding.expand(-1, self.heads, -1, -1),
+            ]
+            raw = torch.cat([q, asks], -1) @ torch.cat([k, *answers], -1).transpose(-1, -2)
+            context = raw.softmax(-1) @ v
+            context = context.transpose(1, 2).flatten(2)
+            attention = layer.attention.output
+            states = attention.LayerNorm(attention.dense(context) + states)
+            inner = nn.functional.gelu(layer.intermediate.dense(states))
+            states = layer.output.LayerNorm(layer.output.dense(inner) + states)
+        return self._score(states, of_query, of_passage, head)
+
+    def _shared(
+        self, input_ids: Tensor, of_query: Tensor, of_passage: Tensor, head: Tensor
+    ) -> Tensor:
+        """What is added to tokens that stand in the other text too."""
+        content = (input_ids >= self.first_content).float()
+        same = (input_ids[:, :head, None] == input_ids[:, None, :]).float()
+        # Equal ids are both content or both not.
+        same = same * (of_query[:, :head, None] * (of_passage * content)[:, None, :])
+        in_query = torch.cat([same.amax(2), content[:, head:] * 0], dim=1)
+        query, text = self.shared_token[0], self.shared_token[1]
+        return in_query[..., None] * query + same.amax(1)[..., None] * text
+
+    def _score(self, states: Tensor, of_query: Tensor, of_passage: Tensor, head: Tensor) -> Tensor:
+        mean_q, mean_p = (
+            (states * part[..., None]).sum(1) / part.sum(1, keepdim=True).clamp(min=1)
+            for part in (of_query, of_passage)
+        )
+        cosine = (_unit(mean_q) * _unit(mean_p)).sum(-1, keepdim=True)
+        unit = _unit(states)
+        cosines = unit[:, :head] @ unit.transpose(1, 2)
+        best = (cosines - (1 - of_passage[:, None, :]) * 4).amax(2)
+        weights = (states[:, :head] * self.weigh.weight[0]).sum(-1) + self.weigh.bias
+        weights = (weights + (1 - of_query[:, :head]) * _MASKED).softmax(-1)
+        late = (weights * best).sum(1, keepdim=True)
+        # The passage's first token: the one that the query's tokens stand before.
+        first = of_query.sum(1).long()
+        place = torch.arange(states.shape[1], device=states.device)[None]
+        first_p = (states * (place == first[:, None]).float()[..., None]).sum(1)
+        together = torch.cat([states[:, 0], first_p, mean_q * mean_p], dim=-1)
+        logits: Tensor = self.tau * cosine + self.late * late + self.head(together)
+        return logits
+
+
+class GatedReference(Scorer):
+    """Gives the logits of a `GatedPairs` in torch, one pair at a time.
+
+    Args:
+        pairs: The model.
+        encoder: Lays out its pairs.
+        name: Of the model.
+        fingerprint: Of its weights.
+    """
+
+    name = ""
+    scale = Scale.LOGIT
+    fingerprint = ""
+
+    def __init__(
+        self, pairs: GatedPairs, encoder: PairEncoder, name: str, fingerprint: str
+    ) -> None:
+        self._pairs, self._encoder = pairs, encoder
+        self.name, self.fingerprint = name, fingerprint
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        encoded = self._encoder.encode(query, texts)
+        scores: list[float | None] = []
+        for text in encoded.texts:
+            ids = torch.from_numpy(np.concatenate([encoded.head, text, encoded.tail]))[None]
+            types = np.full(ids.shape, encoded.text_type)
+            types[0, : len(encoded.head)] = encoded.head_types
+            with torch.no_grad():
+                logit = self._pairs(ids, torch.ones_like(ids), torch.from_numpy(types))
+            scores.append(float(logit))
+            progress(len(scores), len(texts))
+        return Scoring(tuple(scores), Usage(pairs=len(texts)))
+
+
+def load_gated(model: str, *, max_length: int | None, activation: Activation | None) -> Source:
+    """Load a folder of this architecture.
+
+    Args:
+        model: The folder.
+        max_length: Most tokens of a pair; None for ``max_length`` in its configuration, or all its
+            positions.
+        activation: Default: ``"identity"``.
+
+    Raises:
+        ConfigurationError: If the folder lacks a file, the weights do not fit, or `max_length` is
+            more than the model has positions for.
+    """
+    folder = Path(model).expanduser()
+    pairs = GatedPairs(folder)
+    settings = read_object(folder / "config.json")  # BertConfig has no room for max_length
+    longest = resolve_max_length(settings, max_length, folder.name)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    weights = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16)
+    chosen = activation or "identity"
+    reference = GatedReference(
+        pairs,
+        PairEncoder(Tokenizer.from_str(tokenizer.to_str()), longest),
+        folder.name,
+        f"gated:{folder.name}@{weights.hexdigest()}:max_length={longest}",
+    )
+    names = SimpleNamespace(
+        backend_tokenizer=tokenizer,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        pad_token_id=pairs.config.pad_token_id,
+    )
+    return Source(
+        reference=reference,
+        encoder=SimpleNamespace(model=pairs, tokenizer=names),
+        modules=(),
+        revision=None,
+        max_length=longest,
+        activation=chosen,
+        scale=scale_of(chosen),
+    )
+
+
+def _unit(states: Tensor) -> Tensor:
+    return states / states.square().sum(-1, keepdim=True).add(_TINY).sqrt()
+
+
+def _join(attention: Any) -> nn.Linear:
+    """Return one layer for queries, keys and values; queries scaled by the heads' size."""
+    parts = (attention.query, attention.key, attention.value)
+    factor = (attention.attention_head_size**-0.5, 1.0, 1.0)
+    joined = nn.Linear(parts[0].in_features, sum(part.out_features for part in parts))
+    for target, name in ((joined.weight, "weight"), (joined.bias, "bias")):
+        scaled = [getattr(p, name).detach() * f for p, f in zip(parts, factor, strict=True)]
+        target.data = torch.cat(scaled)
+    return joined

@@ -1,0 +1,160 @@
+"""The architecture of the embedded model: what is traced gives what was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel
+
+from rerank_core import ConfigurationError, OnnxCrossEncoder
+from rerank_core.export import export_model
+from rerank_core.export._source import load_source
+from support.models import WORDS
+from training.student import Student
+
+QUERY = "what is drug discovery"
+TEXTS = [" ".join(WORDS[i : i + 1 + 3 * i]) for i in range(20)]
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(SPECIALS) + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(encoder: Path) -> Student:
+    made = Student(encoder, open_layers=2, first_content=len(SPECIALS)).eval()
+    with torch.no_grad():  # what starts at zero, and what starts all but closed
+        for parameter in (made.gates, made.shared_token, made.late, *made.weigh.parameters()):
+            parameter.copy_(torch.randn_like(parameter))
+        made.head.weight.copy_(torch.randn_like(made.head.weight) / 8)
+    return made
+
+
+@pytest.fixture
+def folder(student: Student, tmp_path: Path) -> Path:
+    target = tmp_path / "gated"
+    target.mkdir()
+    config = {
+        "architectures": ["GatedCrossEncoder"],
+        "open_layers": 2,
+        "first_content_token": len(SPECIALS),
+        "max_length": 64,
+        "vocab_size": len(SPECIALS) + len(WORDS),
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    state = {name: value.contiguous() for name, value in student.state_dict().items()}
+    save_file(state, target / "model.safetensors")
+    tokenizer().save(str(target / "tokenizer.json"))
+    return target
+
+
+def tokenizer() -> Tokenizer:
+    vocabulary = {word: number for number, word in enumerate([*SPECIALS, *WORDS])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS]:0 $A:0 [SEP]:0 [CLS]:1 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return made
+
+
+def trained_form(
+    student: Student, queries: list[str], texts: list[str], of: list[int]
+) -> list[float]:
+    """What the form that is trained says: query and passage apart, padded."""
+    encode = tokenizer()
+    encode.enable_padding(pad_id=0)
+    query, passage = (
+        torch.tensor([item.ids for item in encode.encode_batch(side)]) for side in (queries, texts)
+    )
+    with torch.no_grad():
+        logits = student(query, query > 0, passage, passage > 0, torch.tensor(of))
+    found: list[float] = logits.tolist()
+    return found
+
+
+def test_the_traced_form_gives_what_the_trained_one_gives(
+    student: Student, folder: Path, tmp_path: Path
+) -> None:
+    expected = trained_form(student, [QUERY], TEXTS, [0] * len(TEXTS))
+    assert max(expected) - min(expected) > 1
+    export_model(folder, tmp_path / "out", precision="fp32")
+    found = OnnxCrossEncoder(tmp_path / "out").score(QUERY, TEXTS)
+    assert found.scores == pytest.approx(expected, abs=1e-4)
+
+
+def test_queries_of_different_length_share_a_batch(
+    student: Student, folder: Path, tmp_path: Path
+) -> None:
+    queries = [QUERY, "protein", "how to search a string in a python list of string"]
+    texts = TEXTS[3:6]
+    export_model(folder, tmp_path / "out", precision="fp32")
+    scorer = OnnxCrossEncoder(tmp_path / "out", batch_tokens=4096)
+    found = scorer.score_many(queries, [texts] * 3)
+    expected = trained_form(student, queries, texts * 3, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+    scores = [score for scoring in found for score in scoring.scores]
+    assert scores == pytest.approx(expected, abs=1e-4)
+
+
+def test_it_begins_as_the_bi_encoder(encoder: Path) -> None:
+    fresh = Student(encoder, open_layers=2, first_content=len(SPECIALS)).eval()
+    bert = BertModel.from_pretrained(encoder, add_pooling_layer=False).eval()
+    encode = tokenizer()
+
+    def vector(text: str) -> torch.Tensor:
+        with torch.no_grad():
+            states = bert(torch.tensor([encode.encode(text).ids])).last_hidden_state[0]
+        return torch.nn.functional.normalize(states.mean(0), dim=-1)
+
+    with torch.no_grad():
+        fresh.gates.fill_(-30.0)  # where they start, they let a little through
+        tau = float(fresh.tau)
+    expected = [tau * float(vector(QUERY) @ vector(text)) for text in TEXTS]
+    found = trained_form(fresh, [QUERY], TEXTS, [0] * len(TEXTS))
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_its_settings_are_kept(folder: Path, tmp_path: Path) -> None:
+    report = export_model(folder, tmp_path / "out", precision="int8")
+    written = json.loads((tmp_path / "out" / "rerank_config.json").read_text("utf-8"))
+    assert (written["max_length"], written["activation"], written["scale"]) == (
+        64,
+        "identity",
+        "logit",
+    )
+    assert report.verification.kendall_tau > 0.8
+    assert not report.first_token_only
+
+
+def test_a_folder_that_lacks_something_is_refused(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["tau"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ConfigurationError, match=r"(?s)'gated' could not be loaded.*tau"):
+        load_source(str(folder), revision=None, max_length=None, activation=None)

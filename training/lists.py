@@ -1,0 +1,138 @@
+"""The training lists: which candidates stand together, and what the student is to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from training.mining import Mined
+from training.prepare import read_labelled, read_passages
+from training.settings import Settings
+from training.teachers import minilm_folder
+
+__all__ = ["Batch", "Lists"]
+
+_WINDOW = 16  # batches made together
+_PARTS = 4  # of a batch's passages, by length: a list mixes short and long ones
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's lists; shapes as `Student.forward` takes them.
+
+    Attributes:
+        query: Token ids, a row for each list.
+        passages: Parts of about the same length: token ids, and the rows of their queries.
+        order: Where each passage, list by list, stands among those of the parts.
+        targets: Logarithms of what the student is to say, (lists, passages of one).
+    """
+
+    query: Tensor
+    passages: list[tuple[Tensor, Tensor]]
+    order: Tensor
+    targets: Tensor
+
+
+class Lists:
+    """Batches in an order that the seed alone decides, so that training can go on anywhere."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._options = settings.section("train")
+        self._target = settings.section("target")
+        self._seed = settings.seed
+        labelled = read_labelled(settings.work)
+        tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+        tokenizer.no_padding()
+        self._queries = _ids(
+            tokenizer, [item.query for item in labelled], self._options["max_query_tokens"]
+        )
+        self._passages = _ids(
+            tokenizer, read_passages(settings.work), self._options["max_passage_tokens"]
+        )
+        self._mined = Mined(settings.work)
+        self._labelled = labelled
+        self._spread = np.array([row.std(axis=1) for row in self._mined.scores])
+        self._spread = np.maximum(self._spread, self._spread.mean(axis=0) / 2)
+        self._usable = [
+            number
+            for number, labels in enumerate(self._mined.labels)
+            if (labels != 1).sum() >= self._options["candidates"] and (labels == 1).any()
+        ]
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the batches from step `start` on, without end."""
+        window, skip = divmod(start, _WINDOW)
+        while True:
+            yield from self._window(window)[skip:]
+            window, skip = window + 1, 0
+
+    def _window(self, window: int) -> list[Batch]:
+        chance = np.random.default_rng((self._seed, window))
+        size = _WINDOW * self._options["lists"]
+        epoch, offset = divmod(window * size, len(self._usable))
+        order = np.random.default_rng((self._seed, 1, epoch)).permutation(self._usable)
+        if offset + size > len(order):  # the next epoch's beginning fills the last window
+            order = np.concatenate([order, chance.permutation(self._usable)])
+        chosen = [self._choose(int(number), chance) for number in order[offset : offset + size]]
+        chosen.sort(key=lambda item: sum(len(self._passages[place]) for place in item[1]))
+        step = self._options["lists"]
+        groups = [chosen[i : i + step] for i in range(0, size, step)]
+        return [self._batch(groups[i]) for i in chance.permutation(len(groups))]
+
+    def _choose(
+        self, number: int, chance: np.random.Generator
+    ) -> tuple[int, list[int], NDArray[np.float64]]:
+        """Take a passage of the query's own, the best others, lower ones, and one at random."""
+        places, labels = self._mined.places[number], self._mined.labels[number]
+        strength = self._strength(number)
+        own = chance.choice(np.flatnonzero(labels == 1))
+        others = np.flatnonzero((labels == 0) | (labels == -1))
+        others = others[np.argsort(-strength[others], kind="stable")]
+        count = self._options["candidates"] - 2
+        near = min(count * 2 // 3, len(others))
+        hard = chance.choice(others[: 2 * near], near, replace=False)
+        rest = np.setdiff1d(np.flatnonzero(labels != 1), hard)
+        lower = chance.choice(rest, self._options["candidates"] - 1 - near, replace=False)
+        taken = np.concatenate([[own], hard, lower]).astype(int)
+        target = self._target["sharpness"] * strength[taken]
+        target += self._target["label"] * (labels[taken] == 1)
+        return number, places[taken].tolist(), target
+
+    def _strength(self, number: int) -> NDArray[np.float64]:
+        """Sum the teachers' scores of one query's candidates, each over its spread."""
+        of_code = self._labelled[number].source == "stdlib"
+        weights = self._target["code_weights" if of_code else "weights"]
+        scaled = self._mined.scores[number] / self._spread[number][:, None]
+        return np.asarray(np.array(weights) @ scaled)
+
+    def _batch(self, chosen: list[tuple[int, list[int], NDArray[np.float64]]]) -> Batch:
+        targets = torch.tensor(np.stack([target for _, _, target in chosen]), dtype=torch.float32)
+        rows = [self._passages[place] for _, places, _ in chosen for place in places]
+        by_length = np.argsort([len(row) for row in rows], kind="stable")
+        return Batch(
+            _pad([self._queries[number] for number, _, _ in chosen]),
+            [
+                (_pad([rows[i] for i in part]), torch.from_numpy(part // targets.shape[1]))
+                for part in np.array_split(by_length, _PARTS)
+            ],
+            torch.from_numpy(np.argsort(by_length)),
+            targets.log_softmax(-1),
+        )
+
+
+def _ids(tokenizer: Tokenizer, texts: list[str], most: int) -> list[list[int]]:
+    tokenizer.enable_truncation(most)
+    return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+
+
+def _pad(rows: list[list[int]]) -> Tensor:
+    padded = torch.zeros((len(rows), max(len(row) for row in rows)), dtype=torch.long)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = torch.tensor(row)
+    return padded
