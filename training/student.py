@@ -3,11 +3,11 @@
 Query and passage go in as ``[CLS] query [SEP]`` and ``[CLS] passage [SEP]``, positions beginning
 anew in each. In the lower layers a token attends to its own text only. In the upper ones it attends
 to the other text as well, but each head adds a bias of its own, its gate, to those weights before
-the softmax; the gates start where next to nothing passes. The score is ``tau * cos(mean of the
+the softmax; the gates start where little passes. The score is ``tau * cos(mean of the
 query, mean of the passage)``, plus a weight times the mean over query tokens of the best cosine
 with a passage token (the late interaction of ColBERT, https://arxiv.org/abs/2004.12832), plus a
-linear term; both added parts start at zero. So at step 0 the student is the bi-encoder, and
-training can only add.
+linear term; both added parts start at zero. So at step 0 the student is the bi-encoder but for
+what passes the gates, and training can only add.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Student"]
 
 _Parts = tuple[Tensor, Tensor, Tensor]
 
-_CLOSED = -4.0  # lets e**-4 through
+_GATES = (-3.0, -2.0)  # where the gates of the query and of the passage begin: e**-3, e**-2
 _SPARE = 8  # columns beside a head's own, for the gate; a multiple of 8 keeps products fast
 
 
@@ -45,7 +45,8 @@ class Student(nn.Module):
         hidden = int(bert.config.hidden_size)
         self.closed = len(self.layers) - open_layers
         # By the text that reads: 0 the query, 1 the passage.
-        self.gates = nn.Parameter(torch.full((open_layers, 2, self.heads), _CLOSED))
+        start = torch.tensor(_GATES)[None, :, None]
+        self.gates = nn.Parameter(start.repeat(open_layers, 1, self.heads))
         # Added, where the layers open, to tokens that stand in the other text too.
         self.shared_token = nn.Parameter(torch.zeros(2, hidden))
         self.tau = nn.Parameter(torch.tensor(20.0))
