@@ -135,6 +135,128 @@ def demo(scorer: ScorerOption = "nano") -> None:
 
 
 @app.command(
+    "eval",
+    help="Find out whether reranking helps on your own queries.\n\n"
+    "Each DIR is a test collection in BEIR's layout: corpus.jsonl, queries.jsonl and qrels.tsv "
+    "(TREC's qrels and runs are read too). Every scorer, without and with each blend, at each "
+    "depth, is compared with the first stage and with the others: metrics of ir-measures, "
+    "bootstrap intervals, a randomisation test with Holm's correction, latency, and the queries "
+    "won and lost. What is written COLLECTION=VALUE holds for that collection only, such as "
+    "--first-stage trec_dl19=run:bm25.",
+    epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, file or installation; "
+    "130 interrupted (with --resume the same command goes on from there).",
+)
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Test collections.")],
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scorer",
+            "-s",
+            metavar="[NAME=]SCORER",
+            help="What scores, as often as you like: nano, onnx:…, torch:…, bi:…, cohere:…, a hub "
+            "id. Default: nano.",
+        ),
+    ] = None,
+    blend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD:WEIGHT",
+            help="Try each scorer also mixed with the first stage, such as rrf:0.3.",
+        ),
+    ] = None,
+    depth: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[COLLECTION=]N",
+            help="Rerank so many candidates; those behind follow. Default: 50.",
+        ),
+    ] = None,
+    first_stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[COLLECTION=]STAGE",
+            help="bm25, run:NAME for run.NAME.tsv in DIR or a path, dense:… for a bi-encoder. "
+            "Default: bm25 (k1 0.9, b 0.4, English).",
+        ),
+    ] = None,
+    qrels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[COLLECTION=]FILE",
+            help="Judgements, a path from DIR. Default: qrels.tsv, else qrels/test.tsv.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of ir-measures; the first decides. RR(rel=2)@10 counts grades from 2 on. "
+            "Default: nDCG@10, RR@10, R@10, AP.",
+        ),
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option(min=1, help="Use a sample of so many queries of each.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the tests.")] = 0,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Of the bootstrap and the randomisation test.")
+    ] = 10_000,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Queries won and lost to put into the report.")
+    ] = 3,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="A file, or a folder for one, that keeps scores from run to run."),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON file of price tables by scorer: "
+            '{"cohere:rerank-v3.5": {"search_unit": 0.002}}.'
+        ),
+    ] = None,
+    cascade: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="CHEAP STRONG", help="Also find how many candidates a cascade should pass on."
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(min=0.0, help="What that may lose of the deciding metric.")
+    ] = 0.005,
+    json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw quality against latency into this PNG.")
+    ] = None,
+) -> None:
+    """Compare ways to rerank with the first stage and with each other."""
+    with guarded():
+        from rerank_core.cli._eval import EvalOptions, run_eval
+
+        run_eval(
+            EvalOptions(
+                folders=folders,
+                scorers=scorer or ["nano"],
+                blends=blend or [],
+                depths=depth or ["50"],
+                first_stages=first_stage or ["bm25"],
+                qrels=qrels or [],
+                metrics=metric or [],
+                queries=queries,
+                seed=seed,
+                resamples=resamples,
+                examples=examples,
+                resume=resume,
+                prices=prices,
+                cascade=cascade,
+                max_loss=max_loss,
+                json=json,
+                plot=plot,
+            )
+        )
+
+
+@app.command(
     help="Turn a torch cross-encoder into an ONNX folder that needs no torch to run.\n\n"
     "The folder is compared with the original on built-in texts before it appears, complete or not "
     "at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than 0.001 is "

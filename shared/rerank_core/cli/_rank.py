@@ -201,6 +201,7 @@ def _tell_about(ranking: Ranking, options: RankOptions) -> None:
             f"requests {usage.requests}",
             f"cache hits {usage.cache_hits}",
             *(f"{unit} {amount:g}" for unit, amount in usage.billed_units.items()),
+            f"cost {'unknown' if usage.cost is None else format(usage.cost, 'g')}",
             f"seconds {usage.seconds:.3f}",
         ]
         tell(f"{ranking.scorer}: {', '.join(facts)}")

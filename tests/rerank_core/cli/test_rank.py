@@ -132,9 +132,12 @@ def test_output_may_be_the_input(pets: str) -> None:
 class _Cut(TableScorer):
     """Says that it cut a text and lost its way."""
 
+    cost: float | None = 0.0025
+
     def _score(self, query: str, texts: Any, progress: Any) -> Scoring:
         scoring = super()._score(query, texts, progress)
-        usage = Usage(pairs=1, tokens=5, truncated=2, billed_units={"search_units": 1.0})
+        units = {"search_units": 1.0}
+        usage = Usage(pairs=1, tokens=5, truncated=2, billed_units=units, cost=self.cost)
         return Scoring(scoring.scores, usage, degraded="the second half is missing")
 
 
@@ -146,8 +149,17 @@ def test_what_is_less_than_expected_is_told(tmp_path: Path, capsysbinary: Captur
     assert degraded == "rerank: degraded: the second half is missing"
     assert cut == "rerank: 2 texts were cut to the most that table reads"
     assert usage.startswith("rerank: table: scale logit, pairs 1, tokens 5, ")
-    assert ", search_units 1, seconds " in usage
+    assert ", search_units 1, cost 0.0025, seconds " in usage
     assert captured.out == b'{"text": "a", "relevance_score": 1.0}\n{"text": "b"}\n'
+
+
+def test_a_cost_that_is_not_known_is_not_told_as_nothing(
+    tmp_path: Path, capsysbinary: Capture
+) -> None:
+    scorer = _Cut({"a": 1.0})
+    scorer.cost = None
+    rank_file(jsonl(tmp_path / "in", {"text": "a"}), scorer, RankOptions(query="q", usage=True))
+    assert ", cost unknown, seconds " in capsysbinary.readouterr().err.decode()
 
 
 def test_the_table_shows_texts_as_they_are_and_obeys_none(

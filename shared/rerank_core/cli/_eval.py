@@ -1,0 +1,273 @@
+"""``rerank eval``: read, retrieve, score, compare, write."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress as ProgressBar
+
+from rerank_core.cli._eval_table import keep_lines, report_lines
+from rerank_core.cli._guard import tell
+from rerank_core.cli._output import check_target, write_lines
+from rerank_core.cli._rank import parse_blend
+from rerank_core.cli._text import printable
+from rerank_core.errors import ConfigurationError, InvalidInputError
+from rerank_core.evaluation import (
+    DEFAULT_METRICS,
+    Collection,
+    Journal,
+    System,
+    Task,
+    choose_keep,
+    evaluate,
+    first_stage,
+    plot,
+    read_collection,
+)
+from rerank_core.loading import load_scorer
+from rerank_core.scorer import Scorer
+
+__all__ = ["EvalOptions", "run_eval"]
+
+_LABELLED = re.compile(r"([\w.+-]+)=(.+)", re.DOTALL)
+
+EvalProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalOptions:
+    """What ``rerank eval`` was asked for; see its help.
+
+    Attributes:
+        folders: The collections.
+        scorers: ``SPEC`` or ``NAME=SPEC``.
+        blends: ``METHOD:WEIGHT``; each scorer is tried without and with each.
+        depths: ``N``, or ``COLLECTION=N``, which replaces the others there.
+        first_stages: ``SPEC`` or ``COLLECTION=SPEC``.
+        qrels: ``FILE`` or ``COLLECTION=FILE``.
+        metrics: The first decides; none for the usual ones.
+        queries: Use a sample of this many queries of each collection.
+        seed: Of the sample, the bootstrap and the randomisation test.
+        resamples: Of the last two.
+        examples: Queries won and lost to report for each system.
+        resume: Where scorings are kept.
+        prices: A JSON file of price tables by scorer.
+        cascade: A cheap and a strong scorer to choose `keep` for.
+        max_loss: What that may lose.
+        json: Where to write the report.
+        plot: Where to draw it.
+    """
+
+    folders: Sequence[Path]
+    scorers: Sequence[str]
+    blends: Sequence[str]
+    depths: Sequence[str]
+    first_stages: Sequence[str]
+    qrels: Sequence[str]
+    metrics: Sequence[str]
+    queries: int | None
+    seed: int
+    resamples: int
+    examples: int
+    resume: Path | None
+    prices: Path | None
+    cascade: tuple[str, str] | None
+    max_loss: float
+    json: Path | None
+    plot: Path | None
+
+
+def run_eval(options: EvalOptions) -> None:
+    """Evaluate, and write what was found to standard output and to the files asked for.
+
+    Raises:
+        Failure: If a file cannot be written.
+        RerankError: If an argument or a file is wrong, or a scorer fails.
+        OSError: If reading or writing fails.
+        KeyboardInterrupt: If Ctrl-C was pressed; what was scored is in the journal.
+    """
+    for path in (options.json, options.plot):
+        check_target(path)
+    blends = [None, *map(parse_blend, options.blends)]
+    make = _scorer_maker(_read_prices(options.prices))
+    labelled = [make(text) for text in options.scorers]
+    systems = [System(scorer, blend, label) for label, scorer in labelled for blend in blends]
+    pair = options.cascade and [make(text)[1] for text in options.cascade]
+    collections = _read_collections(options)
+    with Journal(options.resume) as journal:
+        try:
+            with _progress() as progress:
+                tasks = _make_tasks(collections, options, journal, progress)
+                report = evaluate(
+                    tasks,
+                    systems,
+                    metrics=options.metrics or DEFAULT_METRICS,
+                    journal=journal,
+                    resamples=options.resamples,
+                    seed=options.seed,
+                    examples=options.examples,
+                    progress=progress,
+                )
+                choice = pair and choose_keep(
+                    tasks,
+                    *pair,
+                    max_loss=options.max_loss,
+                    metric=report.metrics[0],
+                    journal=journal,
+                    progress=progress,
+                )
+        except KeyboardInterrupt:
+            if journal.path is not None:
+                tell(f"what was scored is in {journal.path}; the same command goes on from there")
+            raise
+    if options.json is not None:
+        found = report.to_json()
+        if choice:
+            found["cascade"] = choice.to_json()
+        write_lines([json.dumps(found, indent=1, allow_nan=False)], options.json)
+    if options.plot is not None:
+        plot(report, options.plot)
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    console = Console(force_terminal=to_terminal, width=None if to_terminal else 160)
+    lines = report_lines(report, console)
+    if choice and pair:
+        names = [scorer.name for scorer in pair]
+        lines += keep_lines(choice, names, options.max_loss, console)
+    write_lines(lines, None)
+
+
+def _read_collections(options: EvalOptions) -> list[Collection]:
+    names = [folder.resolve().name for folder in options.folders]
+    qrels = _by_collection(options.qrels, names, "--qrels")
+    return [
+        read_collection(folder, qrels=_only(qrels[name], name, "--qrels"))
+        for folder, name in zip(options.folders, names, strict=True)
+    ]
+
+
+def _make_tasks(
+    collections: Sequence[Collection],
+    options: EvalOptions,
+    journal: Journal,
+    progress: EvalProgress,
+) -> list[Task]:
+    names = [collection.name for collection in collections]
+    stages = _by_collection(options.first_stages, names, "--first-stage")
+    depths = _by_collection(options.depths, names, "--depth")
+    tasks = []
+    for collection in collections:
+        name = collection.name
+        chosen = tuple(_depth(text) for text in depths[name])
+        spec = _only(stages[name], name, "--first-stage") or "bm25"
+        watch = partial(progress, f"{name}: {spec}")
+        stage = first_stage(spec, collection, max(chosen), journal=journal, progress=watch)
+        tasks.append(Task(collection, stage, chosen, _sample(collection, options)))
+    return tasks
+
+
+def _sample(collection: Collection, options: EvalOptions) -> tuple[str, ...]:
+    ids = collection.evaluated
+    if options.queries is None or options.queries >= len(ids):
+        return ids
+    # Not for secrets: the same seed must give the same sample.
+    return tuple(sorted(random.Random(options.seed).sample(ids, options.queries)))  # noqa: S311
+
+
+def _by_collection(
+    values: Sequence[str], names: Sequence[str], option: str
+) -> dict[str, list[str]]:
+    """Sort ``VALUE`` and ``COLLECTION=VALUE``: what a collection has of its own replaces the rest.
+
+    Raises:
+        ConfigurationError: If a value names a collection that is not evaluated.
+    """
+    common: list[str] = []
+    own: dict[str, list[str]] = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if equals and name in names:
+            own.setdefault(name, []).append(rest)
+        elif equals and _LABELLED.fullmatch(value):
+            raise ConfigurationError(
+                f"{option} {value}: {name!r} is none of the collections: {', '.join(names)}"
+            )
+        else:
+            common.append(value)
+    return {name: own.get(name, common) for name in names}
+
+
+def _only(values: Sequence[str], name: str, option: str) -> str | None:
+    if len(values) > 1:
+        raise ConfigurationError(f"{option} is given twice for {name}: {', '.join(values)}")
+    return values[0] if values else None
+
+
+def _depth(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise ConfigurationError(
+            f"--depth {text}: must be a whole number of at least 1, or COLLECTION=NUMBER"
+        )
+    return int(text)
+
+
+def _scorer_maker(prices: Mapping[str, object]) -> Callable[[str], tuple[str | None, Scorer]]:
+    """Return what reads ``SPEC`` or ``NAME=SPEC``, and loads one model once."""
+
+    @cache
+    def load(spec: str) -> Scorer:
+        scorer = load_scorer(spec)
+        if spec in prices:
+            scorer = load_scorer({**scorer.to_config(), "prices": prices[spec]})
+        return scorer
+
+    def make(text: str) -> tuple[str | None, Scorer]:
+        match = None if Path(text).exists() else _LABELLED.fullmatch(text)
+        label, spec = match.groups() if match else (None, text)
+        return label, load(spec)
+
+    return make
+
+
+def _read_prices(path: Path | None) -> Mapping[str, object]:
+    if path is None:
+        return {}
+    try:
+        prices = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(prices, dict):
+        raise InvalidInputError(
+            f'{path}: must be an object such as {{"cohere:rerank-v3.5": {{"search_unit": 0.002}}}}'
+        )
+    return prices
+
+
+@contextmanager
+def _progress() -> Iterator[EvalProgress]:
+    """Show on a terminal how far it has come, and take it away afterwards."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _what, _done, _total: None
+        return
+    columns = (*ProgressBar.get_default_columns(), MofNCompleteColumn())
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        before = ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal before
+            if what != before:  # another clock for another piece of work
+                bar.reset(task, description=printable(what), total=total)
+                before = what
+            bar.update(task, completed=done, total=total)
+
+        yield show

@@ -1,0 +1,88 @@
+"""Metrics, by ir-measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rerank_core.errors import ConfigurationError, MissingExtraError
+from rerank_core.evaluation._judgements import Judgements
+
+__all__ = ["DEFAULT_METRICS", "Orders", "Values", "check_metrics", "measure"]
+
+DEFAULT_METRICS = ("nDCG@10", "RR@10", "R@10", "AP")
+
+Orders = Mapping[str, Sequence[str]]
+"""For each query id its document ids, best first."""
+Values = dict[str, dict[str, float]]
+"""For each metric its value for each query."""
+
+
+def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of metrics as ir-measures spells them.
+
+    Any measure of ir-measures will do (https://ir-measur.es): ``"nDCG@10"`` (graded, gain = grade,
+    as in trec_eval), ``"RR@10"`` or ``"MRR@10"``, ``"R@50"``, ``"AP"`` or ``"MAP"``. Binary ones
+    count grades from 1 on as relevant, or from another: ``"RR(rel=2)@10"``.
+
+    Args:
+        names: The first is the one that decides.
+
+    Raises:
+        ConfigurationError: If a name is unknown, or there is none.
+        MissingExtraError: If ir-measures is not installed.
+    """
+    parsed = [_parse(name) for name in names]
+    if not parsed:
+        raise ConfigurationError("metrics must hold at least one, such as 'nDCG@10'")
+    return tuple(dict.fromkeys(map(str, parsed)))
+
+
+def measure(metrics: Sequence[str], judgements: Judgements, orders: Orders) -> Values:
+    """Measure orders.
+
+    Args:
+        metrics: As `check_metrics` returns them.
+        judgements: Of at least the queries of `orders`.
+        orders: A query without documents counts 0.
+
+    Returns:
+        For each metric its value for each query of `orders`.
+    """
+    import ir_measures
+
+    measures = {str(parsed): parsed for parsed in map(_parse, metrics)}
+    # Scores that fall with each place: no tool may break ties its own way.
+    run = {
+        query: {document: float(-place) for place, document in enumerate(order)}
+        for query, order in orders.items()
+        if order
+    }
+    judged = {query: dict(judgements[query]) for query in orders}
+    values: Values = {name: dict.fromkeys(orders, 0.0) for name in measures}
+    for found in ir_measures.iter_calc(list(measures.values()), judged, run):
+        values[str(found.measure)][found.query_id] = float(found.value)
+    return values
+
+
+def _parse(name: str) -> Any:
+    try:
+        import ir_measures
+    except ImportError as error:
+        raise MissingExtraError("eval", "Evaluation") from error
+    try:
+        parsed = ir_measures.parse_measure(name)
+        pipeline: Any = ir_measures.DefaultPipeline
+        supported = pipeline.supports(parsed)
+    except (NameError, ValueError, TypeError, AssertionError) as error:
+        raise _unknown(name) from error
+    if not supported:
+        raise _unknown(name)
+    return parsed
+
+
+def _unknown(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"metric {name!r} is unknown; what works: 'nDCG@10', 'RR@10', 'R@50', 'AP', "
+        "'RR(rel=2)@10' and others of https://ir-measur.es"
+    )
