@@ -34,16 +34,24 @@ from rerank_core.errors import (
     ServiceError,
 )
 from rerank_core.loading import load_scorer
+from rerank_core.prices import Prices
 from rerank_core.ranking import Blend, arerank, rerank
 from rerank_core.scorer import Progress, Scorer, StopScoring
 from rerank_core.types import RankedItem, Ranking, Scale, Scoring, Span, Usage
 
 if TYPE_CHECKING:
-    from rerank_core.scorers import CohereScorer, OnnxCrossEncoder, TorchCrossEncoder
+    from rerank_core.scorers import (
+        BiEncoderScorer,
+        CohereScorer,
+        OnnxCrossEncoder,
+        TeiScorer,
+        TorchCrossEncoder,
+    )
 
 __all__ = [
     "AllScorersFailed",
     "AuthenticationError",
+    "BiEncoderScorer",
     "Blend",
     "Cached",
     "Cascade",
@@ -59,6 +67,7 @@ __all__ = [
     "MissingExtraError",
     "NonFiniteScoreError",
     "OnnxCrossEncoder",
+    "Prices",
     "Progress",
     "RankedItem",
     "Ranking",
@@ -72,6 +81,7 @@ __all__ = [
     "Span",
     "StopScoring",
     "Store",
+    "TeiScorer",
     "TorchCrossEncoder",
     "Usage",
     "Windowed",

@@ -21,7 +21,9 @@ __all__ = ["HubCrossEncoder", "load_scorer"]
 _CLASSES = {
     "onnx": "OnnxCrossEncoder",
     "torch": "TorchCrossEncoder",
+    "bi": "BiEncoderScorer",
     "cohere": "CohereScorer",
+    "tei": "TeiScorer",
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -35,7 +37,9 @@ def load_scorer(spec: str | os.PathLike[str] | Mapping[str, Any] | Scorer) -> Sc
             * ``"nano"``, the embedded model;
             * ``"onnx:PATH_OR_HUB_ID"``, a cross-encoder on ONNX Runtime;
             * ``"torch:PATH_OR_HUB_ID"``, one on sentence-transformers;
+            * ``"bi:PATH_OR_HUB_ID"``, a bi-encoder's cosine, on sentence-transformers;
             * ``"cohere:MODEL"``, Cohere's rerank service;
+            * ``"tei:ADDRESS"``, a Text Embeddings Inference server;
             * a folder, an ONNX file or a hub id such as ``"owner/model"``: on ONNX Runtime where
               it has an ONNX file, else on sentence-transformers;
             * what `Scorer.to_config` returned;
@@ -59,7 +63,7 @@ def load_scorer(spec: str | os.PathLike[str] | Mapping[str, Any] | Scorer) -> Sc
     if colon and kind in _CLASSES:
         if not model.strip():
             raise ConfigurationError(f"scorer {spec!r} names no model; {_help()}")
-        return _make(kind, {"model": model})
+        return _make(kind, {"base_url" if kind == "tei" else "model": model.strip()})
     from rerank_core.scorers.onnx import EMBEDDED, looks_like_path
 
     if spec in EMBEDDED:
@@ -193,6 +197,7 @@ def _help() -> str:
     names = ", ".join(f'"{name}"' for name in EMBEDDED)
     return (
         f'what works: {names} (embedded), "onnx:PATH_OR_HUB_ID", "torch:PATH_OR_HUB_ID", '
-        '"cohere:MODEL" such as "cohere:rerank-v3.5", a folder, or a hub id such as '
-        '"cross-encoder/ms-marco-MiniLM-L6-v2"'
+        '"bi:PATH_OR_HUB_ID", '
+        '"cohere:MODEL" such as "cohere:rerank-v3.5", "tei:http://HOST:PORT", a folder, '
+        'or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2"'
     )

@@ -50,6 +50,9 @@ class Usage:
         seconds: Wall-clock seconds spent scoring.
         cache_hits: Texts whose score came from a cache.
         saved: Pairs that the strong scorer of a cascade did not have to read.
+        cost: What services charged for all of it, in the currency of their `Prices`; 0 where
+            none was asked, None where one was whose prices are not known. A sum with an unknown
+            part is unknown. Requests that failed or were cut count as not charged.
     """
 
     pairs: int = 0
@@ -61,6 +64,7 @@ class Usage:
     seconds: float = 0.0
     cache_hits: int = 0
     saved: int = 0
+    cost: float | None = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         units = dict(self.billed_units)
@@ -69,9 +73,10 @@ class Usage:
         sums = {
             f.name: getattr(self, f.name) + getattr(other, f.name)
             for f in fields(self)
-            if f.name != "billed_units"
+            if f.name not in ("billed_units", "cost")
         }
-        return Usage(**sums, billed_units=units)
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Usage(**sums, billed_units=units, cost=cost)
 
 
 @dataclass(frozen=True, slots=True)

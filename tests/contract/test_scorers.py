@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rerank_core import (
+    BiEncoderScorer,
     Cached,
     Cascade,
     CohereScorer,
@@ -25,14 +26,17 @@ from rerank_core import (
     OnnxCrossEncoder,
     Scale,
     Scorer,
+    TeiScorer,
     TorchCrossEncoder,
     Usage,
     Windowed,
     load_scorer,
 )
+from support.bi_encoders import build_bi_encoder
 from support.cohere_server import CohereServer
 from support.models import TinyModel
 from support.scorers import OverlapScorer
+from support.tei_server import TeiServer
 
 KEY = "contract-secret-key"
 QUERY = "what is drug discovery"
@@ -49,7 +53,7 @@ TEXTS = [
     "drug",
 ]
 KINDS = ["overlap", "nano", "bert", "bert2", "roberta", "xlm-roberta", "modernbert", "int8"]
-KINDS += ["torch", "cohere", "hub-onnx", "hub-torch"]
+KINDS += ["torch", "bi", "cohere", "tei", "hub-onnx", "hub-torch"]
 KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "deadline", "nested"]
 
 
@@ -66,6 +70,10 @@ def scorer(
             server = stack.enter_context(CohereServer())
             yield CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url)
             return
+        if kind == "tei":
+            tei = stack.enter_context(TeiServer(limit=3))
+            yield TeiScorer(tei.url, api_key=KEY)
+            return
         store = DiskStore(tmp_path_factory.mktemp("store") / "scores.sqlite")
         bert = OnnxCrossEncoder(tiny().onnx)
         make: dict[str, Callable[[], Scorer]] = {
@@ -74,6 +82,9 @@ def scorer(
             "bert2": lambda: OnnxCrossEncoder(tiny("bert", 2).onnx),
             "int8": lambda: OnnxCrossEncoder(int8_model, threads=2),
             "torch": lambda: TorchCrossEncoder(str(tiny("bert").torch), device="cpu"),
+            "bi": lambda: BiEncoderScorer(
+                str(build_bi_encoder(tiny("bert").torch, tmp_path_factory.mktemp("bi") / "bi"))
+            ),
             "cached": lambda: Cached(bert),
             "disk": lambda: Cached(bert, store),
             "fallback": lambda: Fallback(bert, OnnxCrossEncoder("nano")),

@@ -13,6 +13,7 @@ from rerank_core import (
     OnnxCrossEncoder,
     Scale,
     ServiceError,
+    TeiScorer,
     TorchCrossEncoder,
     arerank,
     load_scorer,
@@ -35,6 +36,7 @@ def test_a_scorer_comes_back_as_it_is() -> None:
         ("onnx:owner/model", OnnxCrossEncoder, "owner/model"),
         ("torch:owner/model", TorchCrossEncoder, "owner/model"),
         ("cohere:rerank-v3.5", CohereScorer, "rerank-v3.5"),
+        ("tei:http://127.0.0.1:8080", TeiScorer, "tei"),
         ("owner/model", HubCrossEncoder, "owner/model"),
     ],
 )

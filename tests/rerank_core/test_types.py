@@ -20,6 +20,8 @@ usages = st.builds(
     truncated=counts,
     requests=counts,
     cache_hits=counts,
+    saved=counts,
+    cost=st.none() | counts,
     billed_units=st.dictionaries(st.sampled_from(["search_units", "input_tokens"]), counts),
 )
 

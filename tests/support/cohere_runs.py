@@ -1,4 +1,4 @@
-"""Calls that the tests of `CohereScorer` share."""
+"""Calls that the tests of `CohereScorer` and `TeiScorer` share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rerank_core import CohereScorer, ScorerError, Scoring
+from rerank_core import Scorer, ScorerError, Scoring
 
 KEY = "sk-test-0123456789"
 QUERY = "solar panel cost"
@@ -15,18 +15,16 @@ TEXTS = ["a panel", "solar panel cost", "nothing", "solar cost", ""]
 SCORES = (1 / 3, 1.0, 0.0, 2 / 3, None)  # what the stand-in server gives them
 
 
-def run(
-    scorer: CohereScorer, mode: str, query: str = "a", texts: Sequence[str] = ("a", "b")
-) -> Scoring:
+def run(scorer: Scorer, mode: str, query: str = "a", texts: Sequence[str] = ("a", "b")) -> Scoring:
     if mode == "score":
         return scorer.score(query, texts)
     return asyncio.run(scorer.ascore(query, texts))
 
 
-def failure(scorer: CohereScorer, mode: str) -> ScorerError:
+def failure(scorer: Scorer, mode: str, provider: str = "cohere") -> ScorerError:
     with pytest.raises(ScorerError) as caught:
         run(scorer, mode)
-    assert caught.value.provider == "cohere"
+    assert caught.value.provider == provider
     return caught.value
 
 

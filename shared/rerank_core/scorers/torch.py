@@ -174,6 +174,9 @@ class TorchCrossEncoder(Scorer):
                 )
             return self._model_in_use
 
+    def _longest_pair(self) -> int:
+        return self._loaded().max_length
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         loaded = self._loaded()
         encoded = loaded.pairs.encode(query, texts)

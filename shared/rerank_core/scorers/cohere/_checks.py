@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import json
+from collections.abc import Mapping
+from typing import Any
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.validation import describe
 
-__all__ = ["check_model", "check_timeout", "check_whole"]
+__all__ = ["check_extra_body", "check_model", "check_path"]
 
 # https://docs.cohere.com/docs/deprecations
 _RETIRED = {
@@ -32,20 +34,30 @@ def check_model(model: str) -> str:
     return model
 
 
-def check_timeout(timeout: float) -> float:
-    """Return the seconds as a float, or raise `ConfigurationError`."""
-    number = timeout if isinstance(timeout, int | float) else math.nan
-    if isinstance(timeout, bool) or not (math.isfinite(number) and number > 0):
+def check_path(path: str) -> str:
+    """Return what is added to the address, or raise `ConfigurationError`."""
+    odd = not isinstance(path, str) or any(c in "?#\\" or c.isspace() for c in path)
+    if odd or not (path == "" or path.startswith("/")):
         raise ConfigurationError(
-            f"timeout must be a number of seconds above 0, not {describe(timeout)}"
+            "path must be '/v2/rerank', '/v1/rerank', '/rerank' or the like, or '' if base_url "
+            f"is the whole address, not {describe(path)}"
         )
-    return float(number)
+    return path
 
 
-def check_whole(value: int, argument: str, *, at_least: int) -> int:
-    """Return a whole number that is large enough, or raise `ConfigurationError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+def check_extra_body(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of further fields for the request, or raise `ConfigurationError`."""
+    if extra is None:
+        return {}
+    try:
+        copied = json.loads(json.dumps(extra, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        copied = None
+    if not isinstance(copied, dict) or copied != extra:
         raise ConfigurationError(
-            f"{argument} must be a whole number of at least {at_least}, not {describe(value)}"
+            f"extra_body must be a mapping of names to JSON values, not a {type(extra).__name__}"
         )
-    return value
+    for taken in ("model", "query", "documents", "top_n"):
+        if taken in copied:
+            raise ConfigurationError(f"extra_body must not hold {taken!r}: the scorer sets it")
+    return copied

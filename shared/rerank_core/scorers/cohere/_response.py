@@ -1,89 +1,61 @@
-"""Reading the service's answer: nothing in it is trusted, the SDK validates none of it."""
+"""Reading the answers of Cohere and of those who speak like it; their SDK validates nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from rerank_core.errors import MalformedResponseError, NonFiniteScoreError
+from rerank_core.errors import MalformedResponseError
+from rerank_core.scorers._http.answer import Answer, match_scores
 from rerank_core.types import Span, Usage
 from rerank_core.validation import describe
 
-__all__ = ["Answer", "read_answer"]
+__all__ = ["read_answer"]
 
 
-class Answer(NamedTuple):
-    """The scores of one request's texts, in the texts' order, and what they cost."""
-
-    scores: list[float]
-    spans: list[Span | None]
-    usage: Usage
-
-
-def read_answer(response: Any, texts: Sequence[str], request_id: str | None = None) -> Answer:
+def read_answer(response: Any, texts: Sequence[str], *, raw_scores: bool = False) -> Answer:
     """Match the results to the texts by their index.
 
     Args:
         response: What the SDK returned.
         texts: The texts of the request.
-        request_id: For error messages; the answer's own id if None.
+        raw_scores: Whether a score may be any number, instead of from 0 to 1.
 
     Raises:
-        MalformedResponseError: If an index is missing, double, or out of range, a score is not
-            a number from 0 to 1, or a span does not lie within its text.
+        MalformedResponseError: If the results do not fit the texts, or a span does not lie
+            within its text.
         NonFiniteScoreError: If a score is NaN or infinite.
     """
-    if request_id is None and isinstance(getattr(response, "id", None), str):
-        request_id = response.id
-    try:
-        scores, spans = _read_results(getattr(response, "results", None), texts)
-    except (MalformedResponseError, NonFiniteScoreError) as error:
-        error.provider, error.request_id = "cohere", request_id
-        raise
-    meta = getattr(response, "meta", None)
-    billed = _amounts(getattr(meta, "billed_units", None))
-    read = _amounts(getattr(meta, "tokens", None))
-    tokens = read.get("input_tokens", billed.get("input_tokens", 0))
-    usage = Usage(pairs=len(texts), tokens=int(tokens), billed_units=billed)
-    return Answer(scores, spans, usage)
-
-
-def _read_results(results: object, texts: Sequence[str]) -> tuple[list[float], list[Span | None]]:
+    results = getattr(response, "results", None)
     if not isinstance(results, list):
         raise MalformedResponseError(f"the answer's results are {describe(results)}, not a list")
-    scores: dict[int, float] = {}
+    found = [(getattr(r, "index", None), getattr(r, "relevance_score", None)) for r in results]
+    scores = match_scores(found, len(texts), raw_scores=raw_scores)
     spans: list[Span | None] = [None] * len(texts)
     for result in results:
-        index = getattr(result, "index", None)
-        if isinstance(index, bool) or not isinstance(index, int):
-            raise MalformedResponseError(f"a result's index is {describe(index)}")
-        if not 0 <= index < len(texts):
-            raise MalformedResponseError(f"index {index} came back for {len(texts)} texts")
-        if index in scores:
-            raise MalformedResponseError(f"index {index} came back twice")
-        scores[index] = _read_score(getattr(result, "relevance_score", None), index)
-        spans[index] = _read_span(getattr(result, "relevant_spans", None), texts[index], index)
-    if len(scores) < len(texts):
-        missing = next(index for index in range(len(texts)) if index not in scores)
-        raise MalformedResponseError(
-            f"{len(scores)} scores came back for {len(texts)} texts; the first without one is "
-            f"{missing}"
-        )
-    return [scores[index] for index in range(len(texts))], spans
+        at = result.index
+        spans[at] = _read_span(getattr(result, "relevant_spans", None), texts[at], at)
+    meta = getattr(response, "meta", None)
+    billed = _amounts(getattr(meta, "billed_units", None))
+    usage = Usage(pairs=len(texts), tokens=_tokens(response, billed), billed_units=billed)
+    return Answer(scores, usage, spans)
 
 
-def _read_score(score: object, index: int) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        raise MalformedResponseError(f"the score of text {index} is {describe(score)}")
-    if not math.isfinite(score):
-        raise NonFiniteScoreError(f"the score of text {index} is {score}")
-    if not 0 <= score <= 1:
-        raise MalformedResponseError(
-            f"the score of text {index} is {score}, outside 0 to 1",
-            hint="A self-hosted server must apply its sigmoid; see its setting for raw scores",
-        )
-    return float(score)
+def _tokens(response: Any, billed: dict[str, float]) -> int:
+    """Find the tokens read: Cohere and LiteLLM have them in ``meta``, the others in ``usage``."""
+    read = _amounts(getattr(getattr(response, "meta", None), "tokens", None))
+    used = _amounts(getattr(response, "usage", None))
+    for amounts, name in (
+        (read, "input_tokens"),
+        (billed, "input_tokens"),
+        (billed, "total_tokens"),
+        (used, "total_tokens"),
+        (used, "prompt_tokens"),
+    ):
+        if name in amounts:
+            return int(amounts[name])
+    return 0
 
 
 def _read_span(spans: object, text: str, index: int) -> Span | None:

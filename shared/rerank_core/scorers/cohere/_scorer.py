@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 from uuid import uuid4
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer, StopScoring
-from rerank_core.scorers.cohere._access import ApiKey, Keyring, base_url_or_default
-from rerank_core.scorers.cohere._checks import check_model, check_timeout, check_whole
-from rerank_core.scorers.cohere._client import Connections, require_sdk
-from rerank_core.scorers.cohere._errors import exchange
+from rerank_core.prices import Prices
+from rerank_core.scorers._http.access import ApiKey, Keyring
+from rerank_core.scorers._http.answer import Answer
+from rerank_core.scorers._http.checks import check_flag, check_whole
+from rerank_core.scorers._http.errors import Exchange, exchange
+from rerank_core.scorers._http.scorer import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    AsyncSession,
+    RemoteScorer,
+    Session,
+)
+from rerank_core.scorers.cohere._checks import check_extra_body, check_model, check_path
+from rerank_core.scorers.cohere._client import SdkConnections, require_sdk
+from rerank_core.scorers.cohere._place import DEFAULT_PATH, find_place
 from rerank_core.scorers.cohere._response import read_answer
-from rerank_core.scorers.cohere._retry import attempts
-from rerank_core.scorers.cohere._split import Tally, chunks
-from rerank_core.types import Scale, Scoring
-from rerank_core.validation import describe
 
 __all__ = ["CohereScorer"]
 
-_MAX_CONCURRENT = 4  # requests of one ascore call
-_DEFAULT_TIMEOUT = 30.0
-_DEFAULT_RETRIES = 2
+# The SDK reads the same variables, but takes an empty one for a key.
+_KEY_VARIABLES = ("CO_API_KEY", "COHERE_API_KEY")
+# "We recommend against sending more than 1,000 documents in a single request":
+# https://docs.cohere.com/reference/rerank
+_MAX_TEXTS = 1000
 
 
-class CohereScorer(Scorer):
-    """Scores with Cohere's rerank service, or a server with the same ``/v2/rerank``.
+class CohereScorer(RemoteScorer):
+    """Scores with Cohere's rerank service, or a server that speaks its wire format.
 
     Nothing is imported or connected before the first scoring. More than 1,000 texts are split
     over several requests, which `ascore` sends four at a time. Redirects are not followed.
@@ -44,20 +50,33 @@ class CohereScorer(Scorer):
         api_key: The key; a function that returns it (called for each request, so it should be
             quick); or False to send none, whatever the environment holds.
         base_url: Address of the service. Default: ``CO_API_URL`` as it is now, else Cohere's.
+        path: What is added to it: ``"/v2/rerank"`` (Cohere, vLLM, LiteLLM), ``"/v1/rerank"``
+            (Jina, vLLM, LiteLLM), ``"/rerank"`` (Infinity, vLLM, LiteLLM), or ``""`` if
+            `base_url` is the whole address, which may then have a query. It is shown and
+            written, so it must hold no secret. Default: ``"/v2/rerank"``.
         timeout: Seconds to wait for a connection, and between two pieces of an answer, in each
             attempt. Default: 30.
         max_retries: Attempts after the first, for status 408, 409, 429 and 500 or more, timeouts
             and broken connections. Waits grow from 0.5 to 10 s with jitter, or last as long as
             ``Retry-After`` says; one above 60 s is raised at once. Default: 2.
-        max_tokens_per_doc: Where the service cuts a text. Default: the service's, 4,096.
+        max_tokens_per_doc: Where the service cuts a text. Default: the service's; Cohere's is
+            4,096.
         priority: How early a loaded service handles the request; 0 is first. Needs an SDK that
             has it. Default: the service's.
         relevant_spans: Ask for the best passage of each text. Needs a v5 model and an SDK that
             has it. Default: False.
+        raw_scores: The server sends logits: the scale is `LOGIT`, and any number will do. Most
+            must be asked to, in `extra_body`. Default: False, scores from 0 to 1.
+        extra_body: Further fields of the request, as the server knows them: ``{"raw_scores":
+            True}`` for Infinity, ``{"use_activation": False}`` for vLLM, ``{"return_documents":
+            False}`` for Jina. Default: none.
+        prices: What the service charges, for ``usage.cost``; a mapping of `Prices`' arguments
+            will do. Default: not known.
         client: A ready ``cohere.ClientV2``, ``AsyncClientV2``, ``BedrockClientV2`` or
-            ``SagemakerClientV2`` instead of `api_key` and `base_url`; its key, address and HTTP
-            settings apply, and closing it stays with you. With a sync one, `ascore` works in a
-            thread; with an async one there is only `ascore`, in that client's event loop.
+            ``SagemakerClientV2`` instead of `api_key`, `base_url` and `path`; its key, address
+            and HTTP settings apply, and closing it stays with you. With a sync one, `ascore`
+            works in a thread; with an async one there is only `ascore`, in that client's event
+            loop.
 
     Raises:
         ConfigurationError: If an option is out of range, the model is retired, or an explicit
@@ -71,16 +90,21 @@ class CohereScorer(Scorer):
         *,
         api_key: ApiKey = None,
         base_url: str | None = None,
-        timeout: float = _DEFAULT_TIMEOUT,
-        max_retries: int = _DEFAULT_RETRIES,
+        path: str = DEFAULT_PATH,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
         max_tokens_per_doc: int | None = None,
         priority: int | None = None,
         relevant_spans: bool = False,
+        raw_scores: bool = False,
+        extra_body: Mapping[str, Any] | None = None,
+        prices: Prices | Mapping[str, float] | None = None,
         client: Any = None,
     ) -> None:
+        super().__init__(
+            timeout=timeout, max_retries=max_retries, raw_scores=raw_scores, prices=prices
+        )
         self._model = check_model(model)
-        self._timeout = check_timeout(timeout)
-        self._max_retries = check_whole(max_retries, "max_retries", at_least=0)
         self._options: dict[str, Any] = {}
         if max_tokens_per_doc is not None:
             self._options["max_tokens_per_doc"] = check_whole(
@@ -88,23 +112,29 @@ class CohereScorer(Scorer):
             )
         if priority is not None:
             self._options["priority"] = check_whole(priority, "priority", at_least=0)
-        if not isinstance(relevant_spans, bool):
-            raise ConfigurationError(
-                f"relevant_spans must be True or False, not {describe(relevant_spans)}"
-            )
-        self._relevant_spans = relevant_spans
+        self._relevant_spans = check_flag(relevant_spans, "relevant_spans")
+        self._extra_body = check_extra_body(extra_body)
+        self._path = check_path(path)
         self._client = client
         if client is None:
-            self._base_url = base_url_or_default(base_url)
-            self._connect(Keyring(api_key, self._base_url))
+            self._place = find_place(base_url, self._path)
+            self._base_url = self._place.base_url
+            self._keyring = Keyring(
+                api_key,
+                self._place.url,
+                provider="cohere",
+                variables=_KEY_VARIABLES,
+                needed=self._place.is_coheres,
+            )
+            self._connections = self._connect()
             return
-        if api_key is not None or base_url is not None:
+        if api_key is not None or base_url is not None or path != DEFAULT_PATH:
             raise ConfigurationError("set api_key and base_url on the client, not beside it")
         if not callable(getattr(client, "rerank", None)):
             raise ConfigurationError(
                 f"client must be a client object of the Cohere SDK, not a {type(client).__name__}"
             )
-        self._base_url = None
+        self._connections = self._base_url = None
         # Where a ready client points is its own affair: nothing else may share its cache.
         self._client_id = uuid4().hex
 
@@ -114,18 +144,14 @@ class CohereScorer(Scorer):
         return self._model
 
     @property
-    def scale(self) -> Scale:
-        """`UNIT`."""
-        return Scale.UNIT
-
-    @property
     def fingerprint(self) -> str:
         """Address, model and options; with a ready client, this scorer only."""
-        place = f"client-{self._client_id}" if self._client is not None else self._base_url
+        place = self._place.address if self._client is None else f"client-{self._client_id}"
         return (
-            f"cohere:{self._model}@{place or 'default'}"
+            f"cohere:{self._model}@{place}"
             f":max_tokens_per_doc={self._options.get('max_tokens_per_doc')}"
             f":relevant_spans={self._relevant_spans}"
+            f":raw_scores={self._raw_scores}:extra_body={sorted(self._extra_body.items())}"
         )
 
     def to_config(self) -> dict[str, Any]:
@@ -136,110 +162,64 @@ class CohereScorer(Scorer):
         """
         if self._client is not None:
             self._refuse_to_travel()
-        defaults = {
-            "base_url": None,
-            "timeout": _DEFAULT_TIMEOUT,
-            "max_retries": _DEFAULT_RETRIES,
-            "relevant_spans": False,
-        }
-        chosen = {
-            name: getattr(self, f"_{name}")
-            for name, default in defaults.items()
-            if getattr(self, f"_{name}") != default
-        }
+        chosen = self._chosen(
+            {"base_url": None, "path": DEFAULT_PATH, "relevant_spans": False, "extra_body": {}}
+        )
         if self._keyring.disabled:
             chosen["api_key"] = False
         return {"type": "cohere", "model": self._model, **self._options, **chosen}
 
-    def close(self) -> None:
-        """Close this process's connections; a later call opens new ones."""
-        if self._client is None:
-            self._connections.close()
+    def _connect(self) -> SdkConnections:
+        place = self._place
+        return SdkConnections(place.url, self._timeout, exact=place.exact, keyring=self._keyring)
 
-    async def aclose(self) -> None:
-        """Close this process's connections and the running event loop's.
-
-        Not needed at the end of ``asyncio.run``, which closes them.
-        """
-        if self._client is None:
-            await self._connections.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    def _connect(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._connections = Connections(keyring, self._base_url, self._timeout)
-
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+    def _session(self) -> Session:
         require_sdk()
-        client = self._client or self._connections.sync_client()
+        client = self._client or self._connections.sync_client()  # type: ignore[union-attr]
         if inspect.iscoroutinefunction(client.rerank):
             raise ConfigurationError(
                 "this scorer was made with an async client; call ascore or arerank, or pass a "
                 "cohere.ClientV2"
             )
-        tally = Tally(texts, progress)
-        for start, chunk in chunks(texts):
-            request = self._request(client.rerank, query, chunk)
-            for attempt in attempts(self._max_retries):
-                with attempt, exchange(self._model, self._client_key) as watched:
-                    response = client.rerank(**request)
-                    answer = read_answer(response, chunk, watched.request_id)
-            try:
-                tally.add(start, answer, requests=attempt.num)
-            except StopScoring:
-                break
-        return tally.scoring(with_spans=self._relevant_spans)
 
-    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        if self._client is not None:
+        def ask(query: str, texts: Sequence[str]) -> Answer:
+            request = self._request(client.rerank, query, texts)
+            with exchange(self._watched()) as watched:
+                return self._read(client.rerank(**request), texts, watched)
+
+        return Session(ask, _MAX_TEXTS)
+
+    async def _asession(self) -> AsyncSession | None:
+        client = self._client
+        if self._connections is not None:
+            client = await self._connections.async_client()
+        else:
             require_sdk()
-        client = self._client or await self._connections.async_client()
         if not inspect.iscoroutinefunction(client.rerank):
-            return await super()._ascore(query, texts, progress)
-        tally = Tally(texts, progress)
-        limit = asyncio.Semaphore(_MAX_CONCURRENT)
+            return None
 
-        async def ask(start: int, chunk: Sequence[str]) -> None:
-            request = self._request(client.rerank, query, chunk)
-            async with limit:
-                async for attempt in attempts(self._max_retries):
-                    with attempt, exchange(self._model, self._client_key) as watched:
-                        response = await client.rerank(**request)
-                        answer = read_answer(response, chunk, watched.request_id)
-            tally.add(start, answer, requests=attempt.num)
+        async def ask(query: str, texts: Sequence[str]) -> Answer:
+            request = self._request(client.rerank, query, texts)
+            with exchange(self._watched()) as watched:
+                return self._read(await client.rerank(**request), texts, watched)
 
-        tasks = [asyncio.create_task(ask(start, chunk)) for start, chunk in chunks(texts)]
-        try:
-            await asyncio.gather(*tasks)
-        except StopScoring:
-            pass  # what has come is kept
-        finally:
-            # After a failure or a cancellation no request outlives this call.
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return tally.scoring(with_spans=self._relevant_spans)
+        return AsyncSession(ask, _MAX_TEXTS)
+
+    def _read(self, response: Any, texts: Sequence[str], watched: Exchange) -> Answer:
+        own_id = getattr(response, "id", None)
+        watched.answer_id = own_id if isinstance(own_id, str) else None
+        answer = read_answer(response, texts, raw_scores=self._raw_scores)
+        return answer if self._relevant_spans else answer._replace(spans=None)
+
+    def _watched(self) -> Exchange:
+        added = f"{self._path!r} is added to it" if self._path else "it is used as it is"
+        hint = f"Check that the service offers the model {self._model!r}, and base_url: {added}"
+        hints = {404: hint, 405: hint}
+        if self._client is None:
+            return Exchange("cohere", _KEY_VARIABLES, hints)
+        hints[401] = hints[403] = "Check the ready client's credentials"
+        key = getattr(getattr(self._client, "_client_wrapper", None), "_token", "")
+        return Exchange("cohere", _KEY_VARIABLES, hints, key if isinstance(key, str) else "")
 
     def _request(
         self, rerank: Callable[..., Any], query: str, texts: Sequence[str]
@@ -255,20 +235,17 @@ class CohereScorer(Scorer):
                     f"{option} is not known to the installed Cohere SDK or the client's rerank; "
                     "leave it out, or pip install -U cohere"
                 )
+        # Retrying is the base's affair; "timeout" is not read by SDK 5.
+        sending: dict[str, Any] = {"max_retries": 0, "timeout_in_seconds": self._timeout}
+        if self._extra_body:
+            sending["additional_body_parameters"] = self._extra_body
         return {
             "model": self._model,
             "query": query,
             "documents": list(texts),
-            # Retrying is this scorer's own affair; "timeout" is not read by SDK 5.
-            "request_options": {"max_retries": 0, "timeout_in_seconds": self._timeout},
+            "request_options": sending,
             **options,
         }
-
-    @property
-    def _client_key(self) -> str:
-        """The key of a ready client, to keep it out of messages; our own clients report theirs."""
-        key = getattr(getattr(self._client, "_client_wrapper", None), "_token", "")
-        return key if isinstance(key, str) else ""
 
     def _refuse_to_travel(self) -> NoReturn:
         raise ConfigurationError(
@@ -276,23 +253,13 @@ class CohereScorer(Scorer):
             "configuration; make it with base_url and a key from the environment instead"
         )
 
-    # A scorer is immutable and thread-safe: a copy is the same one, its key included.
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def __getstate__(self) -> dict[str, Any]:
         if self._client is not None:
             self._refuse_to_travel()
-        return {name: value for name, value in self.__dict__.items() if name != "_connections"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._connect(self._keyring)
+        return super().__getstate__()
 
     def __repr__(self) -> str:
         base_url = f", base_url={self._base_url!r}" if self._base_url else ""
+        path = f", path={self._path!r}" if self._path != DEFAULT_PATH else ""
         client = f", client={type(self._client).__name__}" if self._client is not None else ""
-        return f"CohereScorer({self._model!r}{base_url}{client})"
+        return f"CohereScorer({self._model!r}{base_url}{path}{client})"

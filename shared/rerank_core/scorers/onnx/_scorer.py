@@ -198,6 +198,9 @@ class OnnxCrossEncoder(Scorer):
         self._identity = None
         self._loaded = None
 
+    def _longest_pair(self) -> int:
+        return self._resolve().settings.max_length
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         return self._score_jobs([Job(query, tuple(texts))], progress)[0]
 

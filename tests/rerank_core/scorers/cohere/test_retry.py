@@ -17,7 +17,7 @@ from rerank_core import (
     RateLimitError,
     ServiceError,
 )
-from rerank_core.scorers.cohere._retry import parse_retry_after, pause
+from rerank_core.scorers._http.retry import parse_retry_after, pause
 from support.cohere_runs import KEY, failure, run
 from support.cohere_server import CohereServer, Reply
 

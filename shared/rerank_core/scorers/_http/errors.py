@@ -1,4 +1,4 @@
-"""From whatever the SDK raises to this library's errors."""
+"""From whatever an HTTP client or an SDK raises to this library's errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rerank_core.errors import (
     ScorerError,
     ServiceError,
 )
-from rerank_core.scorers.cohere._retry import parse_retry_after
+from rerank_core.scorers._http.retry import parse_retry_after
 
 __all__ = ["Exchange", "current_exchange", "exchange"]
 
@@ -28,18 +28,29 @@ _REQUEST_ID_HEADERS = ("x-request-id", "x-debug-trace-id", "x-amzn-requestid", "
 class Exchange:
     """What one attempt sent and got, as far as its errors need it.
 
-    The SDK's own errors do not always hold the headers (5.15 leaves them out), and never the key
+    Cohere's own errors do not always hold the headers (5.15 leaves them out), and never the key
     that must not be quoted.
+
+    Attributes:
+        provider: Who is asked.
+        variables: Environment variables that may hold the key.
+        hints: What the user can do, by status.
+        secret: The key, once it is known.
+        headers: The answer's.
+        answer_id: The answer's own id, where it has one.
     """
 
-    model: str
+    provider: str
+    variables: tuple[str, ...]
+    hints: Mapping[int, str] = field(default_factory=dict)
     secret: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    answer_id: str | None = None
 
     @property
     def request_id(self) -> str | None:
         """The service's id of the request, where it sent one."""
-        ids = (self.headers.get(name) for name in _REQUEST_ID_HEADERS)
+        ids = (*(self.headers.get(name) for name in _REQUEST_ID_HEADERS), self.answer_id)
         return next((self.scrub(value) for value in ids if value), None)
 
     def scrub(self, text: str) -> str:
@@ -48,7 +59,7 @@ class Exchange:
         return text.replace(self.secret, "[key]") if len(self.secret) >= 8 else text
 
 
-_current: ContextVar[Exchange | None] = ContextVar("rerank_core_cohere_exchange", default=None)
+_current: ContextVar[Exchange | None] = ContextVar("rerank_core_exchange", default=None)
 
 
 def current_exchange() -> Exchange | None:
@@ -57,17 +68,15 @@ def current_exchange() -> Exchange | None:
 
 
 @contextmanager
-def exchange(model: str, secret: str = "") -> Iterator[Exchange]:
-    """Watch one attempt; whatever goes wrong in it leaves as one of this library's errors.
-
-    Args:
-        model: The model that is asked.
-        secret: The key, if known beforehand.
-    """
-    watched = Exchange(model, secret)
+def exchange(watched: Exchange) -> Iterator[Exchange]:
+    """Watch one attempt; whatever goes wrong in it leaves as one of this library's errors."""
     token = _current.set(watched)
     try:
         yield watched
+    except ScorerError as known:
+        known.provider = known.provider or watched.provider
+        known.request_id = known.request_id or watched.request_id
+        raise
     except RerankError:
         raise
     except Exception as original:
@@ -81,6 +90,8 @@ def exchange(model: str, secret: str = "") -> Iterator[Exchange]:
 def _translate(original: Exception, watched: Exchange) -> ScorerError:
     import httpx
 
+    if isinstance(original, httpx.HTTPStatusError):
+        return _from_status(original.response.status_code, _body(original.response), watched)
     status = getattr(original, "status_code", None)
     if isinstance(status, int):
         if not watched.headers:
@@ -89,7 +100,7 @@ def _translate(original: Exception, watched: Exchange) -> ScorerError:
         return _from_status(status, getattr(original, "body", None), watched)
     what = _cut(watched.scrub(str(original)))
     kind = type(original).__name__
-    facts: dict[str, Any] = {"provider": "cohere", "request_id": watched.request_id}
+    facts: dict[str, Any] = {"provider": watched.provider, "request_id": watched.request_id}
     if isinstance(original, httpx.TimeoutException):
         return DeadlineExceeded(
             f"no answer within the timeout ({kind})",
@@ -105,7 +116,7 @@ def _translate(original: Exception, watched: Exchange) -> ScorerError:
             hint="Check base_url, the network and the proxy settings",
             **facts,
         )
-    # The SDK builds its objects without validation, so an odd body fails in many ways.
+    # Cohere's SDK builds its objects without validation, so an odd body fails in many ways.
     odd_body = (TypeError, ValueError, LookupError, AttributeError, httpx.DecodingError)
     if isinstance(original, odd_body):
         return MalformedResponseError(f"the answer cannot be read ({kind}: {what})", **facts)
@@ -116,7 +127,7 @@ def _from_status(status: int, body: object, watched: Exchange) -> ScorerError:
     said = _cut(watched.scrub(_message(body)))
     said = f": {said}" if said else ""
     facts: dict[str, Any] = {
-        "provider": "cohere",
+        "provider": watched.provider,
         "status_code": status,
         "request_id": watched.request_id or _body_id(body, watched),
         "retry_after": parse_retry_after(watched.headers.get("retry-after")),
@@ -127,10 +138,11 @@ def _from_status(status: int, body: object, watched: Exchange) -> ScorerError:
         sent = bool(watched.secret)
         return AuthenticationError(
             f"the service refused {'the key' if sent else 'a request without key'}{said}",
-            hint=(
-                "Check api_key, CO_API_KEY or COHERE_API_KEY, or the ready client's credentials"
+            hint=watched.hints.get(status)
+            or (
+                f"Check {' or '.join(('api_key', *watched.variables))}"
                 if sent
-                else "Pass api_key, or set CO_API_KEY"
+                else f"Pass api_key, or set {watched.variables[0]}"
             ),
             **facts,
         )
@@ -145,13 +157,15 @@ def _from_status(status: int, body: object, watched: Exchange) -> ScorerError:
     # A rerank request changes nothing, so a conflict (409) may be sent again like a timeout (408).
     if status >= 500 or status in (408, 409):
         return ServiceError(f"the service failed{said}", retryable=True, **facts)
-    hint: str | None = None
-    if status == 404:
-        hint = (
-            f"Check that the service offers the model {watched.model!r}, and base_url: "
-            "'/v2/rerank' is added to it"
-        )
+    hint = watched.hints.get(status)
     return ServiceError(f"the service refused the request{said}", hint=hint, **facts)
+
+
+def _body(response: Any) -> object:
+    try:
+        return response.json()
+    except ValueError:
+        return response.text
 
 
 def _message(body: object) -> str:

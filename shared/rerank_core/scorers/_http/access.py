@@ -10,26 +10,22 @@ from urllib.parse import urlsplit
 
 from rerank_core.errors import AuthenticationError, ConfigurationError, RerankError
 
-__all__ = ["ApiKey", "Keyring", "base_url_or_default", "is_loopback", "refuse_plain_http"]
+__all__ = ["ApiKey", "Keyring", "check_url", "is_loopback", "refuse_plain_http"]
 
 ApiKey: TypeAlias = str | Callable[[], str] | Literal[False] | None
 
-# The SDK reads the same variables, but takes an empty one for a key.
-_KEY_VARIABLES = ("CO_API_KEY", "COHERE_API_KEY")
-_URL_VARIABLE = "CO_API_URL"
-_COHERE_DOMAINS = ("cohere.com", "cohere.ai")
 
+def check_url(url: str, argument: str = "base_url", *, query: bool = False) -> str:
+    """Return an address without a slash at its end, or raise.
 
-def base_url_or_default(base_url: str | None) -> str | None:
-    """Return the address to use, checked: the argument, else ``CO_API_URL``, else None.
+    Args:
+        url: The address.
+        argument: What to call it in an error.
+        query: Whether it may have one, such as ``?api-version=1``.
 
     Raises:
         ConfigurationError: If it is no http(s) address, or holds a user, a query or a fragment.
     """
-    argument = "base_url" if base_url is not None else _URL_VARIABLE
-    url = base_url if base_url is not None else os.environ.get(_URL_VARIABLE, "").strip()
-    if url == "" and base_url is None:
-        return None
     if not isinstance(url, str):
         raise ConfigurationError(f"{argument} must be a str, not a {type(url).__name__}")
     try:
@@ -43,12 +39,13 @@ def base_url_or_default(base_url: str | None) -> str | None:
             f"{argument} must not hold a user or password; pass the key as api_key"
         )
     odd = "\\" in url or any(character.isspace() for character in url)
-    if parts.scheme not in ("http", "https") or not host or odd or "?" in url or "#" in url:
+    odd = odd or "#" in url or ("?" in url and not query)
+    if parts.scheme not in ("http", "https") or not host or odd:
         raise ConfigurationError(
             f"{argument} must be an address such as 'https://rerank.example.com/prefix', "
             f"without query or fragment, not {url!r}"
         )
-    return url.rstrip("/")
+    return url if query else url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:
@@ -77,11 +74,26 @@ class Keyring:
 
     Args:
         api_key: As in `CohereScorer`.
-        base_url: A checked address, or None for Cohere's own.
+        url: Where it would go; a checked address.
+        provider: Who is asked, for errors.
+        variables: Environment variables that may hold the key, in this order.
+        needed: Whether the service refuses to work without one.
         dropped: Whether an explicit key was left out when the scorer was pickled.
     """
 
-    def __init__(self, api_key: ApiKey, base_url: str | None, dropped: bool = False) -> None:
+    def __init__(
+        self,
+        api_key: ApiKey,
+        url: str,
+        *,
+        provider: str,
+        variables: tuple[str, ...],
+        needed: bool,
+        dropped: bool = False,
+    ) -> None:
+        self._provider = provider
+        self._variables = variables
+        self._needed = needed
         if not (api_key is None or api_key is False or isinstance(api_key, str)):
             if not callable(api_key):
                 # Not shown: it may be a key in another wrapping, such as bytes.
@@ -90,46 +102,43 @@ class Keyring:
                     f"None (take it from the environment), not a {type(api_key).__name__}"
                 )
         elif api_key:
-            _sendable(api_key, "api_key")
-        if isinstance(api_key, str) and api_key.strip() and base_url is not None:
-            parts = urlsplit(base_url)
+            self._sendable(api_key, "api_key")
+        if isinstance(api_key, str) and api_key.strip():
+            parts = urlsplit(url)
             refuse_plain_http(parts.scheme, parts.hostname or "")
         self._api_key = api_key
-        self._base_url = base_url
         self._dropped = dropped
-        host = urlsplit(base_url or "https://api.cohere.com").hostname or ""
-        self._needed = any(host == d or host.endswith(f".{d}") for d in _COHERE_DOMAINS)
 
     @property
     def disabled(self) -> bool:
         """Whether no key is to be sent at all."""
         return self._api_key is False
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         # An explicit key never travels, neither does a function that may hold one.
         given = self._api_key is not None and self._api_key is not False
         kept = False if self._api_key is False else None
-        return type(self), (kept, self._base_url, self._dropped or given)
+        return {**self.__dict__, "_api_key": kept, "_dropped": self._dropped or given}
 
     def key(self) -> str:
-        """Return the key, or ``""`` where a server other than Cohere's is asked without one.
+        """Return the key, or ``""`` where a service is asked without one.
 
         Raises:
-            AuthenticationError: If there is none and Cohere needs one, or it is unusable.
+            AuthenticationError: If there is none but one is needed, or it is unusable.
         """
         if self._api_key is False:
             return ""
         sources = [("api_key", self._from_argument())]
-        sources += [(name, os.environ.get(name, "")) for name in _KEY_VARIABLES]
+        sources += [(name, os.environ.get(name, "")) for name in self._variables]
         for source, key in sources:
             if key.strip():
-                return _sendable(key, source)
+                return self._sendable(key, source)
         if not self._needed:
             return ""
-        hint = f"Pass api_key, or set {' or '.join(_KEY_VARIABLES)}"
+        hint = f"Pass api_key, or set {' or '.join(self._variables)}"
         if self._dropped:
             hint += "; the key given to the constructor is never pickled"
-        raise AuthenticationError("there is no API key", provider="cohere", hint=hint)
+        raise AuthenticationError("there is no API key", provider=self._provider, hint=hint)
 
     def _from_argument(self) -> str:
         if not callable(self._api_key):
@@ -140,23 +149,22 @@ class Keyring:
             raise
         except Exception as error:
             raise AuthenticationError(
-                f"the api_key function raised {type(error).__name__}", provider="cohere"
+                f"the api_key function raised {type(error).__name__}", provider=self._provider
             ) from error
         if not isinstance(key, str):
             raise AuthenticationError(
                 f"the api_key function returned a {type(key).__name__}, not a str",
-                provider="cohere",
+                provider=self._provider,
             )
         return key
 
-
-def _sendable(key: str, source: str) -> str:
-    """Strip a key; refuse one that no header can carry, before a library quotes it in an error."""
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise AuthenticationError(
-            f"the key from {source} holds spaces, control or non-ASCII characters",
-            provider="cohere",
-            hint="Copy it again, without quotes or a 'Bearer' before it",
-        )
-    return key
+    def _sendable(self, key: str, source: str) -> str:
+        """Strip a key; refuse one that no header can carry, before an error quotes it."""
+        key = key.strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise AuthenticationError(
+                f"the key from {source} holds spaces, control or non-ASCII characters",
+                provider=self._provider,
+                hint="Copy it again, without quotes or a 'Bearer' before it",
+            )
+        return key

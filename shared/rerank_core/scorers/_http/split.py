@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
+from rerank_core.prices import Prices
 from rerank_core.scorer import Progress, stopped
-from rerank_core.scorers.cohere._response import Answer
+from rerank_core.scorers._http.answer import Answer
 from rerank_core.types import Scoring, Span, Usage
 
 __all__ = ["Tally", "chunks"]
 
-# "We recommend against sending more than 1,000 documents in a single request":
-# https://docs.cohere.com/reference/rerank
-_MAX_TEXTS = 1000
 
-
-def chunks(texts: Sequence[str]) -> list[tuple[int, Sequence[str]]]:
+def chunks(texts: Sequence[str], limit: int) -> list[tuple[int, Sequence[str]]]:
     """Cut into pieces of about equal size, each with the position of its first text."""
-    count = math.ceil(len(texts) / _MAX_TEXTS)
+    count = math.ceil(len(texts) / limit)
     bounds = [len(texts) * piece // count for piece in range(count + 1)]
     return [(start, texts[start:end]) for start, end in pairwise(bounds)]
 
@@ -27,26 +25,30 @@ def chunks(texts: Sequence[str]) -> list[tuple[int, Sequence[str]]]:
 class Tally:
     """Puts the answers of several requests together, in whatever order they come."""
 
-    def __init__(self, texts: Sequence[str], progress: Progress) -> None:
+    def __init__(self, texts: Sequence[str], progress: Progress, prices: Prices | None) -> None:
         self._progress = progress
+        self._prices = prices
         self._scores: list[float | None] = [None] * len(texts)
-        self._spans: list[Span | None] = [None] * len(texts)
+        self._spans: list[Span | None] | None = None
         self._usage = Usage()
 
     def add(self, start: int, answer: Answer, *, requests: int) -> None:
         """Add the answer for the texts from `start` on, which took so many requests."""
         end = start + len(answer.scores)
         self._scores[start:end] = answer.scores
-        self._spans[start:end] = answer.spans
-        self._usage += answer.usage + Usage(requests=requests)
+        if answer.spans is not None:
+            self._spans = self._spans or [None] * len(self._scores)
+            self._spans[start:end] = answer.spans
+        cost = None if self._prices is None else self._prices.cost(answer.usage)
+        self._usage += replace(answer.usage, requests=requests, cost=cost)
         self._progress(self._usage.pairs, len(self._scores))
 
-    def scoring(self, *, with_spans: bool) -> Scoring:
+    def scoring(self) -> Scoring:
         """Return what there is; texts without an answer have no score."""
         done, total = self._usage.pairs, len(self._scores)
         return Scoring(
             tuple(self._scores),
             self._usage,
             None if done == total else stopped(done, total),
-            tuple(self._spans) if with_spans else None,
+            None if self._spans is None else tuple(self._spans),
         )

@@ -1,0 +1,1 @@
+"""What scorers that ask a service over HTTP share."""

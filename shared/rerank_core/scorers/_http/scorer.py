@@ -1,0 +1,186 @@
+"""What scorers that ask a service over HTTP do alike: split, retry, gather, close, travel."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeAlias
+
+from rerank_core.prices import Prices, check_prices
+from rerank_core.scorer import Progress, Scorer, StopScoring
+from rerank_core.scorers._http.answer import Answer
+from rerank_core.scorers._http.checks import check_flag, check_timeout, check_whole
+from rerank_core.scorers._http.clients import Connections
+from rerank_core.scorers._http.retry import attempts
+from rerank_core.scorers._http.split import Tally, chunks
+from rerank_core.types import Scale, Scoring
+
+__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "AsyncSession", "RemoteScorer", "Session"]
+
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_RETRIES = 2
+_MAX_CONCURRENT = 4  # requests of one ascore call
+
+Ask: TypeAlias = Callable[[str, Sequence[str]], Answer]
+AsyncAsk: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Answer]]
+
+
+class Session(NamedTuple):
+    """How to ask the service for the scores of some texts, and for how many at once."""
+
+    ask: Ask
+    limit: int
+
+
+class AsyncSession(NamedTuple):
+    """The same, asynchronously."""
+
+    ask: AsyncAsk
+    limit: int
+
+
+class RemoteScorer(Scorer):
+    """A scorer that asks a service; a subclass says how to ask once.
+
+    Args:
+        timeout: As in `CohereScorer`, and so are the others.
+        max_retries: Attempts after the first.
+        raw_scores: Whether scores may be any number.
+        prices: What the service charges.
+    """
+
+    _connections: Connections[Any, Any] | None
+
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        max_retries: int,
+        raw_scores: bool,
+        prices: Prices | Mapping[str, float] | None,
+    ) -> None:
+        self._timeout = check_timeout(timeout)
+        self._max_retries = check_whole(max_retries, "max_retries", at_least=0)
+        self._raw_scores = check_flag(raw_scores, "raw_scores")
+        self._prices = check_prices(prices)
+
+    @property
+    def scale(self) -> Scale:
+        """`LOGIT` with `raw_scores`, else `UNIT`."""
+        return Scale.LOGIT if self._raw_scores else Scale.UNIT
+
+    def close(self) -> None:
+        """Close this process's connections; a later call opens new ones."""
+        if self._connections is not None:
+            self._connections.close()
+
+    async def aclose(self) -> None:
+        """Close this process's connections and the running event loop's.
+
+        Not needed at the end of ``asyncio.run``, which closes them.
+        """
+        if self._connections is not None:
+            await self._connections.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @abstractmethod
+    def _connect(self) -> Connections[Any, Any] | None:
+        """Make what opens connections at first use."""
+
+    @abstractmethod
+    def _session(self) -> Session:
+        """Return how to ask, once: without retries."""
+
+    @abstractmethod
+    async def _asession(self) -> AsyncSession | None:
+        """Return how to ask asynchronously, or None if that needs a thread."""
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        ask, limit = self._session()
+        tally = Tally(texts, progress, self._prices)
+        for start, chunk in chunks(texts, limit):
+            for attempt in attempts(self._max_retries):
+                with attempt:
+                    answer = ask(query, chunk)
+            try:
+                tally.add(start, answer, requests=attempt.num)
+            except StopScoring:
+                break
+        return tally.scoring()
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        session = await self._asession()
+        if session is None:
+            return await super()._ascore(query, texts, progress)
+        tally = Tally(texts, progress, self._prices)
+        few = asyncio.Semaphore(_MAX_CONCURRENT)
+
+        async def work(start: int, chunk: Sequence[str]) -> None:
+            async with few:
+                async for attempt in attempts(self._max_retries):
+                    with attempt:
+                        answer = await session.ask(query, chunk)
+            tally.add(start, answer, requests=attempt.num)
+
+        tasks = [asyncio.create_task(work(*piece)) for piece in chunks(texts, session.limit)]
+        try:
+            await asyncio.gather(*tasks)
+        except StopScoring:
+            pass  # what has come is kept
+        finally:
+            # After a failure or a cancellation no request outlives this call.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return tally.scoring()
+
+    def _chosen(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that are not at their defaults, for `to_config`."""
+        defaults = {
+            "timeout": DEFAULT_TIMEOUT,
+            "max_retries": DEFAULT_RETRIES,
+            "raw_scores": False,
+            **defaults,
+        }
+        values = {name: getattr(self, f"_{name}") for name in defaults}
+        chosen = {name: value for name, value in values.items() if value != defaults[name]}
+        if self._prices is not None:
+            chosen["prices"] = self._prices.to_config()
+        return chosen
+
+    # A scorer is immutable and thread-safe: a copy is the same one, its key included.
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_connections"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connections = self._connect()
