@@ -74,48 +74,48 @@ class GatedPairs(nn.Module):
             ) from error
         # One product for the three: the activations are quantised once.
         self.joined = nn.ModuleList(_join(layer.attention.self) for layer in self.layers)
+        # For each layer and head, what is added where a query's token meets the passage, the other
+        # way round, and where anything meets padding.
         closed = torch.full((self.closed, 2, heads), _MASKED)
-        self.bias = torch.cat([closed, self.gates.detach()])
+        gates = torch.cat([closed, self.gates.detach()])
+        padding = torch.full((len(self.layers), 1, heads), _MASKED)
+        self.bias = torch.cat([gates, padding], dim=1).transpose(1, 2)[:, None, :, None]
+        of_type = self.embeddings.token_type_embeddings.weight[0]
+        self.positions = (self.embeddings.position_embeddings.weight + of_type).detach()
         self.eval()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Return logits of shape (pairs, 1)."""
+        batch, length = input_ids.shape
         passage = token_type_ids.float()
         real = attention_mask.float()
         of_query, of_passage = (1 - passage) * real, passage * real
-        position = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        position = position - token_type_ids * of_query.sum(1, keepdim=True).long()
+        place = torch.arange(length, device=input_ids.device)[None]
+        first = of_query.sum(1, keepdim=True).long()  # the passage begins behind the query
         states = self.embeddings.word_embeddings(input_ids)
-        states = states + self.embeddings.position_embeddings(position)
-        states = states + self.embeddings.token_type_embeddings.weight[0]
+        states = states + nn.functional.embedding(place - token_type_ids * first, self.positions)
         states = self.embeddings.LayerNorm(states)
 
         # Everything about the query is in the first tokens; what follows them is never read.
-        head = of_query.sum(1).max().long()
+        head = first.max()
         # Gates and masks come in as columns beside a head's own: a sum over all pairs of tokens
         # would cost more than these do.
         asks = torch.stack([1 - passage, passage, torch.ones_like(real)], dim=-1)
-        asks = asks[:, None].expand(-1, self.heads, -1, -1)
-        padding = (1 - real)[:, None, :, None] * _MASKED
+        asks = asks[:, None].expand(batch, self.heads, length, 3)
+        answers = torch.stack([passage, 1 - passage, 1 - real], dim=-1)[:, None]
         for number, layer in enumerate(self.layers):
             if number == self.closed:
                 states = states + self._shared(input_ids, of_query, of_passage, head)
-            joined = self.joined[number](states).unflatten(-1, (3 * self.heads, -1))
+            joined = self.joined[number](states).view(batch, length, 3 * self.heads, -1)
             q, k, v = joined.transpose(1, 2).split(self.heads, dim=1)
-            gates = self.bias[number][None, :, :, None]
-            answers = [
-                passage[:, None, :, None] * gates[:, 0:1].transpose(1, 2),
-                (1 - passage)[:, None, :, None] * gates[:, 1:2].transpose(1, 2),
-                padding.expand(-1, self.heads, -1, -1),
-            ]
-            raw = torch.cat([q, asks], -1) @ torch.cat([k, *answers], -1).transpose(-1, -2)
-            context = raw.softmax(-1) @ v
-            context = context.transpose(1, 2).flatten(2)
+            k = torch.cat([k, answers * self.bias[number]], dim=-1)
+            raw = torch.cat([q, asks], dim=-1) @ k.transpose(-1, -2)
+            context = (raw.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, -1)
             attention = layer.attention.output
             states = attention.LayerNorm(attention.dense(context) + states)
             inner = nn.functional.gelu(layer.intermediate.dense(states))
             states = layer.output.LayerNorm(layer.output.dense(inner) + states)
-        return self._score(states, of_query, of_passage, head)
+        return self._score(states, of_query, of_passage, (place == first).float(), head)
 
     def _shared(
         self, input_ids: Tensor, of_query: Tensor, of_passage: Tensor, head: Tensor
@@ -126,25 +126,23 @@ class GatedPairs(nn.Module):
         # Equal ids are both content or both not.
         same = same * (of_query[:, :head, None] * (of_passage * content)[:, None, :])
         in_query = torch.cat([same.amax(2), content[:, head:] * 0], dim=1)
-        query, text = self.shared_token[0], self.shared_token[1]
-        return in_query[..., None] * query + same.amax(1)[..., None] * text
+        nothing = torch.zeros_like(self.shared_token[:1])
+        which = (in_query + 2 * same.amax(1)).long()
+        return nn.functional.embedding(which, torch.cat([nothing, self.shared_token]))
 
-    def _score(self, states: Tensor, of_query: Tensor, of_passage: Tensor, head: Tensor) -> Tensor:
-        mean_q, mean_p = (
-            (states * part[..., None]).sum(1) / part.sum(1, keepdim=True).clamp(min=1)
-            for part in (of_query, of_passage)
-        )
+    def _score(
+        self, states: Tensor, of_query: Tensor, of_passage: Tensor, first: Tensor, head: Tensor
+    ) -> Tensor:
+        parts = torch.stack([_share(of_query), _share(of_passage), first], dim=1)
+        mean_q, mean_p, first_p = (parts @ states).unbind(1)
         cosine = (_unit(mean_q) * _unit(mean_p)).sum(-1, keepdim=True)
-        unit = _unit(states)
-        cosines = unit[:, :head] @ unit.transpose(1, 2)
+        lengths = states.square().sum(-1).add(_TINY).sqrt()
+        cosines = states[:, :head] @ states.transpose(1, 2)
+        cosines = cosines / (lengths[:, :head, None] * lengths[:, None, :])
         best = (cosines - (1 - of_passage[:, None, :]) * 4).amax(2)
         weights = (states[:, :head] * self.weigh.weight[0]).sum(-1) + self.weigh.bias
         weights = (weights + (1 - of_query[:, :head]) * _MASKED).softmax(-1)
         late = (weights * best).sum(1, keepdim=True)
-        # The passage's first token: the one that the query's tokens stand before.
-        first = of_query.sum(1).long()
-        place = torch.arange(states.shape[1], device=states.device)[None]
-        first_p = (states * (place == first[:, None]).float()[..., None]).sum(1)
         together = torch.cat([states[:, 0], first_p, mean_q * mean_p], dim=-1)
         logits: Tensor = self.tau * cosine + self.late * late + self.head(together)
         return logits
@@ -224,6 +222,10 @@ def load_gated(model: str, *, max_length: int | None, activation: Activation | N
         activation=chosen,
         scale=scale_of(chosen),
     )
+
+
+def _share(part: Tensor) -> Tensor:
+    return part / part.sum(1, keepdim=True).clamp(min=1)
 
 
 def _unit(states: Tensor) -> Tensor:
