@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint docs matrix format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -17,6 +17,12 @@ lint: $(VENV)/dev.done
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy tests
+
+docs: $(VENV)/dev.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+matrix: $(VENV)/dev.done
+	$(BIN)/nox
 
 format: $(VENV)/dev.done
 	$(BIN)/ruff check --fix

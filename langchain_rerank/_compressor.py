@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
@@ -13,6 +13,7 @@ from langchain_core.load.serializable import (
     SerializedNotImplemented,
 )
 from langchain_core.runnables.config import (
+    RunnableConfig,
     ensure_config,
     get_async_callback_manager_for_config,
     get_callback_manager_for_config,
@@ -26,7 +27,15 @@ from pydantic import (
     model_validator,
 )
 
-from rerank_core import Blend, ConfigurationError, Ranking, Scorer, arerank, rerank
+from rerank_core import (
+    Blend,
+    ConfigurationError,
+    RankedItem,
+    Ranking,
+    Scorer,
+    arerank,
+    rerank,
+)
 from rerank_core.adapting import (
     DEFAULT_TOP_N,
     OPTIONS,
@@ -40,6 +49,8 @@ from rerank_core.validation import check_budget
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import Callbacks
+
+    from langchain_rerank._runnable import RerankRunnable
 
 __all__ = ["RerankCompressor"]
 
@@ -76,6 +87,10 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
             as it is. Default ``"relevance_score"``.
         prior_key: Metadata key that holds the first-stage score, higher meaning better; the
             blends ``"minmax"`` and ``"zscore"`` need it.
+        span_key: Metadata key that gets the best passage's place in the text as
+            ``[start, end]``, in characters. A document whose best passage is not known (only
+            scorers such as `rerank_core.Windowed` know it) does not have it. Default: None, no
+            such key.
 
     Raises:
         pydantic.ValidationError: If an argument is unknown or wrong; the message names it. It is
@@ -99,8 +114,9 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
     count_tokens: Callable[[str], int] | None = None
     score_key: str | None = "relevance_score"
     prior_key: str | None = None
+    span_key: str | None = None
 
-    @field_validator(*OPTIONS, "score_key", "prior_key", mode="plain")
+    @field_validator(*OPTIONS, "score_key", "prior_key", "span_key", mode="plain")
     @classmethod
     def _check(cls, value: Any, info: ValidationInfo) -> Any:
         return check_option(str(info.field_name), value)
@@ -112,6 +128,10 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
             raise ConfigurationError(
                 f"blend {self.blend.method!r} needs prior_key, the metadata key that holds the "
                 "first-stage score; 'rrf' needs positions only"
+            )
+        if self.span_key is not None and self.span_key == self.score_key:
+            raise ConfigurationError(
+                f"span_key and score_key are both {self.span_key!r}; give each a key of its own"
             )
         return self
 
@@ -164,9 +184,26 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
             InvalidInputError: If the query, a document or a first-stage score is wrong.
             ScorerError: If the scorer fails.
         """
+        return self._compress(documents, query, ensure_config({"callbacks": callbacks}))
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """Like `compress_documents`, without blocking the event loop while the scorer works."""
+        return await self._acompress(documents, query, ensure_config({"callbacks": callbacks}))
+
+    def as_runnable(self) -> RerankRunnable:
+        """Return a step for chains: ``{"query": …, "documents": …}`` in, documents out."""
+        from langchain_rerank._runnable import RerankRunnable
+
+        return RerankRunnable(compressor=self)
+
+    def _compress(
+        self, documents: Iterable[Document], query: str, config: RunnableConfig
+    ) -> list[Document]:
         checked = check_items(documents, Document, "documents")
-        manager = get_callback_manager_for_config(ensure_config({"callbacks": callbacks}))
-        run = manager.on_chain_start(*self._describe_run(query, checked))
+        manager = get_callback_manager_for_config(config)
+        run = manager.on_chain_start(**self._describe_run(query, checked, config))
         try:
             ranking = rerank(query, **self._arguments(checked))
             outputs = self._outputs(checked, ranking)
@@ -176,13 +213,12 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
         run.on_chain_end(outputs)
         return outputs["documents"]
 
-    async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    async def _acompress(
+        self, documents: Iterable[Document], query: str, config: RunnableConfig
     ) -> list[Document]:
-        """Like `compress_documents`, without blocking the event loop while the scorer works."""
         checked = check_items(documents, Document, "documents")
-        manager = get_async_callback_manager_for_config(ensure_config({"callbacks": callbacks}))
-        run = await manager.on_chain_start(*self._describe_run(query, checked))
+        manager = get_async_callback_manager_for_config(config)
+        run = await manager.on_chain_start(**self._describe_run(query, checked, config))
         try:
             ranking = await arerank(query, **self._arguments(checked))
             outputs = self._outputs(checked, ranking)
@@ -193,10 +229,16 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
         return outputs["documents"]
 
     def _describe_run(
-        self, query: str, documents: list[Document]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        # The name, not the arguments: handlers may send this anywhere.
-        return {"name": type(self).__name__}, {"query": query, "documents": documents}
+        self, query: str, documents: list[Document], config: RunnableConfig
+    ) -> dict[str, Any]:
+        name = config.get("run_name") or type(self).__name__
+        return {
+            # The name, not the arguments: handlers may send this anywhere.
+            "serialized": {"name": name},
+            "inputs": {"query": query, "documents": documents},
+            "name": name,
+            "run_id": config.get("run_id"),
+        }
 
     def _arguments(self, documents: list[Document]) -> dict[str, Any]:
         prior = None
@@ -207,15 +249,19 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
 
     def _outputs(self, documents: list[Document], ranking: Ranking) -> _Outputs:
         return {
-            "documents": [self._copy(documents[item.index], item.score) for item in ranking],
+            "documents": [self._copy(documents[item.index], item) for item in ranking],
             "scorer": ranking.scorer,
             "scale": ranking.scale.value,
             "degraded": ranking.degraded,
             "usage": asdict(ranking.usage),
         }
 
-    def _copy(self, document: Document, score: float | None) -> Document:
+    def _copy(self, document: Document, item: RankedItem) -> Document:
         metadata = copy_metadata(document.metadata, without=self.score_key)
-        if self.score_key is not None and score is not None:
-            metadata[self.score_key] = score
+        if self.score_key is not None and item.score is not None:
+            metadata[self.score_key] = item.score
+        if self.span_key is not None:
+            metadata.pop(self.span_key, None)  # an earlier reranker's
+            if item.span is not None:
+                metadata[self.span_key] = [*item.span]
         return document.model_copy(update={"metadata": metadata})

@@ -15,13 +15,23 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     FieldSerializationInfo,
+    StrictBool,
     ValidationInfo,
     field_serializer,
     field_validator,
     model_validator,
 )
 
-from rerank_core import Blend, InvalidInputError, Ranking, Scorer, arerank, rerank
+from llamaindex_rerank._spans import span_in_node
+from rerank_core import (
+    Blend,
+    ConfigurationError,
+    InvalidInputError,
+    Ranking,
+    Scorer,
+    arerank,
+    rerank,
+)
 from rerank_core.adapting import (
     DEFAULT_TOP_N,
     OPTIONS,
@@ -35,19 +45,24 @@ from rerank_core.validation import check_budget, describe
 
 __all__ = ["RerankPostprocessor"]
 
+# The key that LlamaIndex's own rerankers use.
+_RETRIEVAL_SCORE_KEY = "retrieval_score"
+
 dispatcher = get_dispatcher(__name__)
 
 
 class RerankPostprocessor(BaseNodePostprocessor):
     """Scores nodes against the query, reorders them and keeps the best.
 
-    What is scored is the text an embedding model would see:
-    ``node.get_content(MetadataMode.EMBED)``. First-stage scores are those of the nodes.
+    What is scored is the text an embedding model would see; `metadata_mode` is the choice.
+    First-stage scores are those of the nodes.
 
     It returns copies: ids, subclasses, relationships and metadata stay as they were, and nothing
     that comes out shares a metadata container with what went in. The `score` of a node that was
-    not scored is None: its first-stage score is on another scale. Each call emits LlamaIndex's
-    re-rank events in a span of its own. Safe to use from several threads and event loops.
+    not scored is None: its first-stage score is on another scale. What it writes into metadata
+    is kept out of the text for embedding models and LLMs, and is never scored, not even if an
+    earlier reranker wrote it. Each call emits LlamaIndex's re-rank events in a span of its own.
+    Safe to use from several threads and event loops.
 
     Args:
         scorer: What scores: the name of one (see `rerank_core.load_scorer`), a mapping that
@@ -57,12 +72,21 @@ class RerankPostprocessor(BaseNodePostprocessor):
         min_score: Scored nodes below it are dropped; it is on the scorer's scale, or on the
             blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, its method or a mapping.
-        max_tokens: At most this many tokens of text stay, by `count_tokens`.
+        max_tokens: At most this many tokens of scored text stay, by `count_tokens`.
         count_tokens: Counts the tokens of a text as the LLM will.
-        score_key: Metadata key that gets the score as a plain float, and is kept out of the text
-            for embedding models and LLMs. A node that was not scored does not have it, not even
-            from an earlier reranker. None leaves all metadata as it is. Default
-            ``"relevance_score"``.
+        score_key: Metadata key that gets the score as a plain float. A node that was not scored
+            does not have it, not even from an earlier reranker. None writes no score into the
+            metadata. Default ``"relevance_score"``.
+        span_key: Metadata key that gets the best passage's place in the node's own text, without
+            metadata, as ``[start, end]`` in characters. A node whose best passage is not known
+            (only scorers such as `rerank_core.Windowed` know it), or lies wholly in its metadata,
+            does not have it. Default: None, no such key.
+        metadata_mode: Which metadata is scored with a node's text, as in
+            ``node.get_content(metadata_mode)``: a `MetadataMode` or its value. With ``"none"``
+            the text alone is scored, as LangChain's adapter does with a document of the same
+            text. Default ``"embed"``.
+        keep_retrieval_score: Put the score a node came with into its metadata, under
+            ``"retrieval_score"``. Default False.
         callback_manager: Set by the query engine.
 
     Raises:
@@ -86,6 +110,9 @@ class RerankPostprocessor(BaseNodePostprocessor):
     max_tokens: int | None = None
     count_tokens: Callable[[str], int] | None = None
     score_key: str | None = "relevance_score"
+    span_key: str | None = None
+    metadata_mode: MetadataMode = MetadataMode.EMBED
+    keep_retrieval_score: StrictBool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -95,7 +122,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
             return {name: value for name, value in data.items() if name != "class_name"}
         return data
 
-    @field_validator(*OPTIONS, "score_key", mode="plain")
+    @field_validator(*OPTIONS, "score_key", "span_key", mode="plain")
     @classmethod
     def _check(cls, value: Any, info: ValidationInfo) -> Any:
         return check_option(str(info.field_name), value)
@@ -103,11 +130,29 @@ class RerankPostprocessor(BaseNodePostprocessor):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         check_budget(self.max_tokens, self.count_tokens)
+        keys = self._keys
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigurationError(
+                    f"score_key is {self.score_key!r}, span_key is {self.span_key!r}, and "
+                    f"keep_retrieval_score={self.keep_retrieval_score} writes "
+                    f"{_RETRIEVAL_SCORE_KEY!r}; give each a key of its own"
+                )
         return self
+
+    @property
+    def _keys(self) -> list[str]:
+        """The metadata keys this writes."""
+        kept = _RETRIEVAL_SCORE_KEY if self.keep_retrieval_score else None
+        return [key for key in (self.score_key, self.span_key, kept) if key is not None]
 
     @field_serializer(*OPTIONS)
     def _write(self, value: Any, info: FieldSerializationInfo) -> Any:
         return write_option(info.field_name, value)
+
+    @field_serializer("metadata_mode")
+    def _write_mode(self, value: MetadataMode) -> str:
+        return value.value
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """Return the arguments in plain JSON values, secrets left out.
@@ -138,7 +183,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         copies = [self._copy(node) for node in nodes]
         with self._events(nodes, query) as kept:
             ranking = rerank(query, **self._arguments(copies))
-            kept.extend(self._write_scores(copies, ranking))
+            kept.extend(self._write_results(copies, ranking))
         return kept
 
     # The base class puts a span around its abstract method only, so this one needs its own.
@@ -150,7 +195,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         copies = [self._copy(node) for node in nodes]
         with self._events(nodes, query) as kept:
             ranking = await arerank(query, **self._arguments(copies))
-            kept.extend(self._write_scores(copies, ranking))
+            kept.extend(self._write_results(copies, ranking))
         return kept
 
     @contextmanager
@@ -173,28 +218,37 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     def _arguments(self, nodes: list[NodeWithScore]) -> dict[str, Any]:
         prior = None if self.blend is None else [node.score for node in nodes]
-        texts = [node.get_content(MetadataMode.EMBED) for node in nodes]
+        texts = [node.get_content(self.metadata_mode) for node in nodes]
         return {"candidates": texts, "prior": prior, **options(self)}
 
     def _copy(self, scored: NodeWithScore) -> NodeWithScore:
-        """Copy a node without the score of an earlier reranker."""
-        node, key = scored.node, self.score_key
+        """Copy a node without what an earlier reranker wrote."""
+        node, keys = scored.node, self._keys
+        kept = {key: value for key, value in node.metadata.items() if key not in keys}
         update = {
-            "metadata": copy_metadata(node.metadata, without=key),
+            "metadata": copy_metadata(kept, without=None),
             "relationships": dict(node.relationships),
-            "excluded_embed_metadata_keys": _with_key(node.excluded_embed_metadata_keys, key),
-            "excluded_llm_metadata_keys": _with_key(node.excluded_llm_metadata_keys, key),
+            "excluded_embed_metadata_keys": _with_keys(node.excluded_embed_metadata_keys, keys),
+            "excluded_llm_metadata_keys": _with_keys(node.excluded_llm_metadata_keys, keys),
         }
         return scored.model_copy(update={"node": node.model_copy(update=update)})
 
-    def _write_scores(
+    def _write_results(
         self, copies: list[NodeWithScore], ranking: Ranking
     ) -> Iterator[NodeWithScore]:
         for item in ranking:
             copy = copies[item.index]
-            copy.score = item.score
+            written: dict[str, Any] = {}
             if self.score_key is not None and item.score is not None:
-                copy.node.metadata[self.score_key] = item.score
+                written[self.score_key] = item.score
+            if self.span_key is not None and item.span is not None:
+                span = span_in_node(copy.node, item.text, self.metadata_mode, item.span)
+                if span is not None:
+                    written[self.span_key] = [*span]
+            if self.keep_retrieval_score and copy.score is not None:
+                written[_RETRIEVAL_SCORE_KEY] = float(copy.score)
+            copy.score = item.score
+            copy.node.metadata.update(written)
             yield copy
 
 
@@ -207,5 +261,5 @@ def _query_of(query_bundle: QueryBundle | None) -> str:
     return query_bundle.query_str
 
 
-def _with_key(keys: list[str], key: str | None) -> list[str]:
-    return [*keys, key] if key is not None and key not in keys else [*keys]
+def _with_keys(keys: list[str], added: list[str]) -> list[str]:
+    return [*keys, *(key for key in added if key not in keys)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support.cohere_server import CohereServer
+from support.markdown import cohere_stand_in, python_blocks, relative_links, run_block
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = python_blocks(README)
 
 
 def test_every_kind_of_use_is_shown() -> None:
@@ -22,17 +22,13 @@ def test_every_kind_of_use_is_shown() -> None:
 def test_a_block_runs(
     block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with CohereServer() as server:
-        monkeypatch.setenv("CO_API_KEY", "a-key")
-        monkeypatch.setenv("CO_API_URL", server.url)
-        names: dict[str, object] = {}
-        monkeypatch.chdir(tmp_path)
-        exec(block, names)
-        if "print" in block:
-            first = capsys.readouterr().out.partition("\n")[0]
-            assert re.search(r"json\.dumps|\('b'", first)  # the passage that answers comes first
+    with cohere_stand_in(monkeypatch, tmp_path):
+        run_block(block, {})
+    if "print" in block:
+        first = capsys.readouterr().out.partition("\n")[0]
+        assert re.search(r"json\.dumps|\('b'", first)  # the passage that answers comes first
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (Path(__file__).parents[1] / target).exists(), target
+    for target in relative_links(README):
+        assert target.exists(), target

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from rerank_core.errors import ConfigurationError, InvalidInputError, MalformedResponseError
+from rerank_core.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    MalformedResponseError,
+    ScorerError,
+)
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import check_query, check_texts, describe
 
 __all__ = ["Job", "Progress", "Scorer", "StopScoring", "stopped"]
+
+_log = logging.getLogger("rerank_core")
 
 T = TypeVar("T")
 
@@ -55,6 +64,8 @@ class Scorer(ABC):
     together.
     """
 
+    _told_of_cuts = False
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -88,6 +99,10 @@ class Scorer(ABC):
         except asyncio.CancelledError:
             abandoned.set()
             raise
+
+    def _longest_pair(self) -> int | None:
+        """Most tokens of a pair that the model reads, where this scorer cuts texts to it."""
+        return None
 
     def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
         """Score several jobs, each with at least one text; by default one after the other."""
@@ -132,11 +147,12 @@ class Scorer(ABC):
         plan = _Plan(query, texts)
         if not plan.job.texts:
             return plan.unscored()
-        try:
-            scoring = self._score(*plan.job, progress or _ignore)
-        except StopScoring:
-            scoring = _nothing(plan.job.texts)
-        return plan.expand(scoring, self.name, time.perf_counter() - started)
+        with self._guarded():
+            try:
+                scoring = self._score(*plan.job, progress or _ignore)
+            except StopScoring:
+                scoring = _nothing(plan.job.texts)
+        return self._finish(plan, scoring, time.perf_counter() - started)
 
     async def ascore(
         self, query: str, texts: Sequence[str], *, progress: Progress | None = None
@@ -149,11 +165,12 @@ class Scorer(ABC):
         plan = _Plan(query, texts)
         if not plan.job.texts:
             return plan.unscored()
-        try:
-            scoring = await self._ascore(*plan.job, progress or _ignore)
-        except StopScoring:
-            scoring = _nothing(plan.job.texts)
-        return plan.expand(scoring, self.name, time.perf_counter() - started)
+        with self._guarded():
+            try:
+                scoring = await self._ascore(*plan.job, progress or _ignore)
+            except StopScoring:
+                scoring = _nothing(plan.job.texts)
+        return self._finish(plan, scoring, time.perf_counter() - started)
 
     def score_many(
         self,
@@ -191,7 +208,8 @@ class Scorer(ABC):
             for i, (query, group) in enumerate(zip(checked, groups, strict=True))
         ]
         jobs = [plan.job for plan in plans if plan.job.texts]
-        answers = self._score_jobs(jobs, progress or _ignore) if jobs else []
+        with self._guarded():
+            answers = self._score_jobs(jobs, progress or _ignore) if jobs else []
         if len(answers) != len(jobs):
             raise MalformedResponseError(
                 f"{len(answers)} scorings came back for {len(jobs)} queries", provider=self.name
@@ -199,11 +217,39 @@ class Scorer(ABC):
         scorings = iter(answers)
         per_pair = (time.perf_counter() - started) / max(1, sum(len(job.texts) for job in jobs))
         return [
-            plan.expand(next(scorings), self.name, per_pair * len(plan.job.texts))
+            self._finish(plan, next(scorings), per_pair * len(plan.job.texts))
             if plan.job.texts
             else plan.unscored()
             for plan in plans
         ]
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Let memory that ran out be a failure of this scorer, so that another can stand in."""
+        try:
+            yield
+        except MemoryError as error:
+            raise ScorerError(
+                "memory ran out", provider=self.name, hint="Score fewer or shorter texts at a time"
+            ) from error
+
+    def _finish(self, plan: _Plan, scoring: Scoring, seconds: float) -> Scoring:
+        expanded = plan.expand(scoring, self.name, seconds)
+        cut = expanded.usage.truncated
+        # A combinator passes on what its scorer has told already.
+        if cut and not self._told_of_cuts and (longest := self._longest_pair()):
+            self._told_of_cuts = True
+            _log.warning(
+                "%s read only the beginning of %d of %d texts, as a pair holds at most %d tokens; "
+                "Windowed(scorer) reads long texts whole (said once for each scorer; "
+                "usage.truncated counts them)",
+                self.name,
+                cut,
+                len(plan.job.texts),
+                longest,
+                extra={"rerank.scorer": self.name, "rerank.usage.truncated": cut},
+            )
+        return expanded
 
     def to_config(self) -> Mapping[str, Any]:
         """Describe this scorer in plain JSON values, so that `load_scorer` can make it again.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from langchain_core.documents import BaseDocumentCompressor, Document
-from langchain_core.load import dumps, loads
+from langchain_core.load import dumps
 from pydantic import ValidationError
 
 import langchain_rerank
 from langchain_rerank import RerankCompressor
-from rerank_core import InvalidInputError
+from rerank_core import InvalidInputError, Windowed
 from rerank_core.scorers import CohereScorer
+from support.langchain import revive
 from support.scorers import OverlapScorer, TableScorer
 
 
@@ -23,7 +25,15 @@ class Passage(Document):
 
 
 def test_exports() -> None:
-    assert langchain_rerank.__all__ == ["RerankCompressor"]
+    assert langchain_rerank.__all__ == [
+        "CrossEncoderModel",
+        "RerankCompressor",
+        "RerankRetriever",
+        "RerankRunnable",
+    ]
+    assert all(hasattr(langchain_rerank, name) for name in langchain_rerank.__all__)
+    with pytest.raises(AttributeError, match="'langchain_rerank' has no attribute 'Reranker'"):
+        langchain_rerank.Reranker  # noqa: B018
     assert issubclass(RerankCompressor, BaseDocumentCompressor)
 
 
@@ -100,13 +110,6 @@ def test_a_copy_with_another_top_n_is_checked_at_the_call() -> None:
         compressor.model_copy(update={"top_n": -1}).compress_documents(documents, "a")
 
 
-def revive(text: str) -> Any:
-    arguments: dict[str, Any] = {"valid_namespaces": ["langchain_rerank"]}
-    if "allowed_objects" in inspect.signature(loads).parameters:  # langchain-core 1.0 has no list
-        arguments["allowed_objects"] = [RerankCompressor]
-    return loads(text, **arguments)
-
-
 def cohere() -> CohereScorer:
     return CohereScorer("rerank-v3.5", api_key="s3cret", base_url="https://rerank.internal/v1")
 
@@ -118,7 +121,7 @@ def test_dumps_and_loads_keep_everything_but_the_key() -> None:
     )
     text = dumps(compressor)
     assert "s3cret" not in text
-    again = revive(text)
+    again = revive(text, RerankCompressor)
     assert type(again) is RerankCompressor
     assert again.to_dict() == compressor.to_dict()
     assert again.to_dict()["scorer"]["base_url"] == "https://rerank.internal/v1"
@@ -132,7 +135,7 @@ def test_what_cannot_be_dumped_cannot_be_loaded(arguments: dict[str, Any]) -> No
     text = dumps(RerankCompressor(**{"scorer": cohere(), **arguments}))
     assert "s3cret" not in text
     with pytest.raises(NotImplementedError):
-        revive(text)
+        revive(text, RerankCompressor)
 
 
 @pytest.mark.parametrize("name", ["compress_documents", "acompress_documents"])
@@ -140,3 +143,39 @@ def test_signatures_are_those_of_the_base_class(name: str) -> None:
     ours = inspect.signature(getattr(RerankCompressor, name))
     theirs = inspect.signature(getattr(BaseDocumentCompressor, name))
     assert list(ours.parameters) == list(theirs.parameters)
+
+
+def test_the_best_passage_is_told_where_it_is_known() -> None:
+    long = "rain " * 40 + "green tea with milk " + "wind " * 40
+    documents = [
+        Document(long, metadata={"passage": "stale"}),
+        Document("", metadata={"passage": "stale"}),
+    ]
+    windowed = Windowed(OverlapScorer(), tokens=8)
+    compressor = RerankCompressor(scorer=windowed, span_key="passage")
+    best, blank = compressor.compress_documents(documents, "green tea")
+    start, end = best.metadata["passage"]
+    assert (type(best.metadata["passage"]), type(start)) == (list, int)
+    assert "green tea" in long[start:end]
+    assert len(long[start:end].split()) <= 8
+    assert json.loads(dumps(best))["kwargs"]["metadata"]["passage"] == [start, end]
+    assert "passage" not in blank.metadata
+    assert documents[0].metadata == {"passage": "stale"}
+
+    plain = RerankCompressor(scorer=OverlapScorer(), span_key="passage")
+    assert "passage" not in plain.compress_documents(documents[:1], "green tea")[0].metadata
+    silent = RerankCompressor(scorer=windowed).compress_documents(documents[:1], "green tea")
+    assert silent[0].metadata["passage"] == "stale"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"span_key": "relevance_score"}, "span_key and score_key are both 'relevance_score'"),
+        ({"span_key": "s", "score_key": "s"}, "span_key and score_key are both 's'"),
+        ({"span_key": ""}, "span_key must be"),
+    ],
+)
+def test_a_wrong_span_key_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RerankCompressor(scorer=OverlapScorer(), **arguments)

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever, EnsembleRetriever
 from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
 from langchain_core.documents import BaseDocumentTransformer, Document
-from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import (
     RunnableConfig,
     RunnableLambda,
@@ -22,7 +20,6 @@ from langchain_core.runnables import (
 from langchain_core.tools import create_retriever_tool
 
 from langchain_rerank import RerankCompressor
-from support.embeddings import embed
 from support.scorers import OverlapScorer
 
 with warnings.catch_warnings():
@@ -30,39 +27,12 @@ with warnings.catch_warnings():
     from langchain_community.docstore import InMemoryDocstore
     from langchain_community.vectorstores import FAISS
 
-TEXTS = (
-    "black coffee with sugar",
-    "tea tea tea tea",
-    "green tea with milk",
-    "green paint for walls",
-    "how to brew green tea",
-    "tea from china",
-)
-
-
-class HashingEmbeddings(Embeddings):
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [embed(text) for text in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        return embed(text)
-
 
 class Shout(BaseDocumentTransformer):
     def transform_documents(
         self, documents: Sequence[Document], **kwargs: Any
     ) -> Sequence[Document]:
         return [d.model_copy(update={"page_content": d.page_content.upper()}) for d in documents]
-
-
-@pytest.fixture
-def store() -> FAISS:
-    return FAISS.from_texts(
-        list(TEXTS),
-        HashingEmbeddings(),
-        metadatas=[{"source": {"page": n}} for n in range(len(TEXTS))],
-        ids=[f"id-{n}" for n in range(len(TEXTS))],
-    )
 
 
 def reranked(store: FAISS, **arguments: Any) -> ContextualCompressionRetriever:
@@ -101,7 +71,7 @@ def test_the_docstore_is_not_poisoned(store: FAISS) -> None:
 
 
 async def test_nothing_retrieved(store: FAISS) -> None:
-    store.delete([f"id-{n}" for n in range(len(TEXTS))])
+    store.delete([f"id-{n}" for n in range(6)])
     assert reranked(store).invoke(QUERY) == []
     assert await reranked(store).ainvoke(QUERY) == []
 

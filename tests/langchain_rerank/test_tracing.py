@@ -9,26 +9,14 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from langchain_core.tracers.base import BaseTracer
-from langchain_core.tracers.schemas import Run
 
 from langchain_rerank import RerankCompressor
 from rerank_core import Scale, Scorer, Scoring, ServiceError
 from rerank_core.scorer import Progress
+from support.langchain import Recorder
 from support.scorers import BlockingScorer, OverlapScorer, TableScorer
 
 DOCUMENTS = [Document("black coffee"), Document("green tea")]
-
-
-class Recorder(BaseTracer):
-    """Keeps each finished root run, with its children."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.roots: list[Run] = []
-
-    def _persist_run(self, run: Run) -> None:
-        self.roots.append(run)
 
 
 class DownScorer(Scorer):
@@ -71,6 +59,7 @@ async def test_a_call_is_one_run(how: str, form: Any, recorder: Recorder) -> Non
     assert run.outputs["scale"] == "unit"
     assert run.outputs["degraded"] is None
     assert run.outputs["usage"]["pairs"] == 2
+    assert run.outputs["usage"]["cost"] == 0
 
 
 @both_ways

@@ -1,87 +1,81 @@
-"""The postprocessor where LlamaIndex users put it, over a real index."""
+"""The postprocessor in LlamaIndex's query engines and tools, over a real index."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from llama_index.core import VectorStoreIndex
-from llama_index.core.base.response.schema import Response
-from llama_index.core.chat_engine import ContextChatEngine
-from llama_index.core.embeddings import BaseEmbedding
+from llama_index.core.base.response.schema import (
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+)
 from llama_index.core.llms import MockLLM
-from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.postprocessor import SimilarityPostprocessor
-from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.query_engine import RetrieverQueryEngine, RouterQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
-from llama_index.core.schema import NodeWithScore, TextNode
-from llama_index.core.tools import RetrieverTool
+from llama_index.core.schema import TextNode
+from llama_index.core.selectors import LLMSingleSelector
+from llama_index.core.tools import QueryEngineTool, RetrieverTool
 
 from llamaindex_rerank import RerankPostprocessor
-from support.embeddings import embed
+from support.llamaindex import BEST, QUERY, ScriptedLLM, found, make_index
 from support.scorers import OverlapScorer
 
-TEXTS = (
-    "black coffee with sugar",
-    "tea tea tea tea",
-    "green tea with milk",
-    "green paint for walls",
-    "how to brew green tea",
-    "tea from china",
-)
-QUERY = "how brew green tea"
-BEST = [("id-4", 1.0), ("id-2", 0.5)]
-
-
-class HashingEmbedding(BaseEmbedding):
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return embed(query)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return embed(query)
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return embed(text)
+ANSWER = "steep it for three minutes"
 
 
 @pytest.fixture
 def index() -> VectorStoreIndex:
-    nodes = [TextNode(text=text, id_=f"id-{n}") for n, text in enumerate(TEXTS)]
-    return VectorStoreIndex(nodes, embed_model=HashingEmbedding())
+    return make_index()
 
 
-def engine(index: VectorStoreIndex, **arguments: Any) -> RetrieverQueryEngine:
+def best_two(**arguments: Any) -> RerankPostprocessor:
+    return RerankPostprocessor(**{"scorer": OverlapScorer(), "top_n": 2, **arguments})
+
+
+def engine(
+    index: VectorStoreIndex, streaming: bool = False, **arguments: Any
+) -> RetrieverQueryEngine:
     return RetrieverQueryEngine.from_args(
         index.as_retriever(similarity_top_k=5),
-        llm=MockLLM(),
+        llm=ScriptedLLM(ANSWER) if streaming else MockLLM(),
         response_mode=ResponseMode.COMPACT,
-        node_postprocessors=[
-            RerankPostprocessor(**{"scorer": OverlapScorer(), "top_n": 2, **arguments})
-        ],
+        node_postprocessors=[best_two(**arguments)],
+        streaming=streaming,
     )
 
 
-def found(nodes: Sequence[NodeWithScore]) -> list[tuple[str, float | None]]:
-    return [(node.node_id, node.score) for node in nodes]
-
-
 async def test_in_a_query_engine(index: VectorStoreIndex) -> None:
-    for response in (engine(index).query(QUERY), await engine(index).aquery(QUERY)):
+    used = engine(index, keep_retrieval_score=True)
+    for response in (used.query(QUERY), await used.aquery(QUERY)):
         assert isinstance(response, Response)
         assert found(response.source_nodes) == BEST
+        assert {*response.source_nodes[0].metadata} == {"relevance_score", "retrieval_score"}
         # The mock LLM answers with its prompt: the passages are in it, their scores are not.
         assert "how to brew green tea" in str(response)
-        assert "relevance_score" not in str(response)
+        assert "tea from china" not in str(response)
+        assert "score" not in str(response)
+
+
+async def test_in_a_streaming_query_engine(index: VectorStoreIndex) -> None:
+    response = engine(index, streaming=True).query(QUERY)
+    assert isinstance(response, StreamingResponse)
+    assert found(response.source_nodes) == BEST  # they are there before the first word
+    assert [*response.response_gen] == ["steep", " it", " for", " three", " minutes"]
+    aresponse = await engine(index, streaming=True).aquery(QUERY)
+    assert isinstance(aresponse, AsyncStreamingResponse)
+    assert found(aresponse.source_nodes) == BEST
+    assert "".join([token async for token in aresponse.async_response_gen()]) == ANSWER
 
 
 def test_the_engine_sets_its_callback_manager(index: VectorStoreIndex) -> None:
-    postprocessor = RerankPostprocessor(scorer=OverlapScorer())
-    retriever = index.as_retriever()
+    postprocessor = best_two()
     made = RetrieverQueryEngine.from_args(
-        retriever, llm=MockLLM(), node_postprocessors=[postprocessor]
+        index.as_retriever(), llm=MockLLM(), node_postprocessors=[postprocessor]
     )
     assert postprocessor.callback_manager is made.callback_manager
 
@@ -101,24 +95,30 @@ async def test_nothing_left_by_the_stage_before(index: VectorStoreIndex) -> None
     assert (await empty.aquery(QUERY)).source_nodes == []
 
 
-async def test_in_a_chat_engine(index: VectorStoreIndex) -> None:
-    chat = ContextChatEngine.from_defaults(
-        retriever=index.as_retriever(similarity_top_k=5),
-        llm=MockLLM(),
-        memory=ChatMemoryBuffer.from_defaults(token_limit=1000, tokenizer_fn=str.split),
-        node_postprocessors=[RerankPostprocessor(scorer=OverlapScorer(), top_n=2)],
+async def test_in_a_router_query_engine(index: VectorStoreIndex) -> None:
+    paint = make_index([TextNode(text="white paint", id_="white")])
+    llm = ScriptedLLM('[{"choice": 2, "reason": "it is about tea"}]')
+    router = RouterQueryEngine.from_defaults(
+        [
+            QueryEngineTool.from_defaults(engine(paint), name="paint", description="on paint"),
+            QueryEngineTool.from_defaults(engine(index), name="tea", description="on tea"),
+        ],
+        llm=llm,
+        selector=LLMSingleSelector.from_defaults(llm=llm),
     )
-    assert found(chat.chat(QUERY).source_nodes) == BEST
-    assert found((await chat.achat(QUERY)).source_nodes) == BEST
+    assert found(router.query(QUERY).source_nodes) == BEST
+    assert found((await router.aquery(QUERY)).source_nodes) == BEST
+    assert len(llm.prompts) == 2
 
 
 async def test_in_a_retriever_tool(index: VectorStoreIndex) -> None:
     tool = RetrieverTool.from_defaults(
         index.as_retriever(similarity_top_k=5),
-        node_postprocessors=[RerankPostprocessor(scorer=OverlapScorer(), top_n=2)],
+        node_postprocessors=[best_two(keep_retrieval_score=True)],
     )
-    assert found(tool.call(QUERY).raw_output) == BEST
-    assert found((await tool.acall(QUERY)).raw_output) == BEST
+    for output in (tool.call(QUERY), await tool.acall(QUERY)):
+        assert found(output.raw_output) == BEST
+        assert output.content == "how to brew green tea\n\ngreen tea with milk\n\n"
 
 
 def test_sixteen_threads_over_one_engine(index: VectorStoreIndex) -> None:

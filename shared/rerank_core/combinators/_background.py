@@ -9,11 +9,13 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from rerank_core.locking import ProcessLock
+
 __all__ = ["run_in_background"]
 
 T = TypeVar("T")
 
-_lock = threading.Lock()
+_lock = ProcessLock()
 _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork keeps no threads
 
 
@@ -56,12 +58,3 @@ def _end(process: int, loop: asyncio.AbstractEventLoop, thread: threading.Thread
     loop.call_soon_threadsafe(loop.stop)
     thread.join(timeout=5)
     loop.close()
-
-
-def _forget() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may have been held while it forked
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

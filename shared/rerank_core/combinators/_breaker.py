@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
+
+from rerank_core.locking import ProcessLock
 
 __all__ = ["Breaker"]
 
@@ -21,7 +22,7 @@ class Breaker:
     def __init__(self, failures: int, cooldown: float) -> None:
         self._limit = failures
         self._cooldown = cooldown
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._failed = 0
         self._next_probe = 0.0
 
@@ -36,13 +37,16 @@ class Breaker:
             self._next_probe = now + self._cooldown
             return True
 
-    def succeeded(self) -> None:
-        """Close it."""
+    def succeeded(self) -> bool:
+        """Close it, and say whether it was open."""
         with self._lock:
+            was_open = self._failed >= self._limit
             self._failed = 0
+            return was_open
 
-    def failed(self) -> None:
-        """Count a failure."""
+    def failed(self) -> bool:
+        """Count a failure, and say whether it opened it."""
         with self._lock:
             self._failed += 1
             self._next_probe = time.monotonic() + self._cooldown
+            return self._failed == self._limit

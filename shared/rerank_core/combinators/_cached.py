@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,13 +12,12 @@ from typing import Any
 from rerank_core.combinators._stores import DiskStore, Entry, MemoryStore, Store
 from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
+from rerank_core.observing import warn_seldom
 from rerank_core.scorer import Progress, Scorer
 from rerank_core.types import Scoring, Usage
 from rerank_core.validation import describe
 
 __all__ = ["Cached"]
-
-_log = logging.getLogger("rerank_core")
 
 
 class Cached(Wrapper):
@@ -28,7 +26,7 @@ class Cached(Wrapper):
     The key is a hash of the scorer's fingerprint (model, revision, maximum length, precision,
     activation, …), the query and the text. Only whole scorings are kept: not one that is
     degraded, cut by a cascade or given by a stand-in. A store that fails is as good as empty:
-    a warning is logged, and the texts are scored.
+    a warning is logged once a minute, and the texts are scored.
 
     Args:
         scorer: What scores the misses.
@@ -64,7 +62,7 @@ class Cached(Wrapper):
             return lookup.known(progress)
         scoring = self._scorer.score(query, lookup.missing, progress=lookup.watch(progress))
         if lookup.mixes_with(scoring):
-            return self._scorer.score(query, texts)
+            return _in_all(self._scorer.score(query, texts), scoring)
         return self._keep(lookup, scoring)
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
@@ -74,7 +72,7 @@ class Cached(Wrapper):
         watched = lookup.watch(progress)
         scoring = await self._scorer.ascore(query, lookup.missing, progress=watched)
         if lookup.mixes_with(scoring):
-            return await self._scorer.ascore(query, texts)
+            return _in_all(await self._scorer.ascore(query, texts), scoring)
         return await asyncio.to_thread(self._keep, lookup, scoring)
 
     def _look_up(self, query: str, texts: Sequence[str]) -> _Lookup:
@@ -82,7 +80,7 @@ class Cached(Wrapper):
         try:
             found: Mapping[bytes, Entry] = self._store.get(keys)
         except (sqlite3.Error, OSError) as error:
-            _log.warning("the score cache cannot be read: %s", error)
+            self._warn("read", error)
             found = {}
         return _Lookup(texts, keys, found)
 
@@ -92,8 +90,12 @@ class Cached(Wrapper):
             try:
                 self._store.put(lookup.entries(scoring))
             except (sqlite3.Error, OSError) as error:
-                _log.warning("the score cache cannot be written: %s", error)
+                self._warn("written", error)
         return lookup.merge(scoring)
+
+    def _warn(self, done: str, error: Exception) -> None:
+        message = "the score cache %r cannot be %s: %s"
+        warn_seldom(f"{done} {self._store!r}", message, self._store, done, error)
 
     def __repr__(self) -> str:
         return f"Cached({self._scorer!r}, {self._store!r})"
@@ -154,6 +156,11 @@ class _Lookup:
             spans=spans,
             secondary=scoring.secondary and lay_out(scoring.secondary, [None] * len(known)),
         )
+
+
+def _in_all(scoring: Scoring, discarded: Scoring) -> Scoring:
+    """Count what a scoring cost that was not used."""
+    return replace(scoring, usage=scoring.usage + discarded.usage)
 
 
 def _keys(fingerprint: str, query: str, texts: Sequence[str]) -> list[bytes]:

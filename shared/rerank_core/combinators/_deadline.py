@@ -22,9 +22,13 @@ class Deadline(Wrapper):
     """Answers within a time budget: what is scored by then is ranked, the rest stays unscored.
 
     Unscored texts follow in first-stage order, and `degraded` says how many were scored. A local
-    model scores the first stage's best first and stops between two batches, so the budget is
-    exceeded by one batch at most. A request to a service is cut, and its connection closed. Time
+    model scores the first stage's best first, and stops between two batches once the next would
+    come too late, going by those before it; one that takes longer than they did is the most by
+    which the budget is exceeded. A request to a service is cut, and its connection closed. Time
     to load a model counts: call `load` before the first query.
+
+    A `Fallback` within it has its turn only if the first scorer fails in time: give that one a
+    timeout, and few retries, that leave the others some of the budget.
 
     A synchronous call waits for work in a background thread; `progress` is called from there.
 
@@ -70,6 +74,7 @@ class Deadline(Wrapper):
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})  # so that its connection is closed before we answer
+                _ = task.cancelled() or task.exception()  # or asyncio would complain in the log
         scoring = Scoring((None,) * len(texts)) if cut else task.result()
         return self._explain(scoring) if cut or watch.stopped else scoring
 
@@ -91,15 +96,22 @@ class _Watch:
     def __init__(self, seconds: float, progress: Progress) -> None:
         self._end = time.monotonic() + seconds
         self._progress = progress
-        self._last: float | None = None
+        self._first: float | None = None
+        self._last = 0.0
+        self._gaps = 0
         self._longest = 0.0
         self.stopped = False
         self.error: BaseException | None = None
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if self._last is not None:
+        expected = 0.0  # until the next call
+        if self._first is None:
+            self._first = now
+        else:
+            self._gaps += 1
             self._longest = max(self._longest, now - self._last)
+            expected = (now - self._first) / self._gaps
         self._last = now
         try:
             self._progress(done, total)
@@ -107,7 +119,7 @@ class _Watch:
             # Not in this thread: an interrupt would end the event loop instead of the call.
             self.error = error
             raise StopScoring from error
-        if done < total and now >= self._end:
+        if done < total and now + expected >= self._end:
             self.stopped = True
             raise StopScoring
 
@@ -123,4 +135,4 @@ class _Watch:
 
     def grace(self) -> float:
         """Seconds to wait for a batch that was begun in time; none where there are no batches."""
-        return 0.0 if self._last is None else 2 * self._longest + 0.02
+        return 0.0 if self._first is None else 2 * self._longest + 0.02

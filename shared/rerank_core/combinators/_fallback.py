@@ -32,7 +32,8 @@ class Fallback(Scorer):
     The scoring says in `degraded` who failed and why, and its scale is that of the scorer that
     answered. A scorer that fails several times in a row is left alone for a while, then probed.
     A failure that waiting cannot mend (a wrong key, an unknown model, a missing extra) is logged
-    once for each scorer, as an error.
+    once for each scorer, as an error; that one is left alone or works again, as a warning or
+    information. The records hold no words of a service's, as those may quote a text.
 
     Args:
         *scorers: In the order to try them.
@@ -138,18 +139,27 @@ class Fallback(Scorer):
     def _note(self, position: int, error: Exception, causes: list[Exception]) -> None:
         if isinstance(error, InvalidInputError):
             raise error
-        self._breakers[position].failed()
+        name, kind = self._scorers[position].name, type(error).__name__
+        facts = {"rerank.scorer": name, "error.type": kind}
         causes.append(error)
+        if self._breakers[position].failed():
+            failures, cooldown = self._limits
+            _log.warning(
+                "%s is left alone for %g s after %d failures in a row, the last a %s",
+                *(name, cooldown, failures, kind),
+                extra=facts,
+            )
         lasting = isinstance(error, ConfigurationError | MissingExtraError | AuthenticationError)
         if lasting and position not in self._reported:
             self._reported.add(position)
-            _log.error("%s cannot work: %s", self._scorers[position].name, error)
+            _log.error("%s cannot work: %s", name, _loggable(error), extra=facts)
 
     def _answer(self, position: int, scoring: Scoring, causes: list[Exception]) -> Scoring:
-        self._breakers[position].succeeded()
+        scorer = self._scorers[position]
+        if self._breakers[position].succeeded():
+            _log.info("%s works again", scorer.name, extra={"rerank.scorer": scorer.name})
         if not causes:
             return scoring
-        scorer = self._scorers[position]
         reasons = [f"{_sentence(causes)}; scored by {scorer.name}"]
         if scoring.degraded:
             reasons.append(scoring.degraded)
@@ -172,6 +182,15 @@ class Fallback(Scorer):
 
     def __repr__(self) -> str:
         return f"Fallback({', '.join(map(repr, self._scorers))})"
+
+
+def _loggable(error: Exception) -> str:
+    """Say what happened; a service's own words, which may quote a text, stay out of logs."""
+    status = getattr(error, "status_code", None)
+    if status is None:
+        return str(error)
+    said = f"{type(error).__name__}, status {status}"
+    return f"{said}. {hint}" if (hint := getattr(error, "hint", None)) else said
 
 
 def _sentence(causes: Sequence[Exception]) -> str:

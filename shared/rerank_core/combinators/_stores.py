@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
-import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rerank_core.locking import ProcessLock
 from rerank_core.types import Span
 from rerank_core.validation import check_positive
 
@@ -46,7 +47,7 @@ class MemoryStore(Store):
     def __init__(self, max_items: int = 100_000) -> None:
         self._max_items = check_positive(max_items, "max_items") or 1
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """Return the entries that are there, and count them as used."""
@@ -105,7 +106,9 @@ class DiskStore(Store):
                     some,
                 )
                 for key, score, first, last in rows:
-                    found[key] = Entry(score, None if first is None else Span(first, last))
+                    span = None if first is None else Span(first, last)
+                    if _sound(score, span):  # SQLite keeps a value of any type in any column
+                        found[key] = Entry(score, span)
         return found
 
     def put(self, entries: Mapping[bytes, Entry]) -> None:
@@ -124,6 +127,14 @@ class DiskStore(Store):
 
     def __repr__(self) -> str:
         return f"DiskStore({str(self.path)!r})"
+
+
+def _sound(score: object, span: Span | None) -> bool:
+    return (
+        isinstance(score, float)
+        and math.isfinite(score)
+        and (span is None or all(isinstance(offset, int) for offset in span))
+    )
 
 
 class _Session:

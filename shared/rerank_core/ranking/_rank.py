@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import SupportsIndex
 
 from rerank_core.errors import InvalidInputError
+from rerank_core.observing import observe
 from rerank_core.ranking._blend import Blend
 from rerank_core.scorer import Progress, Scorer
 from rerank_core.types import RankedItem, Ranking, Scoring
@@ -66,7 +67,8 @@ def rerank(
     request = _Request(
         query, candidates, scorer, top_n, min_score, blend, prior, max_tokens, count_tokens
     )
-    return request.rank(scorer.score(request.query, request.texts, progress=progress))
+    with observe(scorer, len(request.texts)) as finish:
+        return finish(request.rank(scorer.score(request.query, request.texts, progress=progress)))
 
 
 async def arerank(
@@ -86,9 +88,10 @@ async def arerank(
     request = _Request(
         query, candidates, scorer, top_n, min_score, blend, prior, max_tokens, count_tokens
     )
-    scoring = await scorer.ascore(request.query, request.texts, progress=progress)
-    # Counting tokens can take long, and so can a scorer's look at its model's files.
-    return await asyncio.to_thread(request.rank, scoring)
+    with observe(scorer, len(request.texts)) as finish:
+        scoring = await scorer.ascore(request.query, request.texts, progress=progress)
+        # Counting tokens can take long, and so can a scorer's look at its model's files.
+        return finish(await asyncio.to_thread(request.rank, scoring))
 
 
 class _Request:

@@ -119,6 +119,7 @@ def test_a_stand_ins_scores_never_stand_beside_cached_ones(store: Store) -> None
     for scoring in (cached.score("a", ["a", "c"]), asyncio.run(cached.ascore("a", ["a", "c"]))):
         assert scoring.scores == (7.0, -8.0)
         assert (scoring.scale, scoring.usage.cache_hits) == (Scale.LOGIT, 0)
+        assert scoring.usage.pairs == 3  # the one miss, then both
     moody.down = False
 
 
@@ -173,10 +174,12 @@ def test_a_corrupt_store_degrades_to_scoring(
     path = tmp_path / "scores.sqlite"
     path.write_bytes(b"this is no database" * 100)
     cached = Cached(OverlapScorer(), DiskStore(path))
-    for _ in range(2):
+    for _ in range(20):
         scoring = cached.score("a b", TEXTS)
         assert (scoring.scores, scoring.usage.cache_hits) == ((0.5, 1.0, 0.0, 0.5), 0)
-    assert any("cannot be read" in record.message for record in caplog.records)
+    said = [record.message for record in caplog.records]
+    assert len([message for message in said if "cannot be read" in message]) == 1  # a minute
+    assert len(said) == 2  # the other: it cannot be written
 
 
 def test_a_store_out_of_reach_or_full_degrades_to_scoring(
@@ -205,3 +208,16 @@ def test_arguments_of_the_wrong_kind_are_refused() -> None:
         Cached("nano")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="store"):
         Cached(OverlapScorer(), {})  # type: ignore[arg-type]
+
+
+def test_values_of_the_wrong_kind_in_a_store_are_as_good_as_missing(tmp_path: Path) -> None:
+    path = tmp_path / "scores.sqlite"
+    cached = Cached(OverlapScorer(), DiskStore(path))
+    cached.score("a b", TEXTS)
+    for value in ("high", float("inf"), b"\x00"):
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE scores SET score = ?", (value,))
+        connection.close()
+        scoring = cached.score("a b", TEXTS)
+        assert (scoring.scores, scoring.usage.cache_hits) == ((0.5, 1.0, 0.0, 0.5), 0)
+    assert cached.score("a b", TEXTS).usage.cache_hits == 3  # they were written over

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,8 +19,9 @@ from rerank_core import (
     ServiceError,
     rerank,
 )
+from rerank_core.combinators import _deadline
 from rerank_core.scorer import Progress, StopScoring
-from support.cohere_server import CohereServer, Reply
+from support.cohere_server import CohereServer, Reply, Request, answer
 from support.models import TinyModel
 from support.scorers import BlockingScorer, OverlapScorer
 
@@ -68,10 +70,10 @@ def test_in_time_nothing_changes(mode: str) -> None:
 
 
 def test_what_is_scored_in_time_counts_and_the_rest_follows(mode: str) -> None:
-    scoring = run(Deadline(Stepwise(3, 0.1), 0.1), mode)
+    scoring = run(Deadline(Stepwise(3, 0.5), 0.5), mode)
     assert scoring.scores == (0.0, 1.0, 2.0, 3.0, *[None] * 6)
-    assert scoring.degraded == "the deadline of 0.1 s came: 4 of 10 texts scored"
-    ranking = rerank("text", TEXTS, Deadline(Stepwise(3, 0.1), 0.1))
+    assert scoring.degraded == "the deadline of 0.5 s came: 4 of 10 texts scored"
+    ranking = rerank("text", TEXTS, Deadline(Stepwise(3, 0.5), 0.5))
     assert [item.index for item in ranking] == [3, 2, 1, 0, 4, 5, 6, 7, 8, 9]
 
 
@@ -97,13 +99,20 @@ def test_a_local_model_stops_between_batches(tiny: Callable[..., TinyModel], mod
 
 
 def test_a_service_is_cut_and_its_connection_closed(mode: str) -> None:
+    release = threading.Event()
+
+    def hold(request: Request) -> Reply:
+        release.wait(60)
+        return answer(request)
+
     with CohereServer() as server:
         scorer = CohereScorer("m", api_key="a-key-of-mine", base_url=server.url)
         scorer.score("text", TEXTS)  # the SDK takes longer to import than the deadline
-        server.script(Reply(wait_for=threading.Event()))
+        server.script(hold)
         scoring = run(Deadline(scorer, 0.2), mode)
         assert scoring.scores == (None,) * 10
         assert scoring.degraded == "the deadline of 0.2 s came: 0 of 10 texts scored"
+        release.set()
         assert run(Deadline(scorer, 30), mode).degraded is None
 
 
@@ -123,6 +132,24 @@ def test_a_scorer_that_never_tells_is_left_behind(mode: str) -> None:
     assert scorer.finished.wait(30)
 
 
+def test_a_batch_that_would_come_too_late_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(_deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    watch = _deadline._Watch(1.0, lambda done, total: None)
+    for done in range(1, 4):
+        clock[0] += 0.3
+        if done < 3:
+            watch(done, 9)
+    with pytest.raises(StopScoring):
+        watch(3, 9)  # at 0.9 s, and the next would come at 1.2 s
+    assert watch.stopped
+    assert watch.left() == pytest.approx(0.1)
+    in_time = _deadline._Watch(1.0, lambda done, total: None)
+    clock[0] += 0.99
+    in_time(1, 9)  # nobody knows yet how long a batch takes
+    in_time(9, 9)  # and the last one is welcome whenever it comes
+
+
 def test_a_failure_is_still_a_failure(mode: str) -> None:
     class Failing(OverlapScorer):
         def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
@@ -138,9 +165,9 @@ def test_the_inner_reason_is_kept_beside_ours(mode: str) -> None:
         def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
             raise ServiceError("down")
 
-    deadline = Deadline(Fallback(Failing(), Stepwise(1, 0.1)), 0.1)
+    deadline = Deadline(Fallback(Failing(), Stepwise(1, 0.5)), 0.5)
     said = str(run(deadline, mode).degraded)
-    assert said.startswith("the deadline of 0.1 s came: 2 of 10 texts scored; ")
+    assert said.startswith("the deadline of 0.5 s came: 2 of 10 texts scored; ")
     assert "down" in said
 
 

@@ -153,7 +153,8 @@ class RemoteScorer(Scorer):
         finally:
             # After a failure or a cancellation no request outlives this call.
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # twice would cut short how a connection is closed
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return tally.scoring()
 

@@ -1,0 +1,142 @@
+"""`RerankRetriever`: retrieve many, rerank, return the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, RetrieverLike
+from pydantic import ConfigDict, ValidationInfo, field_validator
+
+from langchain_rerank._compressor import RerankCompressor
+from langchain_rerank._fetching import over_fetching
+from rerank_core import Blend, ConfigurationError, Scorer
+from rerank_core.validation import check_positive, check_query
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+    )
+
+__all__ = ["RerankRetriever"]
+
+
+class _Options(TypedDict, total=False):
+    """The compressor's arguments but `top_n`, which is `k` here."""
+
+    scorer: Scorer | Mapping[str, Any] | str
+    min_score: float | None
+    blend: Blend | Mapping[str, Any] | str | None
+    max_tokens: int | None
+    count_tokens: Callable[[str], int] | None
+    score_key: str | None
+    prior_key: str | None
+    span_key: str | None
+
+
+class RerankRetriever(BaseRetriever):
+    """Asks a base retriever for many candidates, reranks them and returns the best `k`.
+
+    `k` can be given for one call, too: ``retriever.invoke(query, k=3)``. Neither the base nor
+    what it returns is changed. Retrieving and reranking are two children of the call's run in
+    LangChain's traces.
+
+    Args:
+        base_retriever: The first stage: any retriever, or a Runnable from a query to documents.
+        compressor: What reranks. Without it, one is made from `options`.
+        k: At most this many documents are returned. Default: the compressor's `top_n`, which is
+            5 unless it was set.
+        fetch_k: How many candidates to ask the base for, and never fewer than `k`. It holds for a
+            base with `search_kwargs` (all vector stores'), with a field `k` (such as BM25's), or
+            with an argument `k`; any other base gives what it gives. Default: the base's own
+            number where you gave it one, else 50.
+        name: The name in traces.
+        tags: Tags of its runs.
+        metadata: Metadata of its runs.
+        **options: Arguments of `RerankCompressor`: `scorer`, `min_score`, `blend`, `max_tokens`,
+            `count_tokens`, `score_key`, `prior_key`, `span_key`.
+
+    Raises:
+        ConfigurationError: If there are `options` beside a `compressor`.
+        pydantic.ValidationError: If an argument is unknown or wrong; the message names it. Both
+            are ValueErrors.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        validate_assignment=True,
+        # A refused argument may hold a key.
+        hide_input_in_errors=True,
+    )
+
+    base_retriever: RetrieverLike
+    compressor: RerankCompressor
+    k: int | None = None
+    fetch_k: int | None = None
+
+    def __init__(
+        self,
+        *,
+        base_retriever: RetrieverLike,
+        compressor: RerankCompressor | None = None,
+        k: int | None = None,
+        fetch_k: int | None = None,
+        name: str | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **options: Unpack[_Options],
+    ) -> None:
+        if "top_n" in options:
+            raise ConfigurationError("top_n of a RerankRetriever is called k")
+        if compressor is not None and options:
+            raise ConfigurationError(
+                f"{', '.join(options)}: arguments of the compressor, and there is one already; "
+                "give them to it"
+            )
+        # As one mapping: to type checkers the base class has no fields but its own.
+        fields: dict[str, Any] = {
+            "base_retriever": base_retriever,
+            "compressor": RerankCompressor(**options) if compressor is None else compressor,
+            "k": k,
+            "fetch_k": fetch_k,
+            "name": name,
+            "tags": tags,
+            "metadata": metadata,
+        }
+        super().__init__(**fields)
+
+    @field_validator("k", "fetch_k", mode="plain")
+    @classmethod
+    def _check(cls, value: Any, info: ValidationInfo) -> int | None:
+        return check_positive(value, str(info.field_name))
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Say that `langchain_core.load.dumps` writes this class so that `loads` can read it."""
+        return True
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        base, arguments, compressor = self._prepare(query, k)
+        found = base.invoke(query, {"callbacks": run_manager.get_child()}, **arguments)
+        return compressor.compress_documents(found, query, run_manager.get_child())
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        base, arguments, compressor = self._prepare(query, k)
+        found = await base.ainvoke(query, {"callbacks": run_manager.get_child()}, **arguments)
+        return await compressor.acompress_documents(found, query, run_manager.get_child())
+
+    def _prepare(
+        self, query: str, k: int | None
+    ) -> tuple[RetrieverLike, dict[str, int], RerankCompressor]:
+        check_query(query)  # before anything is retrieved
+        keep = check_positive(k, "k") or self.k or self.compressor.top_n
+        base, arguments = over_fetching(self.base_retriever, self.fetch_k, keep)
+        return base, arguments, self.compressor.model_copy(update={"top_n": keep})

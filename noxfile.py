@@ -1,0 +1,122 @@
+"""The version matrix: `nox` runs all of it, `nox -l` lists it, `nox -s peers` runs a part.
+
+The lowest and the newest release that each extra allows, on the lowest Python and on the newest
+one this machine has. A session takes the newest of everything else that goes with the release,
+and runs the tests it can affect. `make test` is the whole suite on the newest of all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+
+OLDEST_PYTHON = "3.11"
+# What all tests import, beside what a session is about.
+TEST_TOOLS = ("hypothesis", "pytest>=8.2", "pytest-asyncio>=0.26")
+ADAPTER_TESTS = ("tests/contract/test_adapters.py", "tests/contract/test_adapter_options.py")
+
+
+class Subject(NamedTuple):
+    """A package whose releases are tried.
+
+    Attributes:
+        extras: Ours that its tests need.
+        tools: What else they import.
+        tests: The tests it can affect, as arguments of pytest.
+    """
+
+    extras: str
+    tools: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+SUBJECTS = {
+    "langchain-core": Subject(
+        "cohere,langchain,llamaindex",
+        ("faiss-cpu", "langchain", "langchain-classic", "langchain-community", "langchain-tests"),
+        (
+            "tests/langchain_rerank",
+            *ADAPTER_TESTS,
+            "--ignore=tests/langchain_rerank/test_migration.py",  # it needs torch
+        ),
+    ),
+    "llama-index-core": Subject(
+        "cohere,langchain,llamaindex",
+        (),
+        (
+            "tests/llamaindex_rerank",
+            *ADAPTER_TESTS,
+            "--ignore=tests/llamaindex_rerank/test_peers.py",  # it needs torch
+        ),
+    ),
+    "cohere": Subject("cohere", (), ("tests/rerank_core/scorers/cohere",)),
+    "sentence-transformers": Subject(
+        "cohere,export,llamaindex",
+        (),
+        ("tests/rerank_core/scorers/test_torch.py", "tests/llamaindex_rerank/test_peers.py"),
+    ),
+}
+
+
+def floor_of(package: str) -> str:
+    """Return the lowest release that pyproject.toml allows."""
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    for requirement in (line for lines in extras.values() for line in lines):
+        if found := re.match(rf"{package}>=([\d.]+)", requirement):
+            return found[1]
+    raise LookupError(f"pyproject.toml has no lowest release of {package}")
+
+
+def newest_python() -> str:
+    """Find the newest released Python on the path or among pyenv's, and put it on the path."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    check = "import sys; sys.exit(sys.version_info.releaselevel != 'final')"
+    for minor in range(30, sys.version_info.minor, -1):
+        name = f"python3.{minor}"
+        on_path = shutil.which(name)
+        for python in [*([on_path] if on_path else []), *pyenv.glob(f"versions/*/bin/{name}")]:
+            # pyenv has a command on the path even for a Python that is not switched on.
+            done = subprocess.run([python, "-c", check], capture_output=True, check=False)  # noqa: S603 - no input
+            if done.returncode == 0:
+                os.environ["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
+                return f"3.{minor}"
+    return f"3.{sys.version_info.minor}"
+
+
+def install(session: nox.Session, extras: str, *requirements: str) -> None:
+    """Install this package with extras, the tools of all tests, and other requirements."""
+    session.install("-c", "constraints-dev.txt", "-e", f".[{extras}]", *TEST_TOOLS, *requirements)
+
+
+@nox.session(python=sorted({OLDEST_PYTHON, newest_python()}))
+@nox.parametrize("release", ["floor", "newest"])
+@nox.parametrize("package", [*SUBJECTS])
+def matrix(session: nox.Session, package: str, release: str) -> None:
+    """The tests that a package can affect, with one of its releases."""
+    if package == "sentence-transformers" and session.python != OLDEST_PYTHON:
+        # Where there is no wheel for the CPU, pip takes a build for CUDA: several gigabytes.
+        session.skip(f"torch is tried on Python {OLDEST_PYTHON} only")
+    subject = SUBJECTS[package]
+    chosen = f"{package}=={floor_of(package)}" if release == "floor" else package
+    install(session, subject.extras, chosen, *subject.tools)
+    session.run("python", "-m", "pip", "freeze")
+    session.run("python", "-m", "pytest", "-q", *subject.tests, *session.posargs)
+
+
+@nox.session(python=OLDEST_PYTHON)
+def peers(session: nox.Session) -> None:
+    """LlamaIndex's own rerankers beside ours; they need an older Cohere SDK."""
+    official = ("cohere", "sbert")
+    packages = [f"llama-index-postprocessor-{name}-rerank" for name in official]
+    install(session, "cohere,export,llamaindex", *packages)
+    session.run("python", "-m", "pytest", "-q", "tests/llamaindex_rerank/peers.py")

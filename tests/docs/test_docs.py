@@ -1,0 +1,84 @@
+"""The documentation is run, not believed: its code, its links, its list of options."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.markdown import cohere_stand_in, python_blocks, run_block, runs
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+WITH_CODE = [page for page in PAGES if python_blocks(page)]
+
+
+@pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning")
+@pytest.mark.parametrize(
+    "page", WITH_CODE, ids=[page.relative_to(DOCS).as_posix() for page in WITH_CODE]
+)
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JINA_API_KEY", "another-key")
+    # Pages show classes, and pydantic looks up what their annotations name.
+    names: dict[str, object] = {"__name__": "__main__"}
+    with cohere_stand_in(monkeypatch, tmp_path):
+        for block in python_blocks(page):
+            run_block(block, names)
+            if "\nprint(" in block and runs(block):
+                assert capsys.readouterr().out.strip()
+
+
+def test_the_tutorials_put_the_answer_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("first-reranking", "langchain", "llamaindex"):
+        names: dict[str, object] = {"__name__": "__main__"}
+        for block in python_blocks(DOCS / "tutorial" / f"{name}.md")[:2]:
+            run_block(block, names)
+        lines = capsys.readouterr().out.splitlines()
+        assert any(line.startswith(("1 ", "json ", "[('json.dumps")) for line in lines), lines
+
+
+def test_few_blocks_need_something() -> None:
+    blocks = [block for page in WITH_CODE for block in python_blocks(page)]
+    needs = [block.split()[2] for block in blocks if block.startswith("# needs")]
+    assert sorted(needs) == ["langchain:", "network:"]
+    assert len(blocks) > 20
+
+
+def test_the_page_of_the_command_line_names_every_option() -> None:
+    typer = pytest.importorskip("typer")
+    from rerank_core.cli._app import app
+
+    page = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8")
+    for name, command in typer.main.get_command(app).commands.items():
+        section = page.partition(f"## rerank {name}\n")[2].partition("\n## ")[0]
+        assert section, name
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("-") and option != "--help":
+                    assert f"`{option}" in section, f"{name} {option}"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocstrings") is None, reason="needs the extra docs")
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    # Its theme advertises its successor on standard error otherwise.
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    reference = (tmp_path / "reference" / "core" / "index.html").read_text(encoding="utf-8")
+    assert 'id="rerank_core.rerank"' in reference
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) >= len(PAGES)
+    assert not [page for page in pages if "fonts.googleapis.com" in page.read_text("utf-8")]

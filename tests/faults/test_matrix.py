@@ -1,0 +1,226 @@
+"""Every fault, sync and async, bare and under each combinator that promises an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import stamina
+
+from rerank_core import (
+    CohereScorer,
+    Deadline,
+    Fallback,
+    Ranking,
+    RerankError,
+    Scorer,
+    arerank,
+    observing,
+    rerank,
+)
+from rerank_core.combinators._background import run_in_background
+from support.cohere_server import CohereServer
+from support.faults import FAULTS, KEY, PRIVATE, QUERY, TEXTS, Fault
+from support.scorers import OverlapScorer
+
+BUDGET = 0.1
+BEST_FIRST = [item.index for item in rerank(QUERY, TEXTS, OverlapScorer())]
+FIRST_STAGE = list(range(len(TEXTS)))
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+def call(scorer: Scorer, mode: str) -> Ranking:
+    if mode == "sync":
+        return rerank(QUERY, TEXTS, scorer)
+
+    async def alone() -> Ranking:
+        try:
+            return await arerank(QUERY, TEXTS, scorer)
+        finally:
+            assert await tasks() == []
+
+    return asyncio.run(alone())
+
+
+async def tasks() -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def descriptors() -> list[str]:
+    if not _DESCRIPTORS.exists():
+        return []
+    links = []
+    for entry in list(_DESCRIPTORS.iterdir()):
+        try:
+            links.append(re.sub(r"\d+", "", str(entry.readlink())))
+        except OSError:  # the one that listed the folder
+            continue
+    return sorted(links)
+
+
+def close(scorer: Scorer) -> None:
+    """Close what the scorer holds in this process and in the background loop."""
+    if isinstance(scorer, CohereScorer):
+        run_in_background(scorer.aclose())
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    gc.collect()
+    threads, open_before = set(threading.enumerate()), descriptors()
+    yield
+    gc.collect()
+    assert run_in_background(tasks()) == []
+    assert set(threading.enumerate()) - threads == set()
+    # A thread of the pool may still be at reading certificates when the call has been cut.
+    end = time.monotonic() + 10
+    while descriptors() != open_before and time.monotonic() < end:
+        threading.Event().wait(0.01)
+        gc.collect()
+    assert descriptors() == open_before
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> Iterator[None]:
+    """Start what lives as long as the process: imports, the background loop and its threads."""
+    with CohereServer() as server:
+        scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+        call(scorer, "sync")
+        call(scorer, "async")
+        call(Deadline(scorer, 60), "sync")
+
+        async def fill() -> None:
+            loop = asyncio.get_running_loop()
+            await asyncio.to_thread(int)
+            pool = loop._default_executor  # type: ignore[attr-defined]
+            assert isinstance(pool, ThreadPoolExecutor)
+            together = threading.Barrier(pool._max_workers)
+            await asyncio.gather(
+                *(asyncio.to_thread(together.wait) for _ in range(together.parties))
+            )
+
+        run_in_background(fill())
+        close(scorer)
+    gc.collect()
+    gc.freeze()  # so that each later collection is quick
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setattr(observing, "_warnings", observing._Throttle(60))
+
+
+@contextmanager
+def broken(fault: Fault, folder: Path) -> Iterator[Scorer]:
+    with nothing_left():
+        with ExitStack() as stack:
+            scorer = fault.make(stack, folder)
+            stack.callback(close, scorer)
+            yield scorer
+        del scorer, stack
+
+
+@pytest.fixture(params=FAULTS, ids=lambda fault: fault.name)
+def fault(request: pytest.FixtureRequest) -> Fault:
+    found = request.param
+    assert isinstance(found, Fault)
+    return found
+
+
+@pytest.fixture(params=["sync", "async"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def order(ranking: Ranking) -> list[int]:
+    assert [item.text for item in ranking] == [TEXTS[item.index] for item in ranking]
+    return [item.index for item in ranking]
+
+
+def check_secrets(caplog: pytest.LogCaptureFixture, *shown: object) -> None:
+    assert KEY not in " ".join(map(str, shown)) + " ".join(map(repr, shown))
+    for record in caplog.records:
+        assert KEY not in str(vars(record))
+        assert record.name != "rerank_core" or PRIVATE not in str(vars(record))
+        assert record.name != "asyncio" or record.levelno < logging.WARNING
+
+
+def test_bare_it_is_a_typed_error_or_a_whole_answer(
+    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with broken(fault, tmp_path) as scorer, stamina.set_testing(True, attempts=10, cap=True):
+        if fault.error is None:
+            ranking = call(scorer, mode)
+            assert (order(ranking), ranking.degraded) == (BEST_FIRST, None)
+            check_secrets(caplog, ranking, scorer)
+            return
+        with pytest.raises(RerankError) as caught:
+            call(scorer, mode)
+        assert type(caught.value) is fault.error
+        check_secrets(caplog, scorer, caught.value, *traceback.format_exception(caught.value))
+        caught.value.__traceback__ = None
+        del caught
+
+
+def test_with_a_fallback_it_is_a_degraded_ranking(
+    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with broken(fault, tmp_path) as scorer, stamina.set_testing(True, attempts=10, cap=True):
+        chain = Fallback(scorer, OverlapScorer())
+        ranking = call(chain, mode)
+        assert order(ranking) == BEST_FIRST
+        check_secrets(caplog, ranking, chain)
+        if fault.error is None:
+            assert ranking.degraded is None
+        else:
+            assert fault.error.__name__ in str(ranking.degraded)
+
+
+def test_with_a_deadline_what_lasts_is_cut(
+    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with broken(fault, tmp_path) as scorer:  # with the real pauses between attempts
+        if fault.cut:
+            ranking = call(Deadline(scorer, BUDGET), mode)
+            assert order(ranking) == FIRST_STAGE
+            assert "the deadline of 0.1 s came: 0 of 5 texts scored" in str(ranking.degraded)
+            check_secrets(caplog, ranking)
+        elif fault.error is None:
+            ranking = call(Deadline(scorer, 60), mode)
+            assert (order(ranking), ranking.degraded) == (BEST_FIRST, None)
+        else:
+            with pytest.raises(fault.error) as caught:
+                call(Deadline(scorer, 60), mode)
+            check_secrets(caplog, caught.value, *traceback.format_exception(caught.value))
+            caught.value.__traceback__ = None
+            del caught
+
+
+def test_with_both_there_is_always_an_answer(
+    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with broken(fault, tmp_path) as scorer:
+        ranking = call(Deadline(Fallback(scorer), BUDGET if fault.cut else 60), mode)
+        whole = fault.error is None and not fault.cut
+        assert order(ranking) == (BEST_FIRST if whole else FIRST_STAGE)
+        assert (ranking.degraded is None) == whole
+        check_secrets(caplog, ranking)

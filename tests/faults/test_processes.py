@@ -1,0 +1,141 @@
+"""Faults that take a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import cohere
+import pytest
+
+from rerank_core import (
+    CohereScorer,
+    ConfigurationError,
+    Deadline,
+    Fallback,
+    Scorer,
+    ServiceError,
+)
+from support.cohere_server import CohereServer, Reply, Request
+
+KEY = "sk-process-0123456789"
+TEXTS = ["a", "a b", "c"]
+
+
+def run_script(script: str, *arguments: object) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], timeout=120, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_answers_in_every_way(tmp_path: Path) -> None:
+    script = """
+        import asyncio, os, sys
+        from rerank_core import *
+
+        scorer = CohereScorer("m", api_key="k-0123456789", base_url=sys.argv[1])
+        store = DiskStore(sys.argv[2])
+        ways = [
+            scorer,
+            Fallback(scorer, failures=1),
+            Deadline(scorer, 60),
+            Deadline(Fallback(scorer), 60),
+            Deadline(Cached(Fallback(scorer), store), 60),
+            Cached(Deadline(load_scorer("nano"), 60)),
+        ]
+
+        def check(word):
+            for way in ways:
+                for ranking in (
+                    rerank(f"a {word}", ["a", f"a {word}", "c"], way),
+                    asyncio.run(arerank(f"a {word}", ["a", f"a {word}", "c"], way)),
+                ):
+                    assert ranking.degraded is None, (way, ranking)
+                    assert sorted(item.index for item in ranking) == [0, 1, 2]
+
+        check("parent")
+        child = os.fork()
+        if child == 0:
+            try:
+                check("child")
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        check("parent again")
+        sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    with CohereServer() as server:
+        run_script(script, server.url, tmp_path / "scores.sqlite")
+
+
+def test_the_interpreter_ends_whatever_is_under_way() -> None:
+    script = """
+        import sys, threading
+        from rerank_core import CohereScorer, Deadline, Fallback, rerank
+
+        scorer = CohereScorer("m", api_key="k-0123456789", base_url=sys.argv[1])
+        scorer = Deadline(Fallback(scorer), 30)
+        threading.Thread(target=rerank, args=("a", ["a"], scorer), daemon=True).start()
+        sys.stdin.readline()  # the request has come in
+    """
+    with CohereServer() as server:
+        # The server answers nothing before it closes; the script must not wait for that.
+        asked = _hold(server)
+        command = [sys.executable, "-c", textwrap.dedent(script), server.url]
+        pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
+            assert asked.wait(60)
+            _, said = process.communicate("go\n", timeout=20)
+            assert process.returncode == 0
+            assert "Traceback" not in said
+
+
+def _hold(server: CohereServer) -> threading.Event:
+    asked, never = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> Reply:
+        asked.set()
+        return Reply(wait_for=never)
+
+    server.script(hold)
+    return asked
+
+
+# The connections of the client stay open on purpose: its loop ends without closing them.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_client_of_a_closed_loop_is_a_failure_like_others(mode: str) -> None:
+    with CohereServer() as server:
+
+        async def open_and_leave() -> CohereScorer:
+            client = cohere.AsyncClientV2(KEY, base_url=server.url)
+            scorer = CohereScorer("m", client=client, max_retries=0)
+            await scorer.ascore("a", TEXTS)
+            return scorer
+
+        def run(scorer: Scorer) -> object:
+            if mode == "sync":
+                return scorer.score("a", TEXTS).degraded
+            return asyncio.run(scorer.ascore("a", TEXTS)).degraded
+
+        kind = ConfigurationError if mode == "sync" else ServiceError
+        with pytest.raises(kind) as caught:
+            run(asyncio.run(open_and_leave()))
+        assert KEY not in str(caught.value)
+        # One scorer for each: a client that failed opens a new connection.
+        assert kind.__name__ in str(run(Fallback(asyncio.run(open_and_leave()))))
+        assert "ServiceError" in str(run(Deadline(Fallback(asyncio.run(open_and_leave())), 60)))
+        del caught
+        gc.collect()
