@@ -110,7 +110,9 @@ def matrix(session: nox.Session, package: str, release: str) -> None:
     chosen = f"{package}=={floor_of(package)}" if release == "floor" else package
     install(session, subject.extras, chosen, *subject.tools)
     session.run("python", "-m", "pip", "freeze")
-    session.run("python", "-m", "pytest", "-q", *subject.tests, *session.posargs)
+    # The oldest release may itself warn about the newest of what it needs.
+    lenient = ["-W", "default"] if release == "floor" else []
+    session.run("python", "-m", "pytest", "-q", *lenient, *subject.tests, *session.posargs)
 
 
 @nox.session(python=OLDEST_PYTHON)

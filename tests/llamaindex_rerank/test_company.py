@@ -8,6 +8,8 @@ import pytest
 from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.node_parser import (
     HierarchicalNodeParser,
+    NodeParser,
+    SentenceSplitter,
     SentenceWindowNodeParser,
     get_leaf_nodes,
 )
@@ -28,6 +30,11 @@ SENTENCES = ("Tea is old.", "Brew green tea hot.", "Coffee is black.", "Paint is
 
 def best(top_n: int = 1, **arguments: Any) -> RerankPostprocessor:
     return RerankPostprocessor(**{"scorer": OverlapScorer(), "top_n": top_n, **arguments})
+
+
+def split_sentences(text: str) -> list[str]:
+    """Do without LlamaIndex's own splitter, for which some releases download data."""
+    return [f"{sentence.strip()}." for sentence in text.split(".")[:-1]]
 
 
 class Retrieved(Event):
@@ -73,8 +80,7 @@ async def test_in_a_workflow() -> None:
 
 def window_engine(*postprocessors: Any, llm: ScriptedLLM) -> RetrieverQueryEngine:
     parser = SentenceWindowNodeParser.from_defaults(
-        window_size=1,
-        sentence_splitter=lambda text: [f"{s.strip()}." for s in text.split(".")[:-1]],
+        window_size=1, sentence_splitter=split_sentences
     )
     index = make_index(parser.get_nodes_from_documents([Document(text=" ".join(SENTENCES))]))
     return RetrieverQueryEngine.from_args(
@@ -109,8 +115,14 @@ def test_after_an_auto_merging_retriever() -> None:
         Document(text="Green tea. " + "Brew green tea hot. " * 30, id_="tea"),
         Document(text="Paint. " + "White paint for walls. " * 30, id_="paint"),
     ]
+    splitters: dict[str, NodeParser] = {
+        str(size): SentenceSplitter(
+            chunk_size=size, chunk_overlap=0, chunking_tokenizer_fn=split_sentences
+        )
+        for size in (64, 32)
+    }
     nodes = HierarchicalNodeParser.from_defaults(
-        chunk_sizes=[64, 32], chunk_overlap=0
+        node_parser_ids=[*splitters], node_parser_map=splitters
     ).get_nodes_from_documents(documents)
     store = SimpleDocumentStore()
     store.add_documents(nodes)

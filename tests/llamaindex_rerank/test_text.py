@@ -110,8 +110,6 @@ def test_own_keys_reach_neither_embedding_models_nor_llms() -> None:
     }
     for mode in (MetadataMode.EMBED, MetadataMode.LLM):
         assert result.get_content(mode) == given.get_content(mode)
-        blocks = result.node.get_content_blocks(mode)
-        assert blocks == given.node.get_content_blocks(mode)
     assert not {*OWN_KEYS} & {*given.metadata}
     assert given.node.excluded_llm_metadata_keys == ["year"]
 

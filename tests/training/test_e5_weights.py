@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_weights_come_out_as_they_were_meant(
 ) -> None:
     path, meant = model_file
     model, _ = load_e5(path)
-    layer = model.encoder.layer[0]
+    layer: Any = model.encoder.layer[0]
     assert (model.embeddings.word_embeddings.weight.detach().numpy() == meant["emb.word"]).all()
     assert (layer.attention.self.key.weight.detach().numpy() == meant["l0.k.w"]).all()
     assert (layer.output.LayerNorm.bias.detach().numpy() == meant["l0.oln.b"]).all()

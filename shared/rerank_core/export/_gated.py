@@ -58,7 +58,8 @@ class GatedPairs(nn.Module):
             self.config._attn_implementation = "eager"
             weights = load_file(folder / "model.safetensors")
             bert = BertModel(self.config, add_pooling_layer=False)
-            self.embeddings, self.layers = bert.embeddings, bert.encoder.layer
+            self.embeddings: Any = bert.embeddings
+            self.layers: Any = bert.encoder.layer
             open_layers, heads = int(self.config.open_layers), int(self.config.num_attention_heads)
             self.first_content = int(self.config.first_content_token)
             self.closed, self.heads = len(self.layers) - open_layers, heads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_queries_of_different_length_share_a_batch(
 
 def test_it_begins_as_the_bi_encoder(encoder: Path) -> None:
     fresh = Student(encoder, open_layers=2, first_content=len(SPECIALS)).eval()
-    bert = BertModel.from_pretrained(encoder, add_pooling_layer=False).eval()
+    bert: Any = BertModel.from_pretrained(encoder, add_pooling_layer=False)
+    bert.eval()
     encode = tokenizer()
 
     def vector(text: str) -> torch.Tensor:
