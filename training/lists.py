@@ -59,6 +59,7 @@ class Lists:
         self._labelled = labelled
         self._spread = np.array([row.std(axis=1) for row in self._mined.scores])
         self._spread = np.maximum(self._spread, self._spread.mean(axis=0) / 2)
+        self._orders: dict[int, list[int]] = {}
         self._usable = [
             number
             for number, labels in enumerate(self._mined.labels)
@@ -75,15 +76,20 @@ class Lists:
     def _window(self, window: int) -> list[Batch]:
         chance = np.random.default_rng((self._seed, window))
         size = _WINDOW * self._options["lists"]
-        epoch, offset = divmod(window * size, len(self._usable))
-        order = np.random.default_rng((self._seed, 1, epoch)).permutation(self._usable)
-        if offset + size > len(order):  # the next epoch's beginning fills the last window
-            order = np.concatenate([order, chance.permutation(self._usable)])
-        chosen = [self._choose(int(number), chance) for number in order[offset : offset + size]]
+        first = window * size
+        chosen = [self._choose(self._query(place), chance) for place in range(first, first + size)]
         chosen.sort(key=lambda item: sum(len(self._passages[place]) for place in item[1]))
         step = self._options["lists"]
         groups = [chosen[i : i + step] for i in range(0, size, step)]
         return [self._batch(groups[i]) for i in chance.permutation(len(groups))]
+
+    def _query(self, place: int) -> int:
+        """Return the query at a place in the endless order: every epoch a new permutation."""
+        epoch, offset = divmod(place, len(self._usable))
+        if epoch not in self._orders:
+            order = np.random.default_rng((self._seed, 1, epoch)).permutation(self._usable)
+            self._orders[epoch] = order.tolist()
+        return self._orders[epoch][offset]
 
     def _choose(
         self, number: int, chance: np.random.Generator

@@ -116,7 +116,7 @@ def test_a_call_is_one_record_and_one_span_with_the_same_fields(
     fields = dict(span.attributes or {})
     assert {name: vars(record).get(name) for name in fields} == fields
     assert fields.pop("rerank.usage.seconds") > 0  # type: ignore[operator]
-    unused = ("tokens", "padding", "truncated", "requests", "cache_hits", "saved")
+    unused = ("tokens", "padding", "truncated", "requests", "cache_hits", "saved", "cost")
     assert fields == {
         "rerank.scorer": "model",
         "rerank.candidates": 3,

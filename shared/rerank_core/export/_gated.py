@@ -74,7 +74,8 @@ class GatedPairs(nn.Module):
                 f"model {folder.name!r} could not be loaded as a {GATED}: {error}"
             ) from error
         # One product for the three: the activations are quantised once.
-        self.joined = nn.ModuleList(_join(layer.attention.self) for layer in self.layers)
+        layers: Any = self.layers
+        self.joined = nn.ModuleList(_join(layer.attention.self) for layer in layers)
         # For each layer and head, what is added where a query's token meets the passage, the other
         # way round, and where anything meets padding.
         closed = torch.full((self.closed, 2, heads), _MASKED)
