@@ -1,78 +1,80 @@
 """What importing the adapters costs beside their frameworks: ``python -m benchmarks.imports``.
 
-Each is imported in fresh processes, in turns with a process that imports only what the adapter
-loads of its framework, in the same order. The difference of the least times is the adapter's own
-cost. Times are of the processor: once the files are in the disk's cache, an import waits for
-nothing else, and so a busy machine blurs them least.
+A fresh process imports what the adapter loads of its framework, in the same order, and then the
+adapter; the second time is the adapter's own. The adapters take turns. Times are of the processor:
+once the files are in the disk's cache an import waits for nothing else, and a busy machine blurs
+them least.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
-from typing import NamedTuple
 
 _ADAPTERS = {"langchain_rerank": "langchain_core", "llamaindex_rerank": "llama_index"}
 
-_TIME = """
-import sys, time
-started = time.process_time()
-for name in sys.argv[1:]:
-    __import__(name)
-print(1000 * (time.process_time() - started))
-"""
 _LIST = """
 import sys
 __import__(sys.argv[1])
 print(*[name for name in sys.modules if name.partition(".")[0] == sys.argv[2]])
 """
+_TIME = """
+import sys, time
+adapter, *framework = sys.argv[1:]
+started = time.process_time()
+for name in framework:
+    __import__(name)
+between = time.process_time()
+__import__(adapter)
+print(1000 * (between - started), 1000 * (time.process_time() - between))
+"""
 
 
-class Cost(NamedTuple):
-    """Milliseconds of processor time to import, one entry for each round."""
-
-    framework: list[float]
-    adapter: list[float]
-
-
-def import_cost(adapter: str, rounds: int) -> Cost:
-    """Time an adapter and its framework in turns, each in processes of its own.
+def import_costs(rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Time the imports.
 
     Args:
-        adapter: ``"langchain_rerank"`` or ``"llamaindex_rerank"``.
-        rounds: Processes of each kind. One more of each goes first, and is not counted.
+        rounds: Processes for each adapter. One more goes first, and is not counted.
+
+    Returns:
+        For each adapter and round, milliseconds for the framework and for the adapter after it.
     """
-    modules = _run(_LIST, adapter, _ADAPTERS[adapter]).split()
-    cost = Cost([], [])
+    modules = {name: _run(_LIST, name, framework) for name, framework in _ADAPTERS.items()}
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in _ADAPTERS}
     for number in range(rounds + 1):
-        framework = float(_run(_TIME, *modules))
-        own = float(_run(_TIME, adapter))
-        if number:  # the first ones fill the disk's cache
-            cost.framework.append(framework)
-            cost.adapter.append(own)
-    return cost
+        for name, taken in costs.items():
+            framework, adapter = map(float, _run(_TIME, name, *modules[name]))
+            if number:  # the first ones fill the disk's cache
+                taken.append((framework, adapter))
+    return costs
 
 
-def _run(code: str, *arguments: str) -> str:
+def _run(code: str, *arguments: str) -> list[str]:
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.imports",
+        description="What importing the adapters costs beside their frameworks.",
+    )
     parser.add_argument("--rounds", type=int, default=11, help="default: %(default)s")
     rounds = parser.parse_args().rounds
     if rounds < 1:
         parser.error("--rounds must be at least 1")
-    print("| import | what it needs of its framework | with the adapter | the adapter adds |")
-    print("| --- | --- | --- | --- |")
-    for adapter in _ADAPTERS:
-        cost = import_cost(adapter, rounds)
-        # Whatever else the machine does only adds to a time, so the least is nearest to the cost.
-        framework, own = min(cost.framework), min(cost.adapter)
-        print(f"| `{adapter}` | {framework:.0f} ms | {own:.0f} ms | {own - framework:.0f} ms |")
+    print("| import | what it needs of its framework | the adapter adds |")
+    print("| --- | --- | --- |")
+    for name, taken in import_costs(rounds).items():
+        cells = (_cell(list(times)) for times in zip(*taken, strict=True))
+        print(f"| `{name}` | {' | '.join(cells)} |")
+
+
+def _cell(times: list[float]) -> str:
+    return f"{statistics.median(times):.0f} ms ({min(times):.0f} to {max(times):.0f})"
 
 
 if __name__ == "__main__":
