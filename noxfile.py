@@ -33,11 +33,14 @@ class Subject(NamedTuple):
         extras: Ours that its tests need.
         tools: What else they import.
         tests: The tests it can affect, as arguments of pytest.
+        beside_floor: Limits on other packages whose newest releases break the lowest of this one
+            without saying so.
     """
 
     extras: str
     tools: tuple[str, ...]
     tests: tuple[str, ...]
+    beside_floor: tuple[str, ...] = ()
 
 
 SUBJECTS = {
@@ -49,6 +52,7 @@ SUBJECTS = {
             *ADAPTER_TESTS,
             "--ignore=tests/langchain_rerank/test_migration.py",  # it needs torch
         ),
+        beside_floor=("langgraph-checkpoint<4", "langgraph-prebuilt<1.0.2"),
     ),
     "llama-index-core": Subject(
         "cohere,langchain,llamaindex",
@@ -83,8 +87,9 @@ def newest_python() -> str:
     check = "import sys; sys.exit(sys.version_info.releaselevel != 'final')"
     for minor in range(30, sys.version_info.minor, -1):
         name = f"python3.{minor}"
-        on_path = shutil.which(name)
-        for python in [*([on_path] if on_path else []), *pyenv.glob(f"versions/*/bin/{name}")]:
+        for python in (shutil.which(name), *map(str, pyenv.glob(f"versions/*/bin/{name}"))):
+            if python is None:
+                continue
             # pyenv has a command on the path even for a Python that is not switched on.
             done = subprocess.run([python, "-c", check], capture_output=True, check=False)  # noqa: S603 - no input
             if done.returncode == 0:
@@ -107,8 +112,10 @@ def matrix(session: nox.Session, package: str, release: str) -> None:
         # Where there is no wheel for the CPU, pip takes a build for CUDA: several gigabytes.
         session.skip(f"torch is tried on Python {OLDEST_PYTHON} only")
     subject = SUBJECTS[package]
-    chosen = f"{package}=={floor_of(package)}" if release == "floor" else package
-    install(session, subject.extras, chosen, *subject.tools)
+    chosen: tuple[str, ...] = (package,)
+    if release == "floor":
+        chosen = (f"{package}=={floor_of(package)}", *subject.beside_floor)
+    install(session, subject.extras, *chosen, *subject.tools)
     session.run("python", "-m", "pip", "freeze")
     # The oldest release may itself warn about the newest of what it needs.
     lenient = ["-W", "default"] if release == "floor" else []
