@@ -12,6 +12,7 @@ import typer
 from training.settings import Settings, load_settings
 
 _HERE = Path(__file__).parent
+_CARD = _HERE.parent / "shared" / "rerank_core" / "models" / "nano" / "README.md"
 
 
 class Step(StrEnum):
@@ -22,6 +23,8 @@ class Step(StrEnum):
     MINE = "mine"
     TRAIN = "train"
     EXPORT = "export"
+    EVALUATE = "evaluate"
+    CARD = "card"
     ALL = "all"
 
 
@@ -56,18 +59,32 @@ def _export(settings: Settings) -> None:
     export(settings)
 
 
+def _evaluate(settings: Settings) -> None:
+    from training.evaluate import evaluate
+
+    evaluate(settings)
+
+
+def _card(settings: Settings) -> None:
+    from training.evaluate import card
+
+    card(settings, _CARD)
+
+
 _STEPS: dict[Step, Callable[[Settings], None]] = {
     Step.PREPARE: _prepare,
     Step.EMBED: _embed,
     Step.MINE: _mine,
     Step.TRAIN: _train,
     Step.EXPORT: _export,
+    Step.EVALUATE: _evaluate,
+    Step.CARD: _card,
 }
 
 
 def main(
     step: Annotated[Step, typer.Argument(help="What to do; each goes on where it was stopped.")],
-    data: Annotated[Path, typer.Option(help="Folder with train/ and pretrain/.")],
+    data: Annotated[Path, typer.Option(help="Folder with train/, pretrain/ and eval/.")],
     work: Annotated[Path, typer.Option(help="Folder for what the steps write.")] = _HERE / "work",
     config: Annotated[Path, typer.Option(help="The configuration.")] = _HERE / "config.toml",
 ) -> None:

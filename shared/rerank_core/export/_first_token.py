@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerank_core.export._source import Source
+from rerank_core.export._source import GATED, Source
 from rerank_core.export._torch_graph import PairLogits, random_inputs
 
 __all__ = ["first_token_only"]
@@ -80,6 +80,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _other_reader(source: Source) -> str | None:
     config = source.encoder.model.config
+    if config.architectures == [GATED]:
+        return "the score reads every token"
     if source.modules:
         modes = [
             getattr(module, "pooling_mode", None)

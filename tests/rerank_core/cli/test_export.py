@@ -112,7 +112,7 @@ def test_ctrl_c_leaves_nothing(tiny: Callable[..., TinyModel], tmp_path: Path) -
                 if not chunk:
                     break
                 seen += chunk
-            assert process.wait(timeout=60) == 130
+            assert process.wait(timeout=60) == 130, seen.decode()
         finally:
             if process.poll() is None:
                 process.kill()

@@ -151,7 +151,7 @@ def test_its_settings_are_kept(folder: Path, tmp_path: Path) -> None:
         "logit",
     )
     assert report.verification.kendall_tau > 0.8
-    assert not report.first_token_only
+    assert report.kept_whole == "the score reads every token"
 
 
 def test_a_folder_that_lacks_something_is_refused(folder: Path) -> None:
