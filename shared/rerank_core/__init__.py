@@ -7,18 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rerank_core import scorers
+from rerank_core import combinators, scorers
 from rerank_core._version import __version__
-from rerank_core.combinators import (
-    Cached,
-    Cascade,
-    Deadline,
-    DiskStore,
-    Fallback,
-    MemoryStore,
-    Store,
-    Windowed,
-)
 from rerank_core.errors import (
     AllScorersFailed,
     AuthenticationError,
@@ -40,6 +30,16 @@ from rerank_core.scorer import Progress, Scorer, StopScoring
 from rerank_core.types import RankedItem, Ranking, Scale, Scoring, Span, Usage
 
 if TYPE_CHECKING:
+    from rerank_core.combinators import (
+        Cached,
+        Cascade,
+        Deadline,
+        DiskStore,
+        Fallback,
+        MemoryStore,
+        Store,
+        Windowed,
+    )
     from rerank_core.scorers import (
         BiEncoderScorer,
         CohereScorer,
@@ -93,6 +93,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in scorers.__all__:
-        return getattr(scorers, name)
+    for rooms in (scorers, combinators):
+        if name in rooms.__all__:
+            return getattr(rooms, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rerank_core import scorers
-from rerank_core.combinators import Cached, Cascade, Deadline, DiskStore, Fallback, Windowed
+from rerank_core import combinators, scorers
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, Scorer
 from rerank_core.scorers._names import local_path, model_name
@@ -160,25 +159,26 @@ def _make(kind: str, options: Mapping[str, Any]) -> Scorer:
 
 
 def _fallback(scorers: Sequence[Any], **options: Any) -> Scorer:
-    return Fallback(*map(load_scorer, scorers), **options)
+    return combinators.Fallback(*map(load_scorer, scorers), **options)
 
 
 def _cascade(stages: Sequence[Any]) -> Scorer:
     *cheap, strong = stages
     pairs = [(load_scorer(scorer), keep) for scorer, keep in cheap]
-    return Cascade([*pairs, load_scorer(strong)])
+    return combinators.Cascade([*pairs, load_scorer(strong)])
 
 
 def _cached(scorer: Any, path: str | None = None) -> Scorer:
-    return Cached(load_scorer(scorer), None if path is None else DiskStore(path))
+    store = None if path is None else combinators.DiskStore(path)
+    return combinators.Cached(load_scorer(scorer), store)
 
 
 def _windowed(scorer: Any, **options: Any) -> Scorer:
-    return Windowed(load_scorer(scorer), **options)
+    return combinators.Windowed(load_scorer(scorer), **options)
 
 
 def _deadline(scorer: Any, seconds: float) -> Scorer:
-    return Deadline(load_scorer(scorer), seconds)
+    return combinators.Deadline(load_scorer(scorer), seconds)
 
 
 _MAKERS: Mapping[str, Callable[..., Scorer]] = {
