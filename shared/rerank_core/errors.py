@@ -20,6 +20,11 @@ A provider's own exception is always chained as ``__cause__``. Messages never ho
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rerank_core.types import Usage
+
 __all__ = [
     "AllScorersFailed",
     "AuthenticationError",
@@ -37,7 +42,17 @@ __all__ = [
 
 
 class RerankError(Exception):
-    """Base of every exception this library raises on purpose."""
+    """Base of every exception this library raises on purpose.
+
+    Attributes:
+        usage: What had been spent on the call before it failed; None if nothing is known.
+    """
+
+    usage: Usage | None = None
+
+    def add_usage(self, spent: Usage) -> None:
+        """Add what was spent before it."""
+        self.usage = spent if self.usage is None else spent + self.usage
 
 
 class ConfigurationError(RerankError, ValueError):

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rerank_core.errors import (
@@ -21,7 +22,7 @@ from rerank_core.errors import (
 from rerank_core.types import Scale, Scoring
 from rerank_core.validation import check_query, check_texts, describe
 
-__all__ = ["Job", "Progress", "Scorer", "StopScoring", "stopped"]
+__all__ = ["Job", "Progress", "Scorer", "StopScoring", "in_thread", "stopped"]
 
 _log = logging.getLogger("rerank_core")
 
@@ -87,18 +88,7 @@ class Scorer(ABC):
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         """Like `_score`, without blocking the event loop; by default in a worker thread."""
-        abandoned = threading.Event()
-
-        def checked(done: int, total: int) -> None:
-            if abandoned.is_set():
-                raise _Abandoned
-            progress(done, total)
-
-        try:
-            return await asyncio.to_thread(self._score, query, texts, checked)
-        except asyncio.CancelledError:
-            abandoned.set()
-            raise
+        return await in_thread(partial(self._score, query, texts), progress)
 
     def _longest_pair(self) -> int | None:
         """Most tokens of a pair that the model reads, where this scorer cuts texts to it."""
@@ -308,6 +298,22 @@ class _Plan:
 
     def _lay_out(self, values: Sequence[T | None]) -> tuple[T | None, ...]:
         return tuple(None if slot is None else values[slot] for slot in self._slots)
+
+
+async def in_thread(work: Callable[[Progress], T], progress: Progress) -> T:
+    """Do work in a thread; if nobody waits for it any more, it ends where it calls progress."""
+    abandoned = threading.Event()
+
+    def checked(done: int, total: int) -> None:
+        if abandoned.is_set():
+            raise _Abandoned
+        progress(done, total)
+
+    try:
+        return await asyncio.to_thread(work, checked)
+    except asyncio.CancelledError:
+        abandoned.set()
+        raise
 
 
 def _nothing(texts: Sequence[str]) -> Scoring:

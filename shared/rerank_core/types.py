@@ -44,7 +44,8 @@ class Usage:
         tokens: Tokens those pairs hold, special tokens included; 0 where the scorer cannot know.
         padding: Padding tokens computed beside them.
         truncated: Texts that were cut to the model's maximum length.
-        requests: Requests sent to a remote service, failed attempts included.
+        requests: Requests sent to a remote service, failed attempts included; those that a
+            `Deadline` cut are not known.
         billed_units: Units the service billed, by its own name for them, such as
             ``{"search_units": 1.0}``.
         seconds: Wall-clock seconds spent scoring.

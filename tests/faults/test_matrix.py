@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import stamina
 
 from rerank_core import (
     CohereScorer,
@@ -32,6 +31,7 @@ from rerank_core import (
 from rerank_core.combinators._background import run_in_background
 from support.cohere_server import CohereServer
 from support.faults import FAULTS, KEY, PRIVATE, QUERY, TEXTS, Fault
+from support.remote import without_pauses
 from support.scorers import OverlapScorer
 
 BUDGET = 0.1
@@ -157,15 +157,20 @@ def check_secrets(caplog: pytest.LogCaptureFixture, *shown: object) -> None:
     assert KEY not in " ".join(map(str, shown)) + " ".join(map(repr, shown))
     for record in caplog.records:
         assert KEY not in str(vars(record))
-        assert record.name != "rerank_core" or PRIVATE not in str(vars(record))
+        assert PRIVATE not in str(vars(record))
         assert record.name != "asyncio" or record.levelno < logging.WARNING
 
 
 def test_bare_it_is_a_typed_error_or_a_whole_answer(
-    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fault: Fault,
+    mode: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with broken(fault, tmp_path) as scorer, stamina.set_testing(True, attempts=10, cap=True):
+    without_pauses(monkeypatch)
+    with broken(fault, tmp_path) as scorer:
         if fault.error is None:
             ranking = call(scorer, mode)
             assert (order(ranking), ranking.degraded) == (BEST_FIRST, None)
@@ -180,10 +185,15 @@ def test_bare_it_is_a_typed_error_or_a_whole_answer(
 
 
 def test_with_a_fallback_it_is_a_degraded_ranking(
-    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fault: Fault,
+    mode: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with broken(fault, tmp_path) as scorer, stamina.set_testing(True, attempts=10, cap=True):
+    without_pauses(monkeypatch)
+    with broken(fault, tmp_path) as scorer:
         chain = Fallback(scorer, OverlapScorer())
         ranking = call(chain, mode)
         assert order(ranking) == BEST_FIRST

@@ -141,18 +141,22 @@ def _replying(reply: Reply | Callable[[Request], Reply]) -> Callable[[ExitStack,
     return make
 
 
-def _raw(content: bytes, **options: Any) -> Callable[[ExitStack, Path], Scorer]:
+def _raw(
+    content: bytes, *, timeout: float = 20, **options: Any
+) -> Callable[[ExitStack, Path], Scorer]:
     def make(stack: ExitStack, _: Path) -> Scorer:
-        return _scorer(stack.enter_context(RawServer(content, **options)).url)
+        return _scorer(stack.enter_context(RawServer(content, **options)).url, timeout)
 
     return make
 
 
 def _lasting(content: bytes) -> Callable[[ExitStack, Path], Scorer]:
-    def make(stack: ExitStack, _: Path) -> Scorer:
-        return _scorer(stack.enter_context(RawServer(content)).url, timeout=0.05)
+    return _raw(content, timeout=0.05)
 
-    return make
+
+def _endless(stack: ExitStack, folder: Path) -> Scorer:
+    chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    return _raw(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 70)(stack, folder)
 
 
 def _results(*results: tuple[int, float]) -> Callable[[ExitStack, Path], Scorer]:
@@ -276,6 +280,13 @@ FAULTS = (
         _raw(_HEAD + b"Content-Length: %d\r\n\r\n" % len(_WHOLE) + _WHOLE, piece=8),
         cut=True,
     ),
+    Fault(
+        "body in drops for too long",
+        DeadlineExceeded,
+        _raw(_HEAD + b"Content-Length: 9999\r\n\r\n" + b" " * 9999, piece=8, timeout=0.05),
+        cut=True,
+    ),
+    Fault("body without end", MalformedResponseError, _endless),
     Fault("drop before an answer", ServiceError, _replying(Reply(drop=True)), cut=True),
     Fault(
         "drop mid-body",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import stamina
 
-__all__ = ["mode", "surroundings"]
+from rerank_core.scorers._http import retry
+
+__all__ = ["mode", "surroundings", "without_pauses"]
+
+
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests be sent again at once."""
+    monkeypatch.setattr(retry, "_wait", lambda *_: 0.0)
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    with stamina.set_testing(True, attempts=10, cap=True):  # no waiting between attempts
-        yield
+    without_pauses(monkeypatch)
 
 
 @pytest.fixture(params=["score", "ascore"])

@@ -79,7 +79,7 @@ class Cached(Wrapper):
         keys = _keys(self.fingerprint, query, texts)
         try:
             found: Mapping[bytes, Entry] = self._store.get(keys)
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a store of the user's raises what it likes
             self._warn("read", error)
             found = {}
         return _Lookup(texts, keys, found)
@@ -89,13 +89,15 @@ class Cached(Wrapper):
         if whole:
             try:
                 self._store.put(lookup.entries(scoring))
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - a store of the user's raises what it likes
                 self._warn("written", error)
         return lookup.merge(scoring)
 
     def _warn(self, done: str, error: Exception) -> None:
         message = "the score cache %r cannot be %s: %s"
-        warn_seldom(f"{done} {self._store!r}", message, self._store, done, error)
+        # The words of a store that is not ours may quote a text.
+        said = error if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
+        warn_seldom(f"{done} {self._store!r}", message, self._store, done, said)
 
     def __repr__(self) -> str:
         return f"Cached({self._scorer!r}, {self._store!r})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rerank_core.errors import ConfigurationError
+from rerank_core.errors import ConfigurationError, RerankError
 from rerank_core.scorer import Progress, Scorer
 from rerank_core.types import Scale, Scoring, Span, Usage
 from rerank_core.validation import check_positive, describe
@@ -68,17 +68,26 @@ class Cascade(Scorer):
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         climb = _Climb(texts)
-        for scorer, keep in self._cheap:
-            scoring = scorer.score(query, climb.texts, progress=climb.wait(progress))
-            climb.cut(scoring, keep)
-        return climb.finish(self._strong.score(query, climb.texts, progress=climb.watch(progress)))
+        try:
+            for scorer, keep in self._cheap:
+                scoring = scorer.score(query, climb.texts, progress=climb.wait(progress))
+                climb.cut(scoring, keep)
+            scoring = self._strong.score(query, climb.texts, progress=climb.watch(progress))
+        except RerankError as error:
+            error.add_usage(climb.usage)
+            raise
+        return climb.finish(scoring)
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         climb = _Climb(texts)
-        for scorer, keep in self._cheap:
-            scoring = await scorer.ascore(query, climb.texts, progress=climb.wait(progress))
-            climb.cut(scoring, keep)
-        scoring = await self._strong.ascore(query, climb.texts, progress=climb.watch(progress))
+        try:
+            for scorer, keep in self._cheap:
+                scoring = await scorer.ascore(query, climb.texts, progress=climb.wait(progress))
+                climb.cut(scoring, keep)
+            scoring = await self._strong.ascore(query, climb.texts, progress=climb.watch(progress))
+        except RerankError as error:
+            error.add_usage(climb.usage)
+            raise
         return climb.finish(scoring)
 
     def __repr__(self) -> str:
@@ -92,7 +101,7 @@ class _Climb:
         self._texts = texts
         self._alive = list(range(len(texts)))
         self._fallen: list[int] = []  # best first
-        self._usage = Usage()
+        self.usage = Usage()
         self._degraded: list[str] = []
 
     @property
@@ -133,7 +142,7 @@ class _Climb:
             secondary[position] = -float(place)
         return Scoring(
             tuple(scores),
-            self._usage + Usage(saved=len(self._fallen)),
+            self.usage + Usage(saved=len(self._fallen)),
             "; ".join(self._degraded) or None,
             tuple(spans) if scoring.spans else None,
             tuple(secondary),
@@ -141,6 +150,6 @@ class _Climb:
         )
 
     def _note(self, scoring: Scoring) -> None:
-        self._usage += scoring.usage
+        self.usage += scoring.usage
         if scoring.degraded:
             self._degraded.append(scoring.degraded)

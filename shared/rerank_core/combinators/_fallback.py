@@ -18,7 +18,7 @@ from rerank_core.errors import (
     ServiceError,
 )
 from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scale, Scoring
+from rerank_core.types import Scale, Scoring, Usage
 from rerank_core.validation import describe
 
 __all__ = ["Fallback"]
@@ -160,17 +160,20 @@ class Fallback(Scorer):
             _log.info("%s works again", scorer.name, extra={"rerank.scorer": scorer.name})
         if not causes:
             return scoring
+        usage = _spent(causes) + scoring.usage
         reasons = [f"{_sentence(causes)}; scored by {scorer.name}"]
         if scoring.degraded:
             reasons.append(scoring.degraded)
-        return replace(scoring, degraded="; ".join(reasons), scale=scoring.scale or scorer.scale)
+        scale = scoring.scale or scorer.scale
+        return replace(scoring, usage=usage, degraded="; ".join(reasons), scale=scale)
 
     def _give_up(self, texts: Sequence[str], causes: list[Exception]) -> Scoring:
         if not self._keep_order:
-            raise AllScorersFailed("every scorer failed", causes)
-        return Scoring(
-            (None,) * len(texts), degraded=f"{_sentence(causes)}; first-stage order kept"
-        )
+            failure = AllScorersFailed("every scorer failed", causes)
+            failure.add_usage(_spent(causes))
+            raise failure
+        why = f"{_sentence(causes)}; first-stage order kept"
+        return Scoring((None,) * len(texts), _spent(causes), why)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_scorers", "_on", "_keep_order", "_limits")
@@ -191,6 +194,12 @@ def _loggable(error: Exception) -> str:
         return str(error)
     said = f"{type(error).__name__}, status {status}"
     return f"{said}. {hint}" if (hint := getattr(error, "hint", None)) else said
+
+
+def _spent(causes: Sequence[Exception]) -> Usage:
+    """Add up what the failures cost."""
+    known = (cause.usage for cause in causes if isinstance(cause, RerankError))
+    return sum((usage for usage in known if usage), Usage())
 
 
 def _sentence(causes: Sequence[Exception]) -> str:

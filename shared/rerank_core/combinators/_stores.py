@@ -26,7 +26,10 @@ class Entry(NamedTuple):
 
 
 class Store(ABC):
-    """Keeps entries by key; safe from several threads. What it lost counts as never known."""
+    """Keeps entries by key; safe from several threads. What it lost counts as never known.
+
+    `Cached` logs what either method raises, and does without the store.
+    """
 
     @abstractmethod
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorer import Progress, Scorer, in_thread
 from rerank_core.scorers.onnx import embedded_tokenizer
 from rerank_core.types import Scoring, Span
 from rerank_core.validation import check_positive, describe
 
 __all__ = ["Aggregate", "Windowed"]
+
+_CHUNK = 64  # texts tokenised at a time, which nobody can stop
 
 Aggregate = Literal["max", "mean", "top3"]
 
@@ -78,17 +81,21 @@ class Windowed(Wrapper):
         }
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        windows, cut = self._cut(texts)
+        windows, cut = self._cut(texts, progress)
         watched = _watch(progress, len(texts))
         return self._gather(windows, self._scorer.score(query, cut, progress=watched))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        windows, cut = self._cut(texts)
+        windows, cut = await in_thread(partial(self._cut, texts), progress)
         watched = _watch(progress, len(texts))
         return self._gather(windows, await self._scorer.ascore(query, cut, progress=watched))
 
-    def _cut(self, texts: Sequence[str]) -> tuple[list[list[Span]], list[str]]:
-        windows = [self._windows_of(text) for text in texts]
+    def _cut(self, texts: Sequence[str], progress: Progress) -> tuple[list[list[Span]], list[str]]:
+        windows: list[list[Span]] = []
+        for start in range(0, len(texts), _CHUNK):
+            if start:
+                progress(0, len(texts))
+            windows += self._windows_of(texts[start : start + _CHUNK])
         cut = [
             text[span.start : span.end]
             for text, spans in zip(texts, windows, strict=True)
@@ -96,13 +103,16 @@ class Windowed(Wrapper):
         ]
         return windows, cut
 
-    def _windows_of(self, text: str) -> list[Span]:
-        offsets = embedded_tokenizer().encode(text, add_special_tokens=False).offsets
-        last = len(offsets) - self._tokens
-        if last <= 0:
-            return [Span(0, len(text))]
-        starts = [*range(0, last, self._stride), last]
-        return [Span(offsets[at][0], offsets[at + self._tokens - 1][1]) for at in starts]
+    def _windows_of(self, texts: Sequence[str]) -> Iterator[list[Span]]:
+        read = embedded_tokenizer().encode_batch(texts, add_special_tokens=False)
+        for text, offsets in zip(texts, (encoding.offsets for encoding in read), strict=True):
+            last = len(offsets) - self._tokens
+            starts = [*range(0, last, self._stride), last]
+            yield (
+                [Span(0, len(text))]
+                if last <= 0
+                else [Span(offsets[at][0], offsets[at + self._tokens - 1][1]) for at in starts]
+            )
 
     def _gather(self, windows: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:
         scores: list[float | None] = []

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-__all__ = ["plan_batches", "round_up"]
+__all__ = ["ROUND", "plan_batches", "round_up", "rounds"]
+
+ROUND = 256
+"""Texts tokenised, batched and scored before the next: a long list must not wait for its last."""
+
+
+def rounds(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Cut a list into rounds, each with the position of its first text."""
+    for first in range(0, len(texts), ROUND):
+        yield first, texts[first : first + ROUND]
 
 
 def round_up(length: int, multiple: int) -> int:

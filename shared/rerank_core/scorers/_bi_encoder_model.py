@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedBiEncoder", "Prompts", "load_bi_encoder"]
 
-# Encodings hold far more than ids; counting them by the chunk bounds the memory they take.
-_CHUNK = 256
-
 
 class Prompts(NamedTuple):
     """What goes before a query and before a text."""
@@ -41,10 +38,8 @@ class LoadedBiEncoder(NamedTuple):
         """Count the tokens of each text as the model will read it, and say which are cut."""
         # Far more characters than there is room for need not be read to know that.
         limit = 16 * (self.max_length + 64)
-        counts: list[int] = []
-        for start in range(0, len(texts), _CHUNK):
-            chunk = [text[:limit] for text in texts[start : start + _CHUNK]]
-            counts += [len(found.ids) for found in self.tokenizer.encode_batch_fast(chunk)]
+        read = self.tokenizer.encode_batch_fast([text[:limit] for text in texts])
+        counts = [len(found.ids) for found in read]
         cut = {
             at
             for at, count in enumerate(counts)

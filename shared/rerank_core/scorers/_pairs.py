@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodedTexts", "PairEncoder"]
 
-# Encodings hold far more than ids; converting them by the chunk bounds the memory they take.
-_CHUNK = 256
+# Encodings hold far more than ids; converting them by the chunk bounds the memory they take, and
+# the time in which nobody can stop it.
+_CHUNK = 64
 # A text of more characters than this for each token there is room for is first read in part.
 _CHARACTERS_PER_TOKEN = 16
 
@@ -42,7 +43,7 @@ class EncodedTexts:
     tail: npt.NDArray[np.int64]
     tail_types: npt.NDArray[np.int64]
     text_type: int
-    truncated: tuple[int, ...]
+    truncated: frozenset[int]
 
     def length(self, position: int) -> int:
         """Tokens of the pair at a position, special tokens included."""
@@ -88,12 +89,15 @@ class PairEncoder:
                 f"{special} special tokens; it must be at least {special + 2}"
             )
 
-    def encode(self, query: str, texts: Sequence[str]) -> EncodedTexts:
+    def encode(
+        self, query: str, texts: Sequence[str], tick: Callable[[], None] | None = None
+    ) -> EncodedTexts:
         """Tokenise the query once and each text once.
 
         Args:
             query: The query; it is never cut.
             texts: The texts.
+            tick: Called now and then; what it raises stops the work.
 
         Returns:
             Their ids.
@@ -113,6 +117,8 @@ class PairEncoder:
         arrays: list[npt.NDArray[np.int32]] = []
         truncated: list[int] = []
         for start in range(0, len(texts), _CHUNK):
+            if start and tick is not None:
+                tick()
             for ids in self._encode_chunk(texts[start : start + _CHUNK], room):
                 if len(ids) > room:
                     truncated.append(len(arrays))
@@ -123,7 +129,7 @@ class PairEncoder:
             arrays,
             *self._after,
             text_type=self._text_type,
-            truncated=tuple(truncated),
+            truncated=frozenset(truncated),
         )
 
     def cut(self, text: str, length: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
-from rerank_core.scorers._batching import plan_batches
+from rerank_core.scorers._batching import plan_batches, rounds
 from rerank_core.scorers._bi_encoder_model import LoadedBiEncoder, load_bi_encoder
 from rerank_core.scorers._names import model_name
 from rerank_core.types import Scale, Scoring, Usage
@@ -159,31 +159,35 @@ class BiEncoderScorer(Scorer):
         import numpy as np
 
         loaded = self._loaded()
-        with self._lock:
-            lengths, truncated = loaded.lengths([prompt + text for text in texts])
         vectors = np.zeros((len(texts), loaded.width), dtype=np.float32)
         done: list[int] = []
         budget = self._batch_tokens or _BATCH_TOKENS
-        # The first stage's best first, should this end early.
-        for batch in sorted(plan_batches(lengths, budget), key=min):
-            with self._lock:
-                vectors[batch] = loaded.encode([texts[at] for at in batch], prompt)
-            done += batch
-            if usage is not None:
-                tokens = sum(lengths[at] for at in batch)
-                usage.append(
-                    Usage(
-                        pairs=len(batch),
-                        tokens=tokens,
-                        padding=lengths[batch[0]] * len(batch) - tokens,
-                        truncated=len(truncated & set(batch)),
-                    )
-                )
-            if progress is not None:
-                try:
+        try:
+            for first, piece in rounds(texts):
+                if first and progress is not None:
                     progress(len(done), len(texts))
-                except StopScoring:
-                    break
+                with self._lock:
+                    lengths, truncated = loaded.lengths([prompt + text for text in piece])
+                # The first stage's best first, should this end early.
+                for batch in sorted(plan_batches(lengths, budget), key=min):
+                    places = [first + at for at in batch]
+                    with self._lock:
+                        vectors[places] = loaded.encode([piece[at] for at in batch], prompt)
+                    done += places
+                    if usage is not None:
+                        tokens = sum(lengths[at] for at in batch)
+                        usage.append(
+                            Usage(
+                                pairs=len(batch),
+                                tokens=tokens,
+                                padding=lengths[batch[0]] * len(batch) - tokens,
+                                truncated=len(truncated & set(batch)),
+                            )
+                        )
+                    if progress is not None:
+                        progress(len(done), len(texts))
+        except StopScoring:
+            pass  # what has come is kept
         return vectors, done
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:

@@ -160,16 +160,19 @@ class TeiScorer(RemoteScorer):
         return Session(ask, self._limit or _DEFAULT_BATCH)
 
     async def _asession(self) -> AsyncSession:
-        http = await self._connections.async_client()
+        await self._connections.prepare()
 
         async def ask(query: str, texts: Sequence[str]) -> Answer:
             with exchange(self._watched()):
-                return self._read(await http.post(**self._request(query, texts)), len(texts))
+                async with self._connections.async_client() as http:
+                    return self._read(await http.post(**self._request(query, texts)), len(texts))
 
         if self._limit is None:
             try:
                 with exchange(self._watched()):
-                    self._connections.limit = _read_limit(await http.get(**self._info_request()))
+                    async with self._connections.async_client() as http:
+                        response = await http.get(**self._info_request())
+                        self._connections.limit = _read_limit(response)
             except ScorerError as error:
                 self._do_without_info(error)
         return AsyncSession(ask, self._limit or _DEFAULT_BATCH)
@@ -232,7 +235,7 @@ class _Connections(Connections["httpx.Client", "httpx.AsyncClient"]):
     def _require(self) -> None:
         try:
             import httpx  # noqa: F401
-            import stamina  # noqa: F401
+            import tenacity  # noqa: F401
         except ImportError as error:
             raise MissingExtraError("tei", "TeiScorer") from error
 

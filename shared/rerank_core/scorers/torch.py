@@ -16,7 +16,7 @@ from rerank_core.scorers._activation import (
     scale_of,
     to_logits,
 )
-from rerank_core.scorers._batching import plan_batches
+from rerank_core.scorers._batching import plan_batches, rounds
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers._torch_model import LoadedModel, load_model, predict
 from rerank_core.types import Scale, Scoring, Usage
@@ -179,34 +179,39 @@ class TorchCrossEncoder(Scorer):
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         loaded = self._loaded()
-        encoded = loaded.pairs.encode(query, texts)
-        lengths = [encoded.length(position) for position in range(len(texts))]
-        fitting = list(texts)
-        for position in encoded.truncated:
-            fitting[position] = loaded.pairs.cut(texts[position], len(encoded.texts[position]))
         on_cpu = loaded.encoder.model.device.type == "cpu"
         budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
         scores: list[float | None] = [None] * len(texts)
         usage = Usage()
-        # The first stage's best first, should this end early.
-        for batch in sorted(plan_batches(lengths, budget), key=min):
-            with self._lock:
-                outputs = predict(loaded.encoder, [(query, fitting[at]) for at in batch])
-            logits = to_logits(outputs, self.name).tolist()
-            activated = apply_activation(loaded.activation, logits)
-            for position, score in zip(batch, activated, strict=True):
-                scores[position] = score
-            tokens = sum(lengths[position] for position in batch)
-            usage += Usage(
-                pairs=len(batch),
-                tokens=tokens,
-                padding=lengths[batch[0]] * len(batch) - tokens,
-                truncated=len(set(batch) & set(encoded.truncated)),
-            )
-            try:
-                progress(usage.pairs, len(texts))
-            except StopScoring:
-                break
+
+        def tick() -> None:
+            progress(usage.pairs, len(texts))
+
+        try:
+            for first, piece in rounds(texts):
+                encoded = loaded.pairs.encode(query, piece, tick)
+                lengths = [encoded.length(at) for at in range(len(piece))]
+                fitting = list(piece)
+                for at in encoded.truncated:
+                    fitting[at] = loaded.pairs.cut(piece[at], len(encoded.texts[at]))
+                # The first stage's best first, should this end early.
+                for batch in sorted(plan_batches(lengths, budget), key=min):
+                    with self._lock:
+                        outputs = predict(loaded.encoder, [(query, fitting[at]) for at in batch])
+                    logits = to_logits(outputs, self.name).tolist()
+                    activated = apply_activation(loaded.activation, logits)
+                    for at, score in zip(batch, activated, strict=True):
+                        scores[first + at] = score
+                    tokens = sum(lengths[at] for at in batch)
+                    usage += Usage(
+                        pairs=len(batch),
+                        tokens=tokens,
+                        padding=lengths[batch[0]] * len(batch) - tokens,
+                        truncated=len(encoded.truncated & set(batch)),
+                    )
+                    tick()
+        except StopScoring:
+            pass  # what has come is kept
         whole = usage.pairs == len(texts)
         return Scoring(tuple(scores), usage, None if whole else stopped(usage.pairs, len(texts)))
 

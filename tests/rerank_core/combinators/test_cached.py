@@ -194,6 +194,22 @@ def test_a_store_out_of_reach_or_full_degrades_to_scoring(
     assert any("disk is full" in record.message for record in caplog.records)
 
 
+def test_whatever_a_store_of_your_own_raises_degrades_to_scoring(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Unreachable(Store):
+        def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+            raise RuntimeError("the server said: private words")
+
+        def put(self, entries: Mapping[bytes, Entry]) -> None:
+            raise RuntimeError("the server said: private words")
+
+    assert Cached(OverlapScorer(), Unreachable()).score("a", ["a"]).scores == (1.0,)
+    said = [record.message for record in caplog.records]
+    assert len(said) == 2
+    assert all("RuntimeError" in message and "private" not in message for message in said)
+
+
 def test_a_copy_takes_no_memory_along(tmp_path: Path) -> None:
     cached = Cached(OverlapScorer())
     cached.score("a", ["a"])

@@ -9,6 +9,7 @@ import pytest
 from rerank_core import (
     AllScorersFailed,
     AuthenticationError,
+    Cascade,
     ConfigurationError,
     Fallback,
     InvalidInputError,
@@ -16,6 +17,7 @@ from rerank_core import (
     Scale,
     Scoring,
     ServiceError,
+    Usage,
     rerank,
 )
 from rerank_core.combinators._breaker import Breaker
@@ -78,6 +80,28 @@ def test_all_causes_are_inside_when_asked() -> None:
     assert list(caught.value.exceptions) == errors
     with pytest.raises(AllScorersFailed):
         asyncio.run(fallback.ascore("a", TEXTS))
+
+
+def test_what_failures_cost_is_counted() -> None:
+    def failing() -> Failing:
+        error = ServiceError("x")
+        error.add_usage(Usage(requests=3, pairs=2))
+        return Failing(error)
+
+    for scoring in both(Fallback(failing(), OverlapScorer())):
+        assert (scoring.usage.requests, scoring.usage.pairs) == (3, 5)
+    for scoring in both(Fallback(failing(), failing())):
+        assert scoring.usage.requests == 6
+    with pytest.raises(AllScorersFailed) as caught:
+        Fallback(failing(), failing(), keep_order=False).score("a b", TEXTS)
+    assert caught.value.usage == Usage(requests=6, pairs=4)
+
+
+def test_what_a_cascade_spent_before_it_failed_is_counted() -> None:
+    for scoring in both(
+        Fallback(Cascade([(OverlapScorer(), 2), Failing(ServiceError("x"))]), failures=99)
+    ):
+        assert scoring.usage.pairs >= 3
 
 
 def test_a_failure_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

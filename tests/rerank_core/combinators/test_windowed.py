@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_windows_cover_the_text_and_overlap() -> None:
     windowed = Windowed(inner, tokens=8, stride=5)
     text = " ".join(WORDS)
     windowed.score("drug", [text])
-    spans = windowed._windows_of(text)
+    (spans,) = windowed._windows_of([text])
     assert (spans[0].start, spans[-1].end) == (0, len(text))
     assert all(after.start < before.end for before, after in itertools.pairwise(spans))
     assert set(inner.calls[0][1]) == {text[span.start : span.end] for span in spans}
@@ -53,12 +54,37 @@ def test_the_best_window_is_the_score_and_the_span() -> None:
         assert end - start < 80
 
 
+async def test_cutting_neither_blocks_the_event_loop_nor_outlives_its_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    windowed, chunks = Windowed(OverlapScorer(), tokens=8), []
+    started, go_on = threading.Event(), threading.Event()
+    real = windowed._windows_of
+
+    def held(texts: Sequence[str]) -> Iterator[list[Span]]:
+        chunks.append(len(texts))
+        started.set()
+        assert go_on.wait(20)  # set by the event loop, if that is free
+        return real(texts)
+
+    monkeypatch.setattr(windowed, "_windows_of", held)
+    task = asyncio.create_task(windowed.ascore("drug", [f"{i} {LONG}" for i in range(1000)]))
+    assert await asyncio.to_thread(started.wait, 20)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert len(chunks) == 1
+
+
 def test_aggregates() -> None:
     def score(aggregate: str) -> float | None:
         windowed = Windowed(OverlapScorer(), tokens=8, stride=8, aggregate=aggregate)  # type: ignore[arg-type]
         return windowed.score("drug discovery", [LONG]).scores[0]
 
-    windows = len(Windowed(OverlapScorer(), 8, 8)._windows_of(LONG))
+    (spans,) = Windowed(OverlapScorer(), 8, 8)._windows_of([LONG])
+        windows = len(spans)
     assert score("max") == 1.0
     assert score("mean") == pytest.approx(1 / windows)
     assert score("top3") == pytest.approx(1 / 3)

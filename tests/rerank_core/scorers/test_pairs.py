@@ -8,7 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from rerank_core import ConfigurationError, InvalidInputError
+from rerank_core import (
+    ConfigurationError,
+    InvalidInputError,
+    OnnxCrossEncoder,
+    StopScoring,
+    TorchCrossEncoder,
+)
+from rerank_core.scorers._batching import ROUND
 from rerank_core.scorers._pairs import PairEncoder
 from support.models import WORDS, TinyModel
 
@@ -51,7 +58,7 @@ def test_only_the_text_is_cut(tiny: Callable[..., TinyModel], family: str) -> No
     long = " ".join(WORDS * 3)
     whole = PairEncoder(tokenizer_of(tiny(family)), 4096).encode("drug discovery", [long])
     encoded = PairEncoder(tokenizer_of(tiny(family)), 32).encode("drug discovery", [long, "list"])
-    assert encoded.truncated == (0,)
+    assert encoded.truncated == {0}
     assert encoded.length(0) == 32
     assert np.array_equal(encoded.head, whole.head)
     assert np.array_equal(encoded.tail, whole.tail)
@@ -71,7 +78,7 @@ def test_a_very_long_text_reads_as_if_it_had_been_read_whole(
     encoded = encoder.encode("drug", ["list", text])
     kept = encoded.texts[1]
     assert np.array_equal(kept, whole[: len(kept)])
-    assert (encoded.truncated == (1,)) == (len(whole) > len(kept))
+    assert (encoded.truncated == {1}) == (len(whole) > len(kept))
 
 
 def test_a_cut_text_reads_as_its_first_tokens(tiny: Callable[..., TinyModel]) -> None:
@@ -101,3 +108,57 @@ def test_many_texts_are_encoded_in_order(tiny: Callable[..., TinyModel]) -> None
     assert len(together) == 700
     for i in (0, 255, 256, 511, 512, 699):
         assert np.array_equal(together[i], encoder.encode("q", [texts[i]]).texts[0])
+
+
+def test_what_tick_raises_ends_the_tokenising(tiny: Callable[..., TinyModel]) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 32)
+    asked: list[int] = []
+
+    def tick() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise StopScoring
+
+    with pytest.raises(StopScoring):
+        encoder.encode("drug", ["list"] * 10**6, tick)
+    assert len(encoder.encode("drug", ["list"] * 1000, lambda: None).texts) == 1000
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_long_list_is_not_read_whole_before_its_first_is_scored(
+    tiny: Callable[..., TinyModel], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = PairEncoder._ids
+
+    def reading(self: PairEncoder, texts: list[str]) -> list[list[int]]:
+        read.extend(texts)
+        return real(self, texts)
+
+    def stop(done: int, total: int) -> None:
+        assert total == 2000
+        if done:
+            raise StopScoring
+
+    monkeypatch.setattr(PairEncoder, "_ids", reading)
+    model = str(tiny().onnx if kind == "onnx" else tiny().torch)
+    scorer = OnnxCrossEncoder(model) if kind == "onnx" else TorchCrossEncoder(model, device="cpu")
+    scoring = scorer.score("drug", [f"drug {number}" for number in range(2000)], progress=stop)
+    assert scoring.scores[0] is not None
+    assert scoring.scores[-1] is None
+    assert len(read) <= ROUND
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_rounds_do_not_show(tiny: Callable[..., TinyModel], kind: str) -> None:
+    model = str(tiny().onnx if kind == "onnx" else tiny().torch)
+    scorer = OnnxCrossEncoder(model) if kind == "onnx" else TorchCrossEncoder(model, device="cpu")
+    texts = [f"drug {' '.join(WORDS[: number % 30])} {number}" for number in range(2 * ROUND + 9)]
+    whole = scorer.score("drug", texts)
+    assert whole.usage.pairs == len(texts)
+    for at in (0, ROUND - 1, ROUND, 2 * ROUND, len(texts) - 1):
+        (alone,) = scorer.score("drug", [texts[at]]).scores
+        assert whole.scores[at] == pytest.approx(alone, abs=1e-5)
+    halves = scorer.score_many(["drug", "drug"], [texts[:300], texts[300:]])
+    together = [score for scoring in halves for score in scoring.scores]
+    assert together == pytest.approx(whole.scores, abs=1e-5)

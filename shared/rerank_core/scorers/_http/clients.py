@@ -6,6 +6,8 @@ import asyncio
 import os
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,9 +24,27 @@ S = TypeVar("S")
 A = TypeVar("A")
 
 
+# httpcore up to 1.0.9 never gives back a connection that is cancelled between its opening and its
+# first request: so often may that have happened to a client before another takes its place.
+_CANCELLATIONS = 20
+
+
 class _Held(NamedTuple):
     client: Any
     http: Any
+
+
+class _AsyncHeld:
+    """A loop's client, and who uses it; only that loop's thread changes it."""
+
+    def __init__(self, held: _Held) -> None:
+        self.client, self.http = held
+        self.users = 0
+        self.cancellations = 0
+
+    @property
+    def worn_out(self) -> bool:
+        return self.cancellations >= _CANCELLATIONS
 
 
 class Connections(ABC, Generic[S, A]):
@@ -45,7 +65,7 @@ class Connections(ABC, Generic[S, A]):
         self._exact = exact
         # A forked child must not share its parent's sockets, nor a loop another loop's.
         self._by_process: dict[int, _Held] = {}
-        self._by_loop: dict[asyncio.AbstractEventLoop, _Held] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, _AsyncHeld] = {}
 
     @abstractmethod
     def _require(self) -> None:
@@ -72,23 +92,40 @@ class Connections(ABC, Generic[S, A]):
         client: S = held.client
         return client
 
-    async def async_client(self) -> A:
-        """Return the running loop's client; it is closed when the loop shuts down."""
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[A]:
+        """Lend the running loop's client for one request; the loop's end closes it."""
+        held = await self._open()
+        held.users += 1
+        try:
+            yield held.client
+        except asyncio.CancelledError:
+            held.cancellations += 1
+            raise
+        finally:
+            held.users -= 1
+            if held.worn_out and not held.users:
+                await held.http.aclose()
+
+    async def prepare(self) -> None:
+        """Have a client for the running loop, or raise what is in the way."""
+        await self._open()
+
+    async def _open(self) -> _AsyncHeld:
         loop = asyncio.get_running_loop()
         for known, held in list(self._by_loop.items()):
-            if known.is_closed() or held.http.is_closed:
+            if known.is_closed() or held.http.is_closed or (known is loop and held.worn_out):
                 self._by_loop.pop(known, None)
         current = self._by_loop.get(loop)
         if current is None:
             # In a thread: importing an SDK and reading the certificates would block the loop.
-            made = await asyncio.to_thread(self._make_async)
+            made = _AsyncHeld(await asyncio.to_thread(self._make_async))
             current = self._by_loop.setdefault(loop, made)
             if current is made:
                 await close_with_loop(made.http, self)
             else:
                 await made.http.aclose()
-        client: A = current.client
-        return client
+        return current
 
     def close(self) -> None:
         """Close this process's client."""
@@ -110,12 +147,16 @@ class Connections(ABC, Generic[S, A]):
         import httpx
 
         target = httpx.URL(self._url) if self._exact else None
+        timeout = self._timeout
 
         def on_request(request: httpx.Request) -> None:
             _check(request, target)
 
+        def on_response(response: httpx.Response) -> None:
+            _note(response, timeout)
+
         http = httpx.Client(
-            **self._options(), event_hooks={"request": [on_request], "response": [_note]}
+            **self._options(), event_hooks={"request": [on_request], "response": [on_response]}
         )
         return _Held(self._wrap(http), http)
 
@@ -124,12 +165,13 @@ class Connections(ABC, Generic[S, A]):
         import httpx
 
         target = httpx.URL(self._url) if self._exact else None
+        timeout = self._timeout
 
         async def on_request(request: httpx.Request) -> None:
             _check(request, target)
 
         async def on_response(response: httpx.Response) -> None:
-            _note(response)
+            _note(response, timeout)
 
         http = httpx.AsyncClient(
             **self._options(), event_hooks={"request": [on_request], "response": [on_response]}
@@ -141,6 +183,7 @@ class Connections(ABC, Generic[S, A]):
         local = parts.scheme == "http" and is_loopback(parts.hostname or "")
         return {
             "timeout": self._timeout,
+            "headers": {"Accept-Encoding": "identity"},  # see bounds.py
             "follow_redirects": False,
             # A proxy from the environment would carry the key off this machine unencrypted.
             "trust_env": not local,
@@ -162,7 +205,10 @@ def _check(request: httpx.Request, target: httpx.URL | None) -> None:
     refuse_plain_http(request.url.scheme, request.url.host)
 
 
-def _note(response: httpx.Response) -> None:
+def _note(response: httpx.Response, seconds: float) -> None:
+    from rerank_core.scorers._http.bounds import bound_body
+
+    bound_body(response, seconds)
     watched = current_exchange()
     if watched is not None:
         watched.headers = response.headers

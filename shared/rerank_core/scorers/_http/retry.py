@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 from rerank_core.errors import ScorerError
 
-__all__ = ["Attempt", "attempts", "parse_retry_after", "pause"]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    from tenacity import RetryCallState
+
+__all__ = ["async_attempts", "attempts", "parse_retry_after", "pause"]
 
 LONGEST_PAUSE = 60.0  # seconds; a longer Retry-After is raised at once, for the caller to decide
 
-
-class Attempt(AbstractContextManager[None, bool | None], Protocol):
-    """One of several attempts; swallows an error that will be retried."""
-
-    @property
-    def num(self) -> int:
-        """Its number, from 1."""
+_log = logging.getLogger("rerank_core")
 
 
-class Attempts(Iterable[Attempt], AsyncIterable[Attempt], Protocol):
-    """Attempts for ``for`` and for ``async for``."""
+def attempts(max_retries: int) -> Iterable[AbstractContextManager[None, bool | None]]:
+    """Return the attempts for one request.
+
+    Each is a context that swallows an error which will be retried; the last error of all is
+    raised unchanged.
+    """
+    from tenacity import Retrying
+
+    return Retrying(**_policy(max_retries))
 
 
-def attempts(max_retries: int) -> Attempts:
-    """Return the attempts for one request; the last error of all is raised unchanged."""
-    import stamina
+def async_attempts(max_retries: int) -> AsyncIterable[AbstractContextManager[None, bool | None]]:
+    """Return the attempts for ``async for``."""
+    from tenacity import AsyncRetrying
 
-    return stamina.retry_context(
-        on=pause,
-        attempts=max_retries + 1,
-        timeout=None,  # bounded by the attempts, each of which has its own time limit
-        wait_initial=0.5,
-        wait_max=10.0,
-        wait_jitter=1.0,
-    )
+    return AsyncRetrying(**_policy(max_retries))
 
 
-def pause(error: Exception) -> bool | float:
+def _policy(max_retries: int) -> dict[str, Any]:
+    from tenacity import retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+    grows = wait_exponential(multiplier=0.5, max=10) + wait_random(0, 1)
+    return {
+        # No time limit: bounded by the attempts, each of which has its own.
+        "stop": stop_after_attempt(max_retries + 1),
+        "retry": retry_if_exception(lambda error: pause(error) is not False),
+        "wait": lambda state: _wait(state, grows),
+        "before_sleep": _tell,
+        "reraise": True,
+    }
+
+
+def _wait(state: RetryCallState, grows: Callable[[RetryCallState], float]) -> float:
+    asked = pause(_error(state))
+    return grows(state) if asked is True else float(asked)
+
+
+def _tell(state: RetryCallState) -> None:
+    """Log that a request will be sent again; the service's words stay out, as they may quote."""
+    if _log.isEnabledFor(logging.DEBUG):
+        error = _error(state)
+        kind, provider = type(error).__name__, getattr(error, "provider", None)
+        _log.debug(
+            "%s: attempt %d ended with %s; the next in %.1f s",
+            *(provider, state.attempt_number, kind, state.upcoming_sleep),
+            extra={"error.type": kind, "rerank.pause": state.upcoming_sleep},
+        )
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def pause(error: BaseException | None) -> bool | float:
     """Say whether to try again: False, True (wait as planned), or the seconds to wait."""
     if not isinstance(error, ScorerError) or not error.retryable:
         return False

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
 
+from rerank_core.errors import RerankError
 from rerank_core.prices import Prices, check_prices
 from rerank_core.scorer import Progress, Scorer, StopScoring
 from rerank_core.scorers._http.answer import Answer
 from rerank_core.scorers._http.checks import check_flag, check_timeout, check_whole
 from rerank_core.scorers._http.clients import Connections
-from rerank_core.scorers._http.retry import attempts
+from rerank_core.scorers._http.retry import async_attempts, attempts
 from rerank_core.scorers._http.split import Tally, chunks
 from rerank_core.types import Scale, Scoring
 
@@ -121,14 +122,18 @@ class RemoteScorer(Scorer):
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         ask, limit = self._session()
         tally = Tally(texts, progress, self._prices)
-        for start, chunk in chunks(texts, limit):
-            for attempt in attempts(self._max_retries):
-                with attempt:
-                    answer = ask(query, chunk)
-            try:
-                tally.add(start, answer, requests=attempt.num)
-            except StopScoring:
-                break
+        try:
+            for start, chunk in chunks(texts, limit):
+                for attempt in attempts(self._max_retries):
+                    with attempt:
+                        tally.count_request()
+                        answer = ask(query, chunk)
+                tally.add(start, answer)
+        except StopScoring:
+            pass  # what has come is kept
+        except RerankError as error:
+            error.add_usage(tally.usage)
+            raise
         return tally.scoring()
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
@@ -140,16 +145,20 @@ class RemoteScorer(Scorer):
 
         async def work(start: int, chunk: Sequence[str]) -> None:
             async with few:
-                async for attempt in attempts(self._max_retries):
+                async for attempt in async_attempts(self._max_retries):
                     with attempt:
+                        tally.count_request()
                         answer = await session.ask(query, chunk)
-            tally.add(start, answer, requests=attempt.num)
+            tally.add(start, answer)
 
         tasks = [asyncio.create_task(work(*piece)) for piece in chunks(texts, session.limit)]
         try:
             await asyncio.gather(*tasks)
         except StopScoring:
             pass  # what has come is kept
+        except RerankError as error:
+            error.add_usage(tally.usage)
+            raise
         finally:
             # After a failure or a cancellation no request outlives this call.
             for task in tasks:

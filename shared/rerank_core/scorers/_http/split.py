@@ -23,32 +23,40 @@ def chunks(texts: Sequence[str], limit: int) -> list[tuple[int, Sequence[str]]]:
 
 
 class Tally:
-    """Puts the answers of several requests together, in whatever order they come."""
+    """Puts the answers of several requests together, in whatever order they come.
+
+    Attributes:
+        usage: What it cost so far.
+    """
 
     def __init__(self, texts: Sequence[str], progress: Progress, prices: Prices | None) -> None:
         self._progress = progress
         self._prices = prices
         self._scores: list[float | None] = [None] * len(texts)
         self._spans: list[Span | None] | None = None
-        self._usage = Usage()
+        self.usage = Usage()
 
-    def add(self, start: int, answer: Answer, *, requests: int) -> None:
-        """Add the answer for the texts from `start` on, which took so many requests."""
+    def count_request(self) -> None:
+        """Count a request that is about to be sent."""
+        self.usage += Usage(requests=1)
+
+    def add(self, start: int, answer: Answer) -> None:
+        """Add the answer for the texts from `start` on."""
         end = start + len(answer.scores)
         self._scores[start:end] = answer.scores
         if answer.spans is not None:
             self._spans = self._spans or [None] * len(self._scores)
             self._spans[start:end] = answer.spans
         cost = None if self._prices is None else self._prices.cost(answer.usage)
-        self._usage += replace(answer.usage, requests=requests, cost=cost)
-        self._progress(self._usage.pairs, len(self._scores))
+        self.usage += replace(answer.usage, cost=cost)
+        self._progress(self.usage.pairs, len(self._scores))
 
     def scoring(self) -> Scoring:
         """Return what there is; texts without an answer have no score."""
-        done, total = self._usage.pairs, len(self._scores)
+        done, total = self.usage.pairs, len(self._scores)
         return Scoring(
             tuple(self._scores),
-            self._usage,
+            self.usage,
             None if done == total else stopped(done, total),
             None if self._spans is None else tuple(self._spans),
         )

@@ -24,7 +24,7 @@ def require_sdk() -> None:
     try:
         import cohere
         import httpx
-        import stamina  # noqa: F401
+        import tenacity  # noqa: F401
 
         _ = (cohere.ClientV2, httpx.Client)
     except (ImportError, AttributeError) as error:

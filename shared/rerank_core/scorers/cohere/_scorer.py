@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NoReturn
 from uuid import uuid4
 
@@ -54,8 +55,8 @@ class CohereScorer(RemoteScorer):
             (Jina, vLLM, LiteLLM), ``"/rerank"`` (Infinity, vLLM, LiteLLM), or ``""`` if
             `base_url` is the whole address, which may then have a query. It is shown and
             written, so it must hold no secret. Default: ``"/v2/rerank"``.
-        timeout: Seconds to wait for a connection, and between two pieces of an answer, in each
-            attempt. Default: 30.
+        timeout: Seconds to wait for a connection, for an answer to begin, and then for its end,
+            each, in each attempt. Default: 30.
         max_retries: Attempts after the first, for status 408, 409, 429 and 500 or more, timeouts
             and broken connections. Waits grow from 0.5 to 10 s with jitter, or last as long as
             ``Retry-After`` says; one above 60 s is raised at once. Default: 2.
@@ -190,20 +191,24 @@ class CohereScorer(RemoteScorer):
         return Session(ask, _MAX_TEXTS)
 
     async def _asession(self) -> AsyncSession | None:
-        client = self._client
         if self._connections is not None:
-            client = await self._connections.async_client()
+            await self._connections.prepare()
         else:
             require_sdk()
-        if not inspect.iscoroutinefunction(client.rerank):
-            return None
+            if not inspect.iscoroutinefunction(self._client.rerank):
+                return None
 
         async def ask(query: str, texts: Sequence[str]) -> Answer:
-            request = self._request(client.rerank, query, texts)
             with exchange(self._watched()) as watched:
-                return self._read(await client.rerank(**request), texts, watched)
+                async with self._lend() as client:
+                    request = self._request(client.rerank, query, texts)
+                    return self._read(await client.rerank(**request), texts, watched)
 
         return AsyncSession(ask, _MAX_TEXTS)
+
+    def _lend(self) -> AbstractAsyncContextManager[Any]:
+        connections = self._connections
+        return nullcontext(self._client) if connections is None else connections.async_client()
 
     def _read(self, response: Any, texts: Sequence[str], watched: Exchange) -> Answer:
         own_id = getattr(response, "id", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Job, Progress, StopScoring, stopped
 from rerank_core.scorers._activation import Activation, apply_activation
-from rerank_core.scorers._batching import plan_batches
+from rerank_core.scorers._batching import ROUND, plan_batches
 from rerank_core.scorers._pairs import EncodedTexts, PairEncoder
 from rerank_core.scorers.onnx._graph import (
     PADDING_MULTIPLE,
@@ -40,36 +40,39 @@ _BATCH_TOKENS = 256
 
 
 class _Place(NamedTuple):
-    """Where a pair stands: the job it belongs to, and its text's position there."""
+    """Where a pair stands: the job it belongs to, its text's position there, and its tokens."""
 
     job: int
     text: int
+    encoded: EncodedTexts
+    at: int
 
 
 class _Tally:
     """The logits of one job as they come in, and what they cost."""
 
-    def __init__(self, encoded: EncodedTexts) -> None:
-        self._encoded = encoded
+    def __init__(self, total: int) -> None:
+        self._total = total
         self._logits: dict[int, float] = {}
-        self._tokens = self._padding = 0
+        self._tokens = self._padding = self._truncated = 0
 
-    def add(self, text: int, logit: float, width: int) -> None:
-        length = self._encoded.length(text)
-        self._logits[text] = logit
+    def add(self, place: _Place, logit: float, width: int) -> None:
+        length = place.encoded.length(place.at)
+        self._logits[place.text] = logit
         self._tokens += length
         self._padding += width - length
+        self._truncated += place.at in place.encoded.truncated
 
     def scoring(self, activation: Activation) -> Scoring:
         scored = dict(
             zip(self._logits, apply_activation(activation, [*self._logits.values()]), strict=True)
         )
-        total = len(self._encoded.texts)
+        total = self._total
         usage = Usage(
             pairs=len(scored),
             tokens=self._tokens,
             padding=self._padding,
-            truncated=sum(text in scored for text in self._encoded.truncated),
+            truncated=self._truncated,
         )
         degraded = None if len(scored) == total else stopped(len(scored), total)
         return Scoring(tuple(scored.get(text) for text in range(total)), usage, degraded)
@@ -117,7 +120,7 @@ class Engine:
 
         Args:
             jobs: Each with at least one text.
-            progress: Called after each batch.
+            progress: Called after each batch, and now and then while texts are tokenised.
 
         Returns:
             One scoring per job.
@@ -126,28 +129,45 @@ class Engine:
             InvalidInputError: If a query leaves no room for a text.
             ScorerError: If the model fails, or a score is NaN or infinite.
         """
-        encoded = [self._encoder.encode(job.query, job.texts) for job in jobs]
-        places = [_Place(j, t) for j, job in enumerate(jobs) for t in range(len(job.texts))]
-        lengths = [encoded[place.job].length(place.text) for place in places]
-        planned = plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
-        planned.sort(key=min)  # the first stage's best first, should this end early
-        batches = [[places[position] for position in batch] for batch in planned]
-        tallies = [_Tally(texts) for texts in encoded]
+        tallies = [_Tally(len(job.texts)) for job in jobs]
+        total = sum(len(job.texts) for job in jobs)
         done = 0
-        with closing(self._run_all(encoded, batches)) as results:
-            for batch, values in results:
-                width = padded_width([(encoded[place.job], place.text) for place in batch])
-                for place, value in zip(batch, values.tolist(), strict=True):
-                    tallies[place.job].add(place.text, value, width)
-                done += len(batch)
-                try:
-                    progress(done, len(places))
-                except StopScoring:
-                    break
+
+        def tick() -> None:
+            progress(done, total)
+
+        try:
+            with closing(self._run_all(self._batches(jobs, tick))) as results:
+                for batch, values in results:
+                    width = padded_width([(place.encoded, place.at) for place in batch])
+                    for place, value in zip(batch, values.tolist(), strict=True):
+                        tallies[place.job].add(place, value, width)
+                    done += len(batch)
+                    tick()
+        except StopScoring:
+            pass  # what has come is kept
         return [tally.scoring(self._settings.activation) for tally in tallies]
 
+    def _batches(self, jobs: Sequence[Job], tick: Callable[[], None]) -> Iterator[list[_Place]]:
+        """Tokenise and batch round by round, each when it is asked for."""
+        for job in jobs:
+            self._encoder.encode(job.query, ())  # one too long shows before anything is scored
+        for pieces in _rounds(jobs):
+            places: list[_Place] = []
+            for number, start, end in pieces:
+                if number or start:
+                    tick()
+                query, texts = jobs[number].query, jobs[number].texts[start:end]
+                encoded = self._encoder.encode(query, texts, tick)
+                places += [_Place(number, start + at, encoded, at) for at in range(len(texts))]
+            lengths = [place.encoded.length(place.at) for place in places]
+            planned = plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
+            planned.sort(key=min)  # the first stage's best first, should this end early
+            for batch in planned:
+                yield [places[position] for position in batch]
+
     def _run_all(
-        self, encoded: Sequence[EncodedTexts], batches: Sequence[Sequence[_Place]]
+        self, batches: Iterable[Sequence[_Place]]
     ) -> Generator[tuple[Sequence[_Place], npt.NDArray[np.float64]], None, None]:
         """Run batches on the pool, and hand them back in their order.
 
@@ -157,7 +177,7 @@ class Engine:
         waiting: deque[tuple[Sequence[_Place], Future[npt.NDArray[np.float64]]]] = deque()
         try:
             for batch in batches:
-                pairs = [(encoded[place.job], place.text) for place in batch]
+                pairs = [(place.encoded, place.at) for place in batch]
                 try:
                     future = pool.submit(self._graph.run, pairs, self._pad_token_id)
                 except RuntimeError:  # the interpreter is going, and starts no more threads
@@ -181,6 +201,24 @@ class Engine:
                 pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rerank-onnx")
                 self._pool = (os.getpid(), pool)
             return self._pool[1]
+
+
+def _rounds(jobs: Sequence[Job]) -> Iterator[list[tuple[int, int, int]]]:
+    """Share jobs out over rounds: pieces of (job, first text, end), at most `ROUND` texts each."""
+    pieces: list[tuple[int, int, int]] = []
+    room = ROUND
+    for number, job in enumerate(jobs):
+        start = 0
+        while start < len(job.texts):
+            end = min(start + room, len(job.texts))
+            pieces.append((number, start, end))
+            room -= end - start
+            start = end
+            if not room:
+                yield pieces
+                pieces, room = [], ROUND
+    if pieces:
+        yield pieces
 
 
 def _pad_token_id(settings: ModelSettings, tokenizer: Tokenizer) -> int:

@@ -97,6 +97,41 @@ async def test_cancellation_ends_the_requests(server: CohereServer, count: int) 
     assert len(server.requests) <= 3  # not retried
 
 
+async def test_after_many_cancellations_another_client_takes_over(server: CohereServer) -> None:
+    loop, arrived, never, later = (
+        asyncio.get_running_loop(),
+        asyncio.Event(),
+        threading.Event(),
+        threading.Event(),
+    )
+
+    def held(request: Request) -> Reply:
+        loop.call_soon_threadsafe(arrived.set)
+        return Reply(answer(request).body, wait_for=later)
+
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
+    server.script(held)
+    early = asyncio.create_task(scorer.ascore(QUERY, TEXTS))
+    await arrived.wait()
+    connections = scorer._connections
+    assert connections is not None
+    worn = connections._by_loop[loop]
+    server.script(*[Reply(wait_for=never)] * 20)
+    others = [asyncio.create_task(scorer.ascore(QUERY, [f"t{i}"])) for i in range(20)]
+    while len(server.requests) < 21:
+        await asyncio.wait([early], timeout=0.01)
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    assert (await scorer.ascore(QUERY, TEXTS)).scores == SCORES
+    assert connections._by_loop[loop] is not worn
+    assert not worn.http.is_closed  # it is still in use
+    later.set()
+    assert (await early).scores == SCORES
+    assert worn.http.is_closed
+    await scorer.aclose()
+
+
 def test_two_event_loops_one_scorer_and_no_socket_left_open(
     scorer: CohereScorer, server: CohereServer
 ) -> None:
@@ -245,7 +280,7 @@ def test_constructing_imports_no_sdk() -> None:
         import sys
         from rerank_core import CohereScorer
         CohereScorer("m", api_key="k-0123456789")
-        sys.exit(bool({"cohere", "httpx", "stamina"} & set(sys.modules)))
+        sys.exit(bool({"cohere", "httpx", "tenacity"} & set(sys.modules)))
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     assert subprocess.run(command, timeout=60, check=False).returncode == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
+import random
 import threading
 import traceback
 from typing import Any
@@ -22,8 +25,8 @@ from rerank_core import (
     ScorerError,
     ServiceError,
 )
-from support.cohere_runs import KEY, failure, run
-from support.cohere_server import CohereServer, Reply, answer
+from support.cohere_runs import KEY, failure, numbered, run
+from support.cohere_server import CohereServer, Reply, Request, answer
 
 HTML = "<html><body>Bad Gateway, said the proxy</body></html>"
 
@@ -216,7 +219,6 @@ def test_a_key_that_the_service_echoes_is_removed_everywhere(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "rerank_core")
-    caplog.set_level(logging.DEBUG, "stamina")
     caplog.set_level(logging.DEBUG, "httpx")
     padding = "x" * 182  # so that the key straddles the place where messages are cut
     body = {"message": f"{padding} {KEY}", "error": {"key": KEY}, "id": KEY}
@@ -228,6 +230,52 @@ def test_a_key_that_the_service_echoes_is_removed_everywhere(
         assert secret not in shown
         assert secret not in logged
     assert caplog.records
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "limit"),
+    [
+        (b" " * (2**26 + 1), {}, "64 MiB"),
+        # Compressed, it is measured as it comes: what it grows to would fill the memory first.
+        (gzip.compress(random.Random(0).randbytes(2**20)), {"Content-Encoding": "gzip"}, "1 MiB"),
+    ],
+)
+def test_an_answer_too_large_is_not_read_to_its_end(
+    scorer: CohereScorer,
+    server: CohereServer,
+    mode: str,
+    body: bytes,
+    headers: dict[str, str],
+    limit: str,
+) -> None:
+    server.script(Reply(body, headers=headers))
+    error = failure(scorer, mode)
+    assert type(error) is MalformedResponseError
+    assert f"the answer is over {limit}" in str(error)
+    assert run(scorer, mode).scores == (1.0, 0.0)
+
+
+def test_a_compressed_answer_is_read_though_none_is_asked_for(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    def respond(request: Request) -> Reply:
+        body = gzip.compress(json.dumps(answer(request).body).encode())
+        return Reply(body, headers={"Content-Encoding": "gzip"})
+
+    server.script(respond)
+    assert run(scorer, mode).scores == (1.0, 0.0)
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_an_error_says_what_was_spent(scorer: CohereScorer, server: CohereServer) -> None:
+    server.script(answer, *[Reply(status=503)] * 3)
+    query, texts, _ = numbered(2000)
+    with pytest.raises(ServiceError) as caught:
+        scorer.score(query, texts)
+    usage = caught.value.usage
+    assert usage is not None
+    assert (usage.requests, usage.pairs) == (4, 1000)
+    assert usage.billed_units["search_units"] >= 1
 
 
 def test_scores_arrive_after_an_earlier_failure(

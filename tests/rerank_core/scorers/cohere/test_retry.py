@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import cohere
 import pytest
-import stamina
 from hypothesis import given
 from hypothesis import strategies as st
-from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_retry_hooks
+from tenacity import RetryCallState, Retrying
 
 from rerank_core import (
     CohereScorer,
     RateLimitError,
     ServiceError,
 )
+from rerank_core.scorers._http import retry
 from rerank_core.scorers._http.retry import parse_retry_after, pause
 from support.cohere_runs import KEY, failure, run
 from support.cohere_server import CohereServer, Reply
+
+_REAL_WAIT = retry._wait  # all tests here go without pauses
 
 
 def test_a_passing_failure_is_retried_and_counted(
@@ -49,24 +52,48 @@ def test_a_long_retry_after_is_raised_at_once(
 
 
 def test_retry_after_decides_the_wait(
-    scorer: CohereScorer, server: CohereServer, mode: str
+    scorer: CohereScorer,
+    server: CohereServer,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    waits: list[float] = []
-    before = get_on_retry_hooks()
-
-    def note(details: RetryDetails) -> None:
-        waits.append(details.wait_for)
-
+    caplog.set_level(logging.DEBUG, "rerank_core")
+    monkeypatch.setattr(retry, "_wait", _REAL_WAIT)  # which the service sets to nothing
     past = format_datetime(datetime.now(UTC) - timedelta(minutes=1), usegmt=True)
     for value in ("0", past):
         server.script(Reply({"message": "wait"}, status=429, headers={"Retry-After": value}))
-    set_on_retry_hooks([note])
-    try:
-        stamina.set_testing(False)  # real waits, which the service sets to nothing
-        assert run(scorer, mode).usage.requests == 3
-    finally:
-        set_on_retry_hooks(before)
-    assert waits == [0.0, 0.0]
+    assert run(scorer, mode).usage.requests == 3
+    waits = [vars(record).get("rerank.pause") for record in caplog.records]
+    assert [wait for wait in waits if wait is not None] == [0.0, 0.0]
+
+
+def test_a_retry_is_logged_without_the_services_words(
+    scorer: CohereScorer, server: CohereServer, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.script(Reply({"message": "no room for: private words"}, status=503))
+    run(scorer, mode)
+    told = [record for record in caplog.records if "rerank.pause" in vars(record)]
+    assert [record.getMessage() for record in told] == [
+        "cohere: attempt 1 ended with ServiceError; the next in 0.0 s"
+    ]
+    assert not any("private" in str(vars(record)) for record in caplog.records)
+
+
+@pytest.mark.parametrize(("attempt", "least"), [(1, 0.5), (3, 2.0), (30, 10.0)])
+def test_without_retry_after_waits_grow_and_are_spread(
+    attempt: int, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "_wait", _REAL_WAIT)
+    wait = retry._policy(5)["wait"]
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    error = ServiceError("x", retryable=True)
+    state.set_exception((ServiceError, error, None))
+    waits = {wait(state) for _ in range(50)}
+    assert all(least <= seconds <= least + 1 for seconds in waits)
+    assert len(waits) > 1
 
 
 def test_the_pause_follows_the_error() -> None:

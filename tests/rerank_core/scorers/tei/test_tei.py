@@ -316,7 +316,7 @@ def test_constructing_imports_nothing_heavy() -> None:
         import sys
         from rerank_core import load_scorer
         load_scorer("tei:http://127.0.0.1:8080")
-        sys.exit(bool({"cohere", "httpx", "stamina"} & set(sys.modules)))
+        sys.exit(bool({"cohere", "httpx", "tenacity"} & set(sys.modules)))
     """
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
@@ -332,7 +332,7 @@ def test_scoring_imports_no_sdk(server: TeiServer) -> None:
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("library", ["httpx", "stamina"])
+@pytest.mark.parametrize("library", ["httpx", "tenacity"])
 def test_a_missing_library_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, mode: str, library: str
 ) -> None:
