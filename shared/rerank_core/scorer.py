@@ -9,9 +9,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rerank_core.errors import (
     ConfigurationError,
@@ -19,8 +18,9 @@ from rerank_core.errors import (
     MalformedResponseError,
     ScorerError,
 )
+from rerank_core.planning import Job, Plan
 from rerank_core.types import Scale, Scoring
-from rerank_core.validation import check_query, check_texts, describe
+from rerank_core.validation import check_texts, describe
 
 __all__ = ["Job", "Progress", "Scorer", "StopScoring", "in_thread", "stopped"]
 
@@ -33,13 +33,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 It may be called from another thread. If it raises `StopScoring`, what has been scored is kept.
 """
-
-
-class Job(NamedTuple):
-    """One query and the distinct, non-blank texts to score for it."""
-
-    query: str
-    texts: tuple[str, ...]
 
 
 class StopScoring(Exception):
@@ -134,7 +127,7 @@ class Scorer(ABC):
             ScorerError: If the model or service fails, or a score is NaN or infinite.
         """
         started = time.perf_counter()
-        plan = _Plan(query, texts)
+        plan = Plan(query, texts)
         if not plan.job.texts:
             return plan.unscored()
         with self._guarded():
@@ -152,7 +145,7 @@ class Scorer(ABC):
         A cancelled call stops a local model between two batches and closes a remote request.
         """
         started = time.perf_counter()
-        plan = _Plan(query, texts)
+        plan = Plan(query, texts)
         if not plan.job.texts:
             return plan.unscored()
         with self._guarded():
@@ -194,7 +187,7 @@ class Scorer(ABC):
                 f"not {len(groups)}"
             )
         plans = [
-            _Plan(query, group, query_name=f"queries[{i}]", texts_name=f"texts[{i}]")
+            Plan(query, group, query_name=f"queries[{i}]", texts_name=f"texts[{i}]")
             for i, (query, group) in enumerate(zip(checked, groups, strict=True))
         ]
         jobs = [plan.job for plan in plans if plan.job.texts]
@@ -223,7 +216,7 @@ class Scorer(ABC):
                 "memory ran out", provider=self.name, hint="Score fewer or shorter texts at a time"
             ) from error
 
-    def _finish(self, plan: _Plan, scoring: Scoring, seconds: float) -> Scoring:
+    def _finish(self, plan: Plan, scoring: Scoring, seconds: float) -> Scoring:
         expanded = plan.expand(scoring, self.name, seconds)
         cut = expanded.usage.truncated
         # A combinator passes on what its scorer has told already.
@@ -258,48 +251,6 @@ class Scorer(ABC):
         return f"{type(self).__name__}({self.name!r})"
 
 
-class _Plan:
-    """What to ask a scorer for one call, and how to lay its answer out again."""
-
-    def __init__(
-        self,
-        query: str,
-        texts: Sequence[str],
-        query_name: str = "query",
-        texts_name: str = "texts",
-    ) -> None:
-        clean_query = _encodable(check_query(query, query_name))
-        positions: dict[str, int] = {}
-        # For each text its position among the distinct ones; None for a blank text.
-        self._slots = [
-            positions.setdefault(text, len(positions)) if text.strip() else None
-            for text in map(_encodable, check_texts(texts, texts_name))
-        ]
-        self.job = Job(clean_query, tuple(positions))
-
-    def unscored(self) -> Scoring:
-        return Scoring((None,) * len(self._slots))
-
-    def expand(self, scoring: Scoring, name: str, seconds: float) -> Scoring:
-        if not isinstance(scoring, Scoring):
-            raise MalformedResponseError(f"{describe(scoring)} is no Scoring", provider=name)
-        if len(scoring.scores) != len(self.job.texts):
-            raise MalformedResponseError(
-                f"{len(scoring.scores)} scores came back for {len(self.job.texts)} texts",
-                provider=name,
-            )
-        return replace(
-            scoring,
-            scores=self._lay_out(scoring.scores),
-            usage=replace(scoring.usage, seconds=seconds),
-            spans=scoring.spans and self._lay_out(scoring.spans),
-            secondary=scoring.secondary and self._lay_out(scoring.secondary),
-        )
-
-    def _lay_out(self, values: Sequence[T | None]) -> tuple[T | None, ...]:
-        return tuple(None if slot is None else values[slot] for slot in self._slots)
-
-
 async def in_thread(work: Callable[[Progress], T], progress: Progress) -> T:
     """Do work in a thread; if nobody waits for it any more, it ends where it calls progress."""
     abandoned = threading.Event()
@@ -324,16 +275,6 @@ def _nothing(texts: Sequence[str]) -> Scoring:
 def stopped(done: int, total: int) -> str:
     """Say, for ``degraded``, that a scoring ended early."""
     return f"stopped early: {done} of {total} texts scored"
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which no tokenizer and no JSON body can carry."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # U+FFFD for each lone one; a split pair is joined again. Offsets may shift only there.
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _ignore(done: int, total: int) -> None:

@@ -84,7 +84,7 @@ def test_aggregates() -> None:
         return windowed.score("drug discovery", [LONG]).scores[0]
 
     (spans,) = Windowed(OverlapScorer(), 8, 8)._windows_of([LONG])
-        windows = len(spans)
+    windows = len(spans)
     assert score("max") == 1.0
     assert score("mean") == pytest.approx(1 / windows)
     assert score("top3") == pytest.approx(1 / 3)

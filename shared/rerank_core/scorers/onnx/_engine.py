@@ -152,11 +152,11 @@ class Engine:
         """Tokenise and batch round by round, each when it is asked for."""
         for job in jobs:
             self._encoder.encode(job.query, ())  # one too long shows before anything is scored
-        for pieces in _rounds(jobs):
+        for turn, pieces in enumerate(_rounds(jobs)):
+            if turn:
+                tick()
             places: list[_Place] = []
             for number, start, end in pieces:
-                if number or start:
-                    tick()
                 query, texts = jobs[number].query, jobs[number].texts[start:end]
                 encoded = self._encoder.encode(query, texts, tick)
                 places += [_Place(number, start + at, encoded, at) for at in range(len(texts))]
