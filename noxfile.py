@@ -124,8 +124,19 @@ def matrix(session: nox.Session, package: str, release: str) -> None:
 
 @nox.session(python=OLDEST_PYTHON)
 def peers(session: nox.Session) -> None:
-    """LlamaIndex's own rerankers beside ours; they need an older Cohere SDK."""
-    official = ("cohere", "sbert")
-    packages = [f"llama-index-postprocessor-{name}-rerank" for name in official]
-    install(session, "cohere,export,llamaindex", *packages)
-    session.run("python", "-m", "pytest", "-q", "tests/llamaindex_rerank/peers.py")
+    """The frameworks' own rerankers in other packages beside ours; they need an older Cohere SDK."""
+    packages = (
+        *("llama-index-postprocessor-cohere-rerank", "llama-index-postprocessor-sbert-rerank"),
+        *("flashrank", "langchain-classic", "langchain-cohere", "langchain-community"),
+    )
+    install(session, "cohere,export,langchain,llamaindex", *packages)
+    session.run("python", "-m", "pip", "freeze")
+    tests = [f"tests/{adapter}_rerank/peers.py" for adapter in ("langchain", "llamaindex")]
+    session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
+@nox.session(python=OLDEST_PYTHON)
+def typing(session: nox.Session) -> None:
+    """User code for mypy and pyright; the latter fetches itself when it first runs."""
+    install(session, "agents,cli,cohere,langchain,llamaindex,tei", "mypy", "pyright[nodejs]")
+    session.run("python", "-m", "pytest", "-q", "tests/typing", *session.posargs)
