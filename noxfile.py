@@ -124,7 +124,7 @@ def matrix(session: nox.Session, package: str, release: str) -> None:
 
 @nox.session(python=OLDEST_PYTHON)
 def peers(session: nox.Session) -> None:
-    """The frameworks' own rerankers in other packages beside ours; they need an older Cohere SDK."""
+    """The frameworks' own rerankers beside ours, in environments with an older Cohere SDK."""
     packages = (
         *("llama-index-postprocessor-cohere-rerank", "llama-index-postprocessor-sbert-rerank"),
         *("flashrank", "langchain-classic", "langchain-cohere", "langchain-community"),

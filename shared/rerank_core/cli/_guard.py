@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -32,6 +35,31 @@ def tell(message: object) -> None:
 
 
 @contextmanager
+def _true_interrupts() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` even where compiled code made another error of one."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield  # ignored, or not ours to watch
+        return
+    interrupted = False
+
+    def note(number: int, frame: FrameType | None) -> object:
+        nonlocal interrupted
+        interrupted = True
+        return handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception as error:
+        if interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def guarded() -> Iterator[None]:
     """Turn what a user can cause into an exit code; anything else is a bug and keeps its traceback.
 
@@ -40,7 +68,8 @@ def guarded() -> Iterator[None]:
             after Ctrl-C, 141 where the reader of the output has gone.
     """
     try:
-        yield
+        with _true_interrupts():
+            yield
     except KeyboardInterrupt:
         tell("interrupted")
         code = INTERRUPTED

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,18 @@ def test_every_cause_of_a_chain_is_told(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), guarded():
         _ = 1 / 0
+
+
+def test_an_interrupt_is_one_whatever_was_made_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def compiled() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("as a compiled extension does") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as raised, guarded():
+        compiled()
+    assert raised.value.code == 130
+    assert capsys.readouterr().err == "rerank: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is before
