@@ -67,10 +67,11 @@ def _tell(state: RetryCallState) -> None:
     if _log.isEnabledFor(logging.DEBUG):
         error = _error(state)
         kind, provider = type(error).__name__, getattr(error, "provider", None)
+        seconds = state.next_action.sleep if state.next_action else 0.0
         _log.debug(
             "%s: attempt %d ended with %s; the next in %.1f s",
-            *(provider, state.attempt_number, kind, state.upcoming_sleep),
-            extra={"error.type": kind, "rerank.pause": state.upcoming_sleep},
+            *(provider, state.attempt_number, kind, seconds),
+            extra={"error.type": kind, "rerank.pause": seconds},
         )
 
 
