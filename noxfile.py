@@ -138,5 +138,6 @@ def peers(session: nox.Session) -> None:
 @nox.session(python=OLDEST_PYTHON)
 def typing(session: nox.Session) -> None:
     """User code for mypy and pyright; the latter fetches itself when it first runs."""
-    install(session, "agents,cli,cohere,langchain,llamaindex,tei", "mypy", "pyright[nodejs]")
+    tools = ("langchain-classic", "mypy", "pyright[nodejs]")
+    install(session, "agents,cli,cohere,langchain,llamaindex,tei", *tools)
     session.run("python", "-m", "pytest", "-q", "tests/typing", *session.posargs)
