@@ -15,7 +15,8 @@ from rerank_core.validation import check_positive, describe
 
 __all__ = ["Aggregate", "Windowed"]
 
-_CHUNK = 64  # texts tokenised at a time, which nobody can stop
+# Tokenised at a time, which nobody can stop; what comes of a character takes some 50 bytes.
+_CHUNK_CHARACTERS = 100_000
 
 Aggregate = Literal["max", "mean", "top3"]
 
@@ -23,7 +24,8 @@ Aggregate = Literal["max", "mean", "top3"]
 class Windowed(Wrapper):
     """Cuts long texts into overlapping windows, scores those, and aggregates their scores.
 
-    A text of at most `tokens` tokens is scored as it is. Passage aggregation: Dai and Callan,
+    A text of at most `tokens` tokens is scored as it is. All texts are cut before the first is
+    scored, so within a `Deadline` there should not be thousands. Passage aggregation: Dai and Callan,
     "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR 2019
     (``"max"`` is their MaxP). ``scoring.spans`` has the offsets of each text's best window.
 
@@ -92,10 +94,10 @@ class Windowed(Wrapper):
 
     def _cut(self, texts: Sequence[str], progress: Progress) -> tuple[list[list[Span]], list[str]]:
         windows: list[list[Span]] = []
-        for start in range(0, len(texts), _CHUNK):
-            if start:
+        for chunk in _chunks(texts):
+            if windows:
                 progress(0, len(texts))
-            windows += self._windows_of(texts[start : start + _CHUNK])
+            windows += self._windows_of(chunk)
         cut = [
             text[span.start : span.end]
             for text, spans in zip(texts, windows, strict=True)
@@ -137,6 +139,19 @@ class Windowed(Wrapper):
 
     def __repr__(self) -> str:
         return f"Windowed({self._scorer!r}, tokens={self._tokens}, stride={self._stride})"
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Cut a list into chunks of some characters; a text of more stands alone."""
+    chunk: list[str] = []
+    room = _CHUNK_CHARACTERS
+    for text in texts:
+        if chunk and len(text) > room:
+            yield chunk
+            chunk, room = [], _CHUNK_CHARACTERS
+        chunk.append(text)
+        room -= len(text)
+    yield chunk
 
 
 def _watch(progress: Progress, texts: int) -> Progress:

@@ -15,6 +15,7 @@ from rerank_core import (
     Span,
     Windowed,
 )
+from rerank_core.combinators import _windowed
 from rerank_core.scorer import Progress
 from support.models import WORDS
 from support.scorers import OverlapScorer
@@ -38,6 +39,21 @@ def test_windows_cover_the_text_and_overlap() -> None:
     assert (spans[0].start, spans[-1].end) == (0, len(text))
     assert all(after.start < before.end for before, after in itertools.pairwise(spans))
     assert set(inner.calls[0][1]) == {text[span.start : span.end] for span in spans}
+
+
+def test_many_texts_are_cut_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    windowed = Windowed(OverlapScorer(), tokens=8, stride=5)
+    texts = [" ".join(WORDS[at:]) for at in range(20)]
+    together = windowed.score("drug discovery", texts)
+    monkeypatch.setattr(_windowed, "_CHUNK_CHARACTERS", 300)
+    asked: list[tuple[int, int]] = []
+    by_chunks = windowed.score("drug discovery", texts, progress=lambda *at: asked.append(at))
+    assert (by_chunks.scores, by_chunks.spans) == (together.scores, together.spans)
+    assert asked.count((0, 20)) > 2
+    assert together.spans is not None
+    for at in (0, 7, 19):
+        alone = windowed.score("drug discovery", [texts[at]])
+        assert (alone.scores[0], alone.spans) == (together.scores[at], together.spans[at : at + 1])
 
 
 def test_the_best_window_is_the_score_and_the_span() -> None:
