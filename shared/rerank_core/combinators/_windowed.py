@@ -25,9 +25,9 @@ class Windowed(Wrapper):
     """Cuts long texts into overlapping windows, scores those, and aggregates their scores.
 
     A text of at most `tokens` tokens is scored as it is. All texts are cut before the first is
-    scored, so within a `Deadline` there should not be thousands. Passage aggregation: Dai and Callan,
-    "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR 2019
-    (``"max"`` is their MaxP). ``scoring.spans`` has the offsets of each text's best window.
+    scored, so within a `Deadline` there should not be thousands. Passage aggregation: Dai and
+    Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
+    2019 (``"max"`` is their MaxP). ``scoring.spans`` has the offsets of each text's best window.
 
     Args:
         scorer: What scores the windows.
