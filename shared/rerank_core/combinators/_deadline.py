@@ -23,7 +23,7 @@ class Deadline(Wrapper):
 
     Unscored texts follow in first-stage order, and `degraded` says how many were scored. A local
     model scores the first stage's best first, and stops between two batches once the next would
-    come too late, going by those before it; one that takes longer than they did is the most by
+    come too late, going by twice the average so far; one that takes longer is the most by
     which the budget is exceeded. A request to a service is cut, and its connection closed. Time
     to load a model counts: call `load` before the first query.
 
@@ -111,7 +111,8 @@ class _Watch:
         else:
             self._gaps += 1
             self._longest = max(self._longest, now - self._last)
-            expected = (now - self._first) / self._gaps
+            # Lengths differ, and so do batches: one of twice the average still comes in time.
+            expected = 2 * (now - self._first) / self._gaps
         self._last = now
         try:
             self._progress(done, total)
