@@ -137,13 +137,13 @@ def test_a_batch_that_would_come_too_late_is_not_begun(monkeypatch: pytest.Monke
     monkeypatch.setattr(_deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     watch = _deadline._Watch(1.0, lambda done, total: None)
     for done in range(1, 4):
-        clock[0] += 0.3
+        clock[0] += 0.22
         if done < 3:
             watch(done, 9)
     with pytest.raises(StopScoring):
-        watch(3, 9)  # at 0.9 s, and the next would come at 1.2 s
+        watch(3, 9)  # at 0.66 s, and one twice as long would come at 1.1 s
     assert watch.stopped
-    assert watch.left() == pytest.approx(0.1)
+    assert watch.left() == pytest.approx(0.34)
     in_time = _deadline._Watch(1.0, lambda done, total: None)
     clock[0] += 0.99
     in_time(1, 9)  # nobody knows yet how long a batch takes
