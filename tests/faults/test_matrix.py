@@ -118,8 +118,14 @@ def _warm() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pauses(monkeypatch)
+
+
 @pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def _surroundings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -161,15 +167,10 @@ def check_secrets(caplog: pytest.LogCaptureFixture, *shown: object) -> None:
         assert record.name != "asyncio" or record.levelno < logging.WARNING
 
 
+@pytest.mark.usefixtures("at_once")
 def test_bare_it_is_a_typed_error_or_a_whole_answer(
-    fault: Fault,
-    mode: str,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
-    without_pauses(monkeypatch)
     with broken(fault, tmp_path) as scorer:
         if fault.error is None:
             ranking = call(scorer, mode)
@@ -184,15 +185,10 @@ def test_bare_it_is_a_typed_error_or_a_whole_answer(
         del caught
 
 
+@pytest.mark.usefixtures("at_once")
 def test_with_a_fallback_it_is_a_degraded_ranking(
-    fault: Fault,
-    mode: str,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
-    without_pauses(monkeypatch)
     with broken(fault, tmp_path) as scorer:
         chain = Fallback(scorer, OverlapScorer())
         ranking = call(chain, mode)
@@ -207,7 +203,6 @@ def test_with_a_fallback_it_is_a_degraded_ranking(
 def test_with_a_deadline_what_lasts_is_cut(
     fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     with broken(fault, tmp_path) as scorer:  # with the real pauses between attempts
         if fault.cut:
             ranking = call(Deadline(scorer, BUDGET), mode)
@@ -228,7 +223,6 @@ def test_with_a_deadline_what_lasts_is_cut(
 def test_with_both_there_is_always_an_answer(
     fault: Fault, mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     with broken(fault, tmp_path) as scorer:
         ranking = call(Deadline(Fallback(scorer), BUDGET if fault.cut else 60), mode)
         whole = fault.error is None and not fault.cut

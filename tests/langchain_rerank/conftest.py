@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.embeddings import Embeddings
 
-from support.embeddings import embed
+from support.embeddings import TEXTS, embed
 
 if TYPE_CHECKING:
     from langchain_community.vectorstores import FAISS
-
-TEXTS = (
-    "black coffee with sugar",
-    "tea tea tea tea",
-    "green tea with milk",
-    "green paint for walls",
-    "how to brew green tea",
-    "tea from china",
-)
 
 
 class HashingEmbeddings(Embeddings):

@@ -6,6 +6,15 @@ import hashlib
 import math
 
 DIMENSIONS = 256
+TEXTS = (
+    "black coffee with sugar",
+    "tea tea tea tea",
+    "green tea with milk",
+    "green paint for walls",
+    "how to brew green tea",
+    "tea from china",
+)
+"""What the adapters' tests retrieve from."""
 
 
 def embed(text: str) -> list[float]:

@@ -13,18 +13,10 @@ from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
 from pydantic import PrivateAttr
 
-from support.embeddings import embed
+from support.embeddings import TEXTS, embed
 
 __all__ = ["BEST", "QUERY", "HashingEmbedding", "ScriptedLLM", "found", "make_index"]
 
-TEXTS = (
-    "black coffee with sugar",
-    "tea tea tea tea",
-    "green tea with milk",
-    "green paint for walls",
-    "how to brew green tea",
-    "tea from china",
-)
 QUERY = "how brew green tea"
 BEST = [("id-4", 1.0), ("id-2", 0.5)]
 """The two best of `make_index` for `QUERY` by `OverlapScorer`; by embeddings id-1 is second."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rerank_core.lazy import lazy
 
 if TYPE_CHECKING:
     from rerank_core.combinators._cached import Cached
@@ -24,19 +25,16 @@ __all__ = [
     "Windowed",
 ]
 
-_ROOMS = {
-    "Cached": "_cached",
-    "Cascade": "_cascade",
-    "Deadline": "_deadline",
-    "DiskStore": "_stores",
-    "Fallback": "_fallback",
-    "MemoryStore": "_stores",
-    "Store": "_stores",
-    "Windowed": "_windowed",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "Cached": "_cached",
+        "Cascade": "_cascade",
+        "Deadline": "_deadline",
+        "DiskStore": "_stores",
+        "Fallback": "_fallback",
+        "MemoryStore": "_stores",
+        "Store": "_stores",
+        "Windowed": "_windowed",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rerank_core.lazy import lazy
 
 if TYPE_CHECKING:
     from rerank_core.scorers.bi_encoder import BiEncoderScorer
@@ -14,16 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BiEncoderScorer", "CohereScorer", "OnnxCrossEncoder", "TeiScorer", "TorchCrossEncoder"]
 
-_ROOMS = {
-    "BiEncoderScorer": "bi_encoder",
-    "CohereScorer": "cohere",
-    "OnnxCrossEncoder": "onnx",
-    "TeiScorer": "tei",
-    "TorchCrossEncoder": "torch",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "BiEncoderScorer": "bi_encoder",
+        "CohereScorer": "cohere",
+        "OnnxCrossEncoder": "onnx",
+        "TeiScorer": "tei",
+        "TorchCrossEncoder": "torch",
+    },
+)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-__all__ = ["ROUND", "plan_batches", "round_up", "rounds"]
+from rerank_core.types import Usage
+
+__all__ = ["ROUND", "batch_usage", "plan_batches", "round_up", "rounds"]
 
 ROUND = 256
 """Texts tokenised, batched and scored before the next: a long list must not wait for its last."""
@@ -40,3 +42,20 @@ def plan_batches(lengths: Sequence[int], budget: int, multiple: int = 1) -> list
             width = round_up(lengths[position], multiple)
         batches[-1].append(position)
     return batches
+
+
+def batch_usage(batch: Sequence[int], lengths: Sequence[int], cut: Collection[int]) -> Usage:
+    """Return what a batch of `plan_batches` cost, padded to its longest.
+
+    Args:
+        batch: Positions in `lengths`.
+        lengths: True token length of each pair.
+        cut: Positions of those that were cut.
+    """
+    tokens = sum(lengths[at] for at in batch)
+    return Usage(
+        pairs=len(batch),
+        tokens=tokens,
+        padding=lengths[batch[0]] * len(batch) - tokens,
+        truncated=sum(at in cut for at in batch),
+    )

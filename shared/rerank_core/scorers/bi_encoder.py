@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
-from rerank_core.scorers._batching import plan_batches, rounds
+from rerank_core.scorers._batching import batch_usage, plan_batches, rounds
 from rerank_core.scorers._bi_encoder_model import LoadedBiEncoder, load_bi_encoder
 from rerank_core.scorers._names import model_name
 from rerank_core.types import Scale, Scoring, Usage
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["BiEncoderScorer"]
 
 _BATCH_TOKENS = 4096
+
+
+class _Embedded(NamedTuple):
+    """Vectors of texts, the positions of those that were embedded, and what that cost."""
+
+    vectors: npt.NDArray[np.float32]
+    done: list[int]
+    usage: Usage
 
 
 class BiEncoderScorer(Scorer):
@@ -117,8 +125,7 @@ class BiEncoderScorer(Scorer):
         Returns:
             One row of length 1 (in the Euclidean norm) for each.
         """
-        vectors, _ = self._embed(queries, self._loaded().prompts.query)
-        return vectors
+        return self._embed(queries, self._loaded().prompts.query).vectors
 
     def embed_documents(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -132,8 +139,7 @@ class BiEncoderScorer(Scorer):
         Returns:
             One row of length 1 (in the Euclidean norm) for each.
         """
-        vectors, _ = self._embed(texts, self._loaded().prompts.document, progress)
-        return vectors
+        return self._embed(texts, self._loaded().prompts.document, progress).vectors
 
     def to_config(self) -> dict[str, Any]:
         """The arguments that were set, with ``"type": "bi"``."""
@@ -149,23 +155,25 @@ class BiEncoderScorer(Scorer):
             return self._model_in_use
 
     def _embed(
-        self,
-        texts: Sequence[str],
-        prompt: str,
-        progress: Progress | None = None,
-        usage: list[Usage] | None = None,
-    ) -> tuple[npt.NDArray[np.float32], list[int]]:
-        """Embed texts, and say which were; all of them, unless `progress` stops the work."""
+        self, texts: Sequence[str], prompt: str, progress: Progress | None = None
+    ) -> _Embedded:
+        """Embed texts; all of them, unless `progress` stops the work."""
         import numpy as np
 
         loaded = self._loaded()
         vectors = np.zeros((len(texts), loaded.width), dtype=np.float32)
         done: list[int] = []
+        usage = Usage()
+
+        def tick() -> None:
+            if progress is not None:
+                progress(len(done), len(texts))
+
         budget = self._batch_tokens or _BATCH_TOKENS
         try:
             for first, piece in rounds(texts):
-                if first and progress is not None:
-                    progress(len(done), len(texts))
+                if first:
+                    tick()
                 with self._lock:
                     lengths, truncated = loaded.lengths([prompt + text for text in piece])
                 # The first stage's best first, should this end early.
@@ -174,33 +182,22 @@ class BiEncoderScorer(Scorer):
                     with self._lock:
                         vectors[places] = loaded.encode([piece[at] for at in batch], prompt)
                     done += places
-                    if usage is not None:
-                        tokens = sum(lengths[at] for at in batch)
-                        usage.append(
-                            Usage(
-                                pairs=len(batch),
-                                tokens=tokens,
-                                padding=lengths[batch[0]] * len(batch) - tokens,
-                                truncated=len(truncated & set(batch)),
-                            )
-                        )
-                    if progress is not None:
-                        progress(len(done), len(texts))
+                    usage += batch_usage(batch, lengths, truncated)
+                    tick()
         except StopScoring:
             pass  # what has come is kept
-        return vectors, done
+        return _Embedded(vectors, done, usage)
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         prompts = self._loaded().prompts
         (asked,) = self.embed_queries([query])
-        usages: list[Usage] = []
-        vectors, done = self._embed(texts, prompts.document, progress, usages)
+        vectors, done, usage = self._embed(texts, prompts.document, progress)
         scores: list[float | None] = [None] * len(texts)
         for at in done:
             scores[at] = float(vectors[at] @ asked)
         whole = len(done) == len(texts)
         reason = None if whole else stopped(len(done), len(texts))
-        return Scoring(tuple(scores), sum(usages, Usage()), reason)
+        return Scoring(tuple(scores), usage, reason)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in ("_model", "_batch_tokens", "_options")}

@@ -16,7 +16,7 @@ from rerank_core.scorers._activation import (
     scale_of,
     to_logits,
 )
-from rerank_core.scorers._batching import plan_batches, rounds
+from rerank_core.scorers._batching import batch_usage, plan_batches, rounds
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers._torch_model import LoadedModel, load_model, predict
 from rerank_core.types import Scale, Scoring, Usage
@@ -202,13 +202,7 @@ class TorchCrossEncoder(Scorer):
                     activated = apply_activation(loaded.activation, logits)
                     for at, score in zip(batch, activated, strict=True):
                         scores[first + at] = score
-                    tokens = sum(lengths[at] for at in batch)
-                    usage += Usage(
-                        pairs=len(batch),
-                        tokens=tokens,
-                        padding=lengths[batch[0]] * len(batch) - tokens,
-                        truncated=len(encoded.truncated & set(batch)),
-                    )
+                    usage += batch_usage(batch, lengths, encoded.truncated)
                     tick()
         except StopScoring:
             pass  # what has come is kept
