@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ __all__ = [
     "check_query",
     "check_texts",
     "describe",
+    "suggest",
 ]
 
 
@@ -32,6 +34,17 @@ def describe(value: object) -> str:
     if len(text) > 60:
         text = text[:57] + "..."
     return f"{text} ({type(value).__name__})"
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'nano'?`` for a word that is close to a known one, else nothing.
+
+    Args:
+        word: What the user wrote.
+        known: What could have been meant.
+    """
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_query(query: object, argument: str = "query") -> str:
