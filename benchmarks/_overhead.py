@@ -6,8 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from rerank_core import Scale, Scorer, Scoring, Usage, rerank
-from rerank_core.scorer import Progress
+from rerank_core import Progress, Scale, Scorer, Scoring, Usage, rerank
 
 __all__ = ["adapter_overhead"]
 

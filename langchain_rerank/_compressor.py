@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
 
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.load.serializable import (
@@ -18,14 +18,7 @@ from langchain_core.runnables.config import (
     get_async_callback_manager_for_config,
     get_callback_manager_for_config,
 )
-from pydantic import (
-    ConfigDict,
-    FieldSerializationInfo,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import model_validator
 
 from rerank_core import (
     Blend,
@@ -37,35 +30,54 @@ from rerank_core import (
     rerank,
 )
 from rerank_core.adapting import (
-    DEFAULT_TOP_N,
-    OPTIONS,
+    AdapterOptions,
+    MetadataKey,
     check_items,
-    check_option,
     copy_metadata,
-    options,
-    write_option,
+    first_of_each_id,
 )
-from rerank_core.validation import check_budget
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import Callbacks
 
     from langchain_rerank._runnable import RerankRunnable
 
-__all__ = ["RerankCompressor"]
+__all__ = ["CommonOptions", "CompressorOptions", "RerankCompressor", "make_compressor"]
+
+
+class CommonOptions(TypedDict, total=False):
+    """Arguments of `RerankCompressor` that mean the same to a `RerankRetriever`."""
+
+    scorer: Scorer | Mapping[str, Any] | str
+    depth: int | None
+    min_score: float | None
+    blend: Blend | Mapping[str, Any] | str | None
+    max_tokens: int | None
+    count_tokens: Callable[[str], int] | None
+    score_key: str | None
+    span_key: str | None
+    prior_key: str | None
+
+
+class CompressorOptions(CommonOptions, total=False):
+    """Arguments of `RerankCompressor`."""
+
+    top_n: int | None
+    distinct_ids: bool
 
 
 class _Outputs(TypedDict):
-    """What a run ends with."""
+    """Outputs of a run."""
 
     documents: list[Document]
     scorer: str
     scale: str
     degraded: str | None
+    causes: list[str]
     usage: dict[str, Any]
 
 
-class RerankCompressor(BaseDocumentCompressor, Serializable):
+class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
     """Scores documents against the query, reorders them and keeps the best.
 
     It returns copies: ids, subclasses and metadata stay as they were, and nothing that comes out
@@ -76,10 +88,13 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
         scorer: What scores: the name of one (see `rerank_core.load_scorer`), a mapping that
             `Scorer.to_config` wrote, or a `Scorer`. Default ``"nano"``, the model that comes with
             the package. No model is loaded before the first call.
+        depth: Only so many of the first documents are scored; the rest follow unscored. None
+            scores all. Default: None.
         top_n: At most this many documents stay; None keeps all. Default 5.
         min_score: Scored documents below it are dropped; it is on the scorer's scale, or on the
             blend's where there is one.
-        blend: Mix the scores with the first stage: a `Blend`, its method or a mapping.
+        blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
+            a mapping.
         max_tokens: At most this many tokens of text stay, by `count_tokens`.
         count_tokens: Counts the tokens of a text as the LLM will.
         score_key: Metadata key that gets the score as a plain float. A document that was not
@@ -87,57 +102,29 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
             as it is. Default ``"relevance_score"``.
         prior_key: Metadata key that holds the first-stage score, higher meaning better; the
             blends ``"minmax"`` and ``"zscore"`` need it.
-        span_key: Metadata key that gets the best passage's place in the text as
-            ``[start, end]``, in characters. A document whose best passage is not known (only
-            scorers such as `rerank_core.Windowed` know it) does not have it. Default: None, no
+        span_key: Metadata key that gets the relevant passages of the text, best first, as
+            ``[{"start": 0, "end": 80, "score": 0.9}, …]``: characters of the text, and the
+            passage's own score where it is known. A document whose passages are not known (only
+            scorers such as `rerank_core.Windowed` know them) does not have it. Default: None, no
             such key.
+        distinct_ids: Keep only the first of several documents with the same id, as ensemble and
+            multi-query retrievers give them; documents without id all stay. Default False.
 
     Raises:
         pydantic.ValidationError: If an argument is unknown or wrong; the message names it. It is
             a ValueError.
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True,
-        extra="forbid",
-        validate_default=True,
-        validate_assignment=True,
-        # A refused argument may hold a key.
-        hide_input_in_errors=True,
-    )
-
-    scorer: Scorer | Mapping[str, Any] | str = "nano"
-    top_n: int | None = DEFAULT_TOP_N
-    min_score: float | None = None
-    blend: Blend | Mapping[str, Any] | str | None = None
-    max_tokens: int | None = None
-    count_tokens: Callable[[str], int] | None = None
-    score_key: str | None = "relevance_score"
-    prior_key: str | None = None
-    span_key: str | None = None
-
-    @field_validator(*OPTIONS, "score_key", "prior_key", "span_key", mode="plain")
-    @classmethod
-    def _check(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_option(str(info.field_name), value)
+    prior_key: Annotated[str | None, MetadataKey("prior_key")] = None
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        check_budget(self.max_tokens, self.count_tokens)
+    def _check_prior_key(self) -> Self:
         if isinstance(self.blend, Blend) and self.blend.method != "rrf" and not self.prior_key:
             raise ConfigurationError(
                 f"blend {self.blend.method!r} needs prior_key, the metadata key that holds the "
                 "first-stage score; 'rrf' needs positions only"
             )
-        if self.span_key is not None and self.span_key == self.score_key:
-            raise ConfigurationError(
-                f"span_key and score_key are both {self.span_key!r}; give each a key of its own"
-            )
         return self
-
-    @field_serializer(*OPTIONS)
-    def _write(self, value: Any, info: FieldSerializationInfo) -> Any:
-        return write_option(info.field_name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments in plain JSON values, secrets left out.
@@ -145,8 +132,8 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
         Raises:
             ConfigurationError: If the scorer cannot be written, or there is `count_tokens`.
         """
-        fields = type(self).model_fields
-        return {name: write_option(name, getattr(self, name)) for name in fields}
+        self._check_writable()
+        return self.model_dump()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -201,7 +188,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
     def _compress(
         self, documents: Iterable[Document], query: str, config: RunnableConfig
     ) -> list[Document]:
-        checked = check_items(documents, Document, "documents")
+        checked = self._check(documents)
         manager = get_callback_manager_for_config(config)
         run = manager.on_chain_start(**self._describe_run(query, checked, config))
         try:
@@ -216,7 +203,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
     async def _acompress(
         self, documents: Iterable[Document], query: str, config: RunnableConfig
     ) -> list[Document]:
-        checked = check_items(documents, Document, "documents")
+        checked = self._check(documents)
         manager = get_async_callback_manager_for_config(config)
         run = await manager.on_chain_start(**self._describe_run(query, checked, config))
         try:
@@ -227,6 +214,12 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
             raise
         await run.on_chain_end(outputs)
         return outputs["documents"]
+
+    def _check(self, documents: Iterable[Document]) -> list[Document]:
+        checked = check_items(documents, Document, "documents")
+        if self.distinct_ids:
+            checked = first_of_each_id(checked, lambda document: document.id)
+        return checked
 
     def _describe_run(
         self, query: str, documents: list[Document], config: RunnableConfig
@@ -245,7 +238,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
         if self.blend is not None and self.prior_key is not None:
             prior = [document.metadata.get(self.prior_key) for document in documents]
         texts = [document.page_content for document in documents]
-        return {"candidates": texts, "prior": prior, **options(self)}
+        return {"candidates": texts, "prior": prior, **self._for_rerank()}
 
     def _outputs(self, documents: list[Document], ranking: Ranking) -> _Outputs:
         return {
@@ -253,15 +246,31 @@ class RerankCompressor(BaseDocumentCompressor, Serializable):
             "scorer": ranking.scorer,
             "scale": ranking.scale.value,
             "degraded": ranking.degraded,
+            "causes": [*ranking.causes],
             "usage": asdict(ranking.usage),
         }
 
     def _copy(self, document: Document, item: RankedItem) -> Document:
-        metadata = copy_metadata(document.metadata, without=self.score_key)
-        if self.score_key is not None and item.score is not None:
-            metadata[self.score_key] = item.score
-        if self.span_key is not None:
-            metadata.pop(self.span_key, None)  # an earlier reranker's
-            if item.span is not None:
-                metadata[self.span_key] = [*item.span]
+        # Without what an earlier reranker wrote.
+        metadata = copy_metadata(document.metadata, without=[*self._written_keys.values()])
+        metadata.update(self._written(item, item.spans))
         return document.model_copy(update={"metadata": metadata})
+
+
+def make_compressor(
+    compressor: RerankCompressor | None, options: Mapping[str, Any]
+) -> RerankCompressor:
+    """Return the compressor, or make one from options.
+
+    Raises:
+        ConfigurationError: If there are options beside a compressor.
+        pydantic.ValidationError: If an option is unknown or wrong.
+    """
+    if compressor is None:
+        return RerankCompressor(**options)
+    if options:
+        raise ConfigurationError(
+            f"{', '.join(options)}: arguments of the compressor, and there is one already; "
+            "give them to it"
+        )
+    return compressor

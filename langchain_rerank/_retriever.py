@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
 from pydantic import ConfigDict, ValidationInfo, field_validator
 
-from langchain_rerank._compressor import RerankCompressor
+from langchain_rerank._compressor import CommonOptions, RerankCompressor, make_compressor
 from langchain_rerank._fetching import over_fetching
-from rerank_core import Blend, ConfigurationError, Scorer
-from rerank_core.validation import check_positive, check_query
+from rerank_core import ConfigurationError
+from rerank_core.validation import check_flag, check_positive, check_query
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -23,19 +22,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["RerankRetriever"]
-
-
-class _Options(TypedDict, total=False):
-    """The compressor's arguments but `top_n`, which is `k` here."""
-
-    scorer: Scorer | Mapping[str, Any] | str
-    min_score: float | None
-    blend: Blend | Mapping[str, Any] | str | None
-    max_tokens: int | None
-    count_tokens: Callable[[str], int] | None
-    score_key: str | None
-    prior_key: str | None
-    span_key: str | None
 
 
 class RerankRetriever(BaseRetriever):
@@ -52,13 +38,15 @@ class RerankRetriever(BaseRetriever):
             5 unless it was set.
         fetch_k: How many candidates to ask the base for, and never fewer than `k`. It holds for a
             base with `search_kwargs` (all vector stores'), with a field `k` (such as BM25's), or
-            with an argument `k`; any other base gives what it gives. Default: the base's own
-            number where you gave it one, else 50.
+            with an argument `k`; any other base gives what it gives. Default: `depth`, else the
+            base's own number where you gave it one, else 50.
         name: The name in traces.
         tags: Tags of its runs.
         metadata: Metadata of its runs.
-        **options: Arguments of `RerankCompressor`: `scorer`, `min_score`, `blend`, `max_tokens`,
-            `count_tokens`, `score_key`, `prior_key`, `span_key`.
+        distinct_ids: Keep only the first of several documents with the same id, as ensemble and
+            multi-query retrievers give them; documents without id all stay. Default True.
+        **options: Arguments of `RerankCompressor`: `scorer`, `depth`, `min_score`, `blend`,
+            `max_tokens`, `count_tokens`, `score_key`, `span_key`, `prior_key`.
 
     Raises:
         ConfigurationError: If there are `options` beside a `compressor`.
@@ -77,6 +65,7 @@ class RerankRetriever(BaseRetriever):
     compressor: RerankCompressor
     k: int | None = None
     fetch_k: int | None = None
+    distinct_ids: bool = True
 
     def __init__(
         self,
@@ -85,24 +74,21 @@ class RerankRetriever(BaseRetriever):
         compressor: RerankCompressor | None = None,
         k: int | None = None,
         fetch_k: int | None = None,
+        distinct_ids: bool = True,
         name: str | None = None,
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
-        **options: Unpack[_Options],
+        **options: Unpack[CommonOptions],
     ) -> None:
         if "top_n" in options:
             raise ConfigurationError("top_n of a RerankRetriever is called k")
-        if compressor is not None and options:
-            raise ConfigurationError(
-                f"{', '.join(options)}: arguments of the compressor, and there is one already; "
-                "give them to it"
-            )
         # As one mapping: to type checkers the base class has no fields but its own.
         fields: dict[str, Any] = {
             "base_retriever": base_retriever,
-            "compressor": RerankCompressor(**options) if compressor is None else compressor,
+            "compressor": make_compressor(compressor, options),
             "k": k,
             "fetch_k": fetch_k,
+            "distinct_ids": distinct_ids,
             "name": name,
             "tags": tags,
             "metadata": metadata,
@@ -113,6 +99,11 @@ class RerankRetriever(BaseRetriever):
     @classmethod
     def _check(cls, value: Any, info: ValidationInfo) -> int | None:
         return check_positive(value, str(info.field_name))
+
+    @field_validator("distinct_ids", mode="plain")
+    @classmethod
+    def _check_distinct_ids(cls, value: Any) -> bool:
+        return check_flag(value, "distinct_ids")
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -138,5 +129,7 @@ class RerankRetriever(BaseRetriever):
     ) -> tuple[RetrieverLike, dict[str, int], RerankCompressor]:
         check_query(query)  # before anything is retrieved
         keep = check_positive(k, "k") or self.k or self.compressor.top_n
-        base, arguments = over_fetching(self.base_retriever, self.fetch_k, keep)
-        return base, arguments, self.compressor.model_copy(update={"top_n": keep})
+        fetch = self.fetch_k or self.compressor.depth
+        base, arguments = over_fetching(self.base_retriever, fetch, keep)
+        update = {"top_n": keep, "distinct_ids": self.distinct_ids}
+        return base, arguments, self.compressor.model_copy(update=update)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableSerializable, ensure_config
 from pydantic import ConfigDict
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from langchain_rerank._compressor import RerankCompressor
+from langchain_rerank._compressor import CompressorOptions, RerankCompressor, make_compressor
 from rerank_core import InvalidInputError
 from rerank_core.validation import describe
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 __all__ = ["RerankRunnable"]
 
@@ -35,12 +38,29 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
     with the documents, the scorer's name, the scale, why it is degraded, and the usage.
 
     Args:
-        compressor: What reranks.
+        compressor: What reranks. Without it, one is made from `options`.
+        name: The name in traces.
+        **options: Arguments of `RerankCompressor`.
+
+    Raises:
+        ConfigurationError: If there are `options` beside a `compressor`.
+        pydantic.ValidationError: If an argument is unknown or wrong; the message names it.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     compressor: RerankCompressor
+
+    def __init__(
+        self,
+        *,
+        compressor: RerankCompressor | None = None,
+        name: str | None = None,
+        **options: Unpack[CompressorOptions],
+    ) -> None:
+        # As one mapping: to type checkers the base class has no fields but its own.
+        fields: dict[str, Any] = {"compressor": make_compressor(compressor, options), "name": name}
+        super().__init__(**fields)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -18,7 +18,7 @@ from langchain_core.prompts import (
 )
 from langchain_core.tools import BaseTool
 
-from langchain_rerank._compressor import RerankCompressor
+from langchain_rerank._compressor import CompressorOptions, RerankCompressor, make_compressor
 from rerank_core import ConfigurationError, MissingExtraError
 from rerank_core.validation import describe
 
@@ -28,6 +28,8 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("agents", "langchain_rerank.middleware") from error
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from langchain.tools.tool_node import ToolCallRequest
     from langgraph.types import Command
 
@@ -48,8 +50,8 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
     the text of the documents that stayed, best first, and its artifact is those documents.
 
     Args:
-        compressor: What reranks. Default: ``RerankCompressor()``, the best five by the embedded
-            model.
+        compressor: What reranks. Without it, one is made from `options`; without those, it keeps
+            the best five by the embedded model.
         query: What to score against: ``"tool"``, the call's argument ``query``, or its only text
             argument; or ``"user"``, the last thing the user said, which also stands in where the
             call has no such argument. Default ``"tool"``: a model writes its search to be
@@ -58,10 +60,12 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
         document_prompt: How a document is written for the model. Default: its text. Give what the
             tool was given.
         document_separator: What stands between two documents. Default: a blank line.
+        **options: Arguments of `RerankCompressor`.
 
     Raises:
-        ConfigurationError: If `query` is neither, `compressor` is no `RerankCompressor`, or
-            `tools` is no list.
+        pydantic.ValidationError: If an option is unknown or wrong; the message names it.
+        ConfigurationError: If there are `options` beside a `compressor`, `query` is neither,
+            `compressor` is no `RerankCompressor`, or `tools` is no list.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
         tools: Sequence[BaseTool | str] | None = None,
         document_prompt: BasePromptTemplate[str] = _AS_TOOLS_DO,
         document_separator: str = "\n\n",
+        **options: Unpack[CompressorOptions],
     ) -> None:
         super().__init__()
         if query not in get_args(QuerySource):
@@ -83,7 +88,7 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
         if isinstance(tools, str | BaseTool):
             raise ConfigurationError(f"tools must be a list, such as [{tools!r:.60}]")
         self.tools = []  # of its own, in LangChain's words: it brings none
-        self._compressor = compressor or RerankCompressor()
+        self._compressor = make_compressor(compressor, options)
         self._source = query
         self._names = (
             None

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    FieldSerializationInfo,
-    StrictBool,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
-from llamaindex_rerank._spans import span_in_node
-from rerank_core import (
-    Blend,
-    ConfigurationError,
-    InvalidInputError,
-    Ranking,
-    Scorer,
-    arerank,
-    rerank,
-)
-from rerank_core.adapting import (
-    DEFAULT_TOP_N,
-    OPTIONS,
-    check_items,
-    check_option,
-    copy_metadata,
-    options,
-    write_option,
-)
-from rerank_core.validation import check_budget, describe
+from llamaindex_rerank._spans import spans_in_node
+from rerank_core import InvalidInputError, Ranking, arerank, rerank
+from rerank_core.adapting import AdapterOptions, check_items, copy_metadata, first_of_each_id
+from rerank_core.validation import describe
 
 __all__ = ["RerankPostprocessor"]
 
@@ -51,7 +26,7 @@ _RETRIEVAL_SCORE_KEY = "retrieval_score"
 dispatcher = get_dispatcher(__name__)
 
 
-class RerankPostprocessor(BaseNodePostprocessor):
+class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     """Scores nodes against the query, reorders them and keeps the best.
 
     What is scored is the text an embedding model would see; `metadata_mode` is the choice.
@@ -68,19 +43,25 @@ class RerankPostprocessor(BaseNodePostprocessor):
         scorer: What scores: the name of one (see `rerank_core.load_scorer`), a mapping that
             `Scorer.to_config` wrote, or a `Scorer`. Default ``"nano"``, the model that comes with
             the package. No model is loaded before the first call.
+        depth: Only so many of the first nodes are scored; the rest follow unscored. None scores
+            all. Default: None.
         top_n: At most this many nodes stay; None keeps all. Default 5.
         min_score: Scored nodes below it are dropped; it is on the scorer's scale, or on the
             blend's where there is one.
-        blend: Mix the scores with the first stage: a `Blend`, its method or a mapping.
+        blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
+            a mapping.
         max_tokens: At most this many tokens of scored text stay, by `count_tokens`.
         count_tokens: Counts the tokens of a text as the LLM will.
         score_key: Metadata key that gets the score as a plain float. A node that was not scored
             does not have it, not even from an earlier reranker. None writes no score into the
             metadata. Default ``"relevance_score"``.
-        span_key: Metadata key that gets the best passage's place in the node's own text, without
-            metadata, as ``[start, end]`` in characters. A node whose best passage is not known
-            (only scorers such as `rerank_core.Windowed` know it), or lies wholly in its metadata,
-            does not have it. Default: None, no such key.
+        span_key: Metadata key that gets the relevant passages of the node's own text, without
+            metadata, best first, as ``[{"start": 0, "end": 80, "score": 0.9}, …]``: characters,
+            and the passage's own score where it is known. A node whose passages are not known
+            (only scorers such as `rerank_core.Windowed` know them), or lie wholly in its
+            metadata, does not have it. Default: None, no such key.
+        distinct_ids: Keep only the first of several nodes with the same id, as fusion and
+            multi-query retrievers give them. Default False.
         metadata_mode: Which metadata is scored with a node's text, as in
             ``node.get_content(metadata_mode)``: a `MetadataMode` or its value. With ``"none"``
             the text alone is scored, as LangChain's adapter does with a document of the same
@@ -94,23 +75,6 @@ class RerankPostprocessor(BaseNodePostprocessor):
             a ValueError.
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True,
-        extra="forbid",
-        validate_default=True,
-        validate_assignment=True,
-        # A refused argument may hold a key.
-        hide_input_in_errors=True,
-    )
-
-    scorer: Scorer | Mapping[str, Any] | str = "nano"
-    top_n: int | None = DEFAULT_TOP_N
-    min_score: float | None = None
-    blend: Blend | Mapping[str, Any] | str | None = None
-    max_tokens: int | None = None
-    count_tokens: Callable[[str], int] | None = None
-    score_key: str | None = "relevance_score"
-    span_key: str | None = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: StrictBool = False
 
@@ -122,33 +86,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
             return {name: value for name, value in data.items() if name != "class_name"}
         return data
 
-    @field_validator(*OPTIONS, "score_key", "span_key", mode="plain")
-    @classmethod
-    def _check(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_option(str(info.field_name), value)
-
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        check_budget(self.max_tokens, self.count_tokens)
-        keys = self._keys
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigurationError(
-                    f"score_key is {self.score_key!r}, span_key is {self.span_key!r}, and "
-                    f"keep_retrieval_score={self.keep_retrieval_score} writes "
-                    f"{_RETRIEVAL_SCORE_KEY!r}; give each a key of its own"
-                )
-        return self
-
     @property
-    def _keys(self) -> list[str]:
-        """The metadata keys this writes."""
-        kept = _RETRIEVAL_SCORE_KEY if self.keep_retrieval_score else None
-        return [key for key in (self.score_key, self.span_key, kept) if key is not None]
-
-    @field_serializer(*OPTIONS)
-    def _write(self, value: Any, info: FieldSerializationInfo) -> Any:
-        return write_option(info.field_name, value)
+    def _written_keys(self) -> dict[str, str]:
+        kept = {"keep_retrieval_score": _RETRIEVAL_SCORE_KEY} if self.keep_retrieval_score else {}
+        return {**super()._written_keys, **kept}
 
     @field_serializer("metadata_mode")
     def _write_mode(self, value: MetadataMode) -> str:
@@ -160,8 +101,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         Raises:
             ConfigurationError: If the scorer cannot be written, or there is `count_tokens`.
         """
-        for name, value in options(self).items():
-            write_option(name, value)  # pydantic would wrap the error in one of its own
+        self._check_writable()
         return super().to_dict(**kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,7 +119,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        nodes, query = check_items(nodes, NodeWithScore, "nodes"), _query_of(query_bundle)
+        nodes, query = self._check(nodes), _query_of(query_bundle)
         copies = [self._copy(node) for node in nodes]
         with self._events(nodes, query) as kept:
             ranking = rerank(query, **self._arguments(copies))
@@ -191,18 +131,24 @@ class RerankPostprocessor(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        nodes, query = check_items(nodes, NodeWithScore, "nodes"), _query_of(query_bundle)
+        nodes, query = self._check(nodes), _query_of(query_bundle)
         copies = [self._copy(node) for node in nodes]
         with self._events(nodes, query) as kept:
             ranking = await arerank(query, **self._arguments(copies))
             kept.extend(self._write_results(copies, ranking))
         return kept
 
+    def _check(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
+        checked = check_items(nodes, NodeWithScore, "nodes")
+        if self.distinct_ids:
+            checked = first_of_each_id(checked, lambda scored: scored.node.node_id)
+        return checked
+
     @contextmanager
     def _events(self, nodes: list[NodeWithScore], query: str) -> Iterator[list[NodeWithScore]]:
         """Emit the events around a call, which puts the nodes that stay into the list."""
         top_n = len(nodes) if self.top_n is None else self.top_n
-        model = options(self)["scorer"].name
+        model = self._for_rerank()["scorer"].name
         kept: list[NodeWithScore] = []
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model))
         payload: dict[str, Any] = {
@@ -219,14 +165,13 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _arguments(self, nodes: list[NodeWithScore]) -> dict[str, Any]:
         prior = None if self.blend is None else [node.score for node in nodes]
         texts = [node.get_content(self.metadata_mode) for node in nodes]
-        return {"candidates": texts, "prior": prior, **options(self)}
+        return {"candidates": texts, "prior": prior, **self._for_rerank()}
 
     def _copy(self, scored: NodeWithScore) -> NodeWithScore:
         """Copy a node without what an earlier reranker wrote."""
-        node, keys = scored.node, self._keys
-        kept = {key: value for key, value in node.metadata.items() if key not in keys}
+        node, keys = scored.node, [*self._written_keys.values()]
         update = {
-            "metadata": copy_metadata(kept, without=None),
+            "metadata": copy_metadata(node.metadata, without=keys),
             "relationships": dict(node.relationships),
             "excluded_embed_metadata_keys": _with_keys(node.excluded_embed_metadata_keys, keys),
             "excluded_llm_metadata_keys": _with_keys(node.excluded_llm_metadata_keys, keys),
@@ -238,13 +183,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> Iterator[NodeWithScore]:
         for item in ranking:
             copy = copies[item.index]
-            written: dict[str, Any] = {}
-            if self.score_key is not None and item.score is not None:
-                written[self.score_key] = item.score
-            if self.span_key is not None and item.span is not None:
-                span = span_in_node(copy.node, item.text, self.metadata_mode, item.span)
-                if span is not None:
-                    written[self.span_key] = [*span]
+            spans = spans_in_node(copy.node, item.text, self.metadata_mode, item.spans)
+            written = self._written(item, spans)
             if self.keep_retrieval_score and copy.score is not None:
                 written[_RETRIEVAL_SCORE_KEY] = float(copy.score)
             copy.score = item.score

@@ -1,34 +1,42 @@
-"""Where in a node's own text a passage of its scored text lies."""
+"""Passages of a scored text, in the characters of the node's own text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import uuid4
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
 from rerank_core import Span
 
-__all__ = ["span_in_node"]
+__all__ = ["spans_in_node"]
 
 
-def span_in_node(node: BaseNode, scored: str, mode: MetadataMode, span: Span) -> Span | None:
-    """Return the part of a span that lies in the node's own text; None if there is none.
+def spans_in_node(
+    node: BaseNode, scored: str, mode: MetadataMode, spans: Sequence[Span]
+) -> list[Span]:
+    """Return the parts of passages that lie in the node's own text.
 
     Args:
         node: The node as it was scored.
         scored: ``node.get_content(mode)``, which may have metadata around the node's text.
         mode: The metadata that was scored with it.
-        span: Characters of `scored`.
+        spans: Passages of `scored`.
 
     Returns:
-        Characters of ``node.get_content(MetadataMode.NONE)``.
+        Passages of ``node.get_content(MetadataMode.NONE)``, in their order.
     """
+    if not spans:
+        return []
     text = node.get_content(MetadataMode.NONE)
     before = 0 if text == scored else _before(node, text, scored, mode)
     if before is None:
-        return None
-    start, end = max(0, span.start - before), min(len(text), span.end - before)
-    return Span(start, end) if start < end else None
+        return []
+    moved = (
+        span._replace(start=max(0, span.start - before), end=min(len(text), span.end - before))
+        for span in spans
+    )
+    return [span for span in moved if span.start < span.end]
 
 
 def _before(node: BaseNode, text: str, scored: str, mode: MetadataMode) -> int | None:

@@ -26,8 +26,17 @@ from rerank_core.errors import (
 from rerank_core.loading import load_scorer
 from rerank_core.prices import Prices
 from rerank_core.ranking import Blend, arerank, rerank
-from rerank_core.scorer import Progress, Scorer, StopScoring
-from rerank_core.types import RankedItem, Ranking, Scale, Scoring, Span, Usage
+from rerank_core.scorer import Scorer
+from rerank_core.types import (
+    Progress,
+    RankedItem,
+    Ranking,
+    Scale,
+    Scoring,
+    Span,
+    StopScoring,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from rerank_core.combinators import (
@@ -90,6 +99,10 @@ __all__ = [
     "load_scorer",
     "rerank",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

@@ -20,10 +20,7 @@ A provider's own exception is always chained as ``__cause__``. Messages never ho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rerank_core.types import Usage
+from rerank_core.usage import Usage
 
 __all__ = [
     "AllScorersFailed",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from rerank_core import combinators, scorers
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Job, Progress, Scorer
+from rerank_core.planning import Job
+from rerank_core.scorer import Scorer
 from rerank_core.scorers._names import local_path, model_name
-from rerank_core.types import Scale, Scoring
-from rerank_core.validation import describe
+from rerank_core.types import Progress, Scale, Scoring
+from rerank_core.validation import describe, suggest
 
-__all__ = ["HubCrossEncoder", "load_scorer"]
+__all__ = ["HubCrossEncoder", "load_scorer", "shared_scorer"]
 
 _CLASSES = {
     "onnx": "OnnxCrossEncoder",
@@ -23,6 +26,13 @@ _CLASSES = {
     "bi": "BiEncoderScorer",
     "cohere": "CohereScorer",
     "tei": "TeiScorer",
+}
+_EXAMPLES = {
+    "onnx": "onnx:PATH_OR_HUB_ID",
+    "torch": "torch:PATH_OR_HUB_ID",
+    "bi": "bi:PATH_OR_HUB_ID",
+    "cohere": "cohere:rerank-v5.0-fast",
+    "tei": "tei:http://HOST:PORT",
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -59,9 +69,11 @@ def load_scorer(spec: str | os.PathLike[str] | Mapping[str, Any] | Scorer) -> Sc
     if not isinstance(spec, str) or not spec.strip():
         raise ConfigurationError(f"scorer {describe(spec)} is no name; {_help()}")
     kind, colon, model = spec.partition(":")
+    if kind in _CLASSES and not (model.strip() or local_path(spec)):
+        raise ConfigurationError(
+            f"scorer {spec!r} names no model; did you mean {_EXAMPLES[kind]!r}? {_help()}"
+        )
     if colon and kind in _CLASSES:
-        if not model.strip():
-            raise ConfigurationError(f"scorer {spec!r} names no model; {_help()}")
         return _make(kind, {"base_url" if kind == "tei" else "model": model.strip()})
     from rerank_core.scorers.onnx import EMBEDDED, looks_like_path
 
@@ -72,7 +84,34 @@ def load_scorer(spec: str | os.PathLike[str] | Mapping[str, Any] | Scorer) -> Sc
         raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
     if there or _HUB_ID.fullmatch(spec):
         return HubCrossEncoder(spec)
-    raise ConfigurationError(f"scorer {spec!r} is unknown; {_help()}")
+    if spec.startswith("rerank-"):
+        meant = f"; did you mean 'cohere:{spec}'?"
+    else:
+        meant = suggest(spec, (*EMBEDDED, *_EXAMPLES.values()))
+    raise ConfigurationError(f"scorer {spec!r} is unknown{meant or ';'} {_help()}")
+
+
+def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
+    """Return the scorer that this process keeps for a name or a configuration.
+
+    The eight used last are kept, with their models.
+
+    Args:
+        spec: As for `load_scorer`.
+
+    Raises:
+        ConfigurationError: If the name is unknown, or an option does not fit.
+    """
+    try:
+        written = json.dumps(os.fspath(spec) if isinstance(spec, os.PathLike) else spec)
+    except (TypeError, ValueError):  # not plain JSON: load_scorer knows what to make of it
+        return load_scorer(spec)
+    return _kept(written)
+
+
+@lru_cache(maxsize=8)
+def _kept(written: str) -> Scorer:
+    return load_scorer(json.loads(written))
 
 
 class HubCrossEncoder(Scorer):
@@ -119,6 +158,21 @@ class HubCrossEncoder(Scorer):
     def fingerprint(self) -> str:
         """The chosen scorer's fingerprint."""
         return self.scorer.fingerprint
+
+    @property
+    def max_length(self) -> int | None:
+        """The chosen scorer's limit."""
+        return self.scorer.max_length
+
+    def load(self) -> None:
+        """Choose the scorer, and load its model now."""
+        self.scorer.load()
+
+    def close(self) -> None:
+        """Release the model."""
+        with self._lock:
+            if self._chosen is not None:
+                self._chosen.close()
 
     def to_config(self) -> dict[str, Any]:
         """The model's name, with ``"type": "hub"``."""

@@ -10,7 +10,7 @@ Spans need the extra ``otel`` and an application that has set OpenTelemetry up.
 | ``rerank.candidates`` | how many candidates came |
 | ``rerank.kept`` | how many stayed |
 | ``rerank.degraded`` | whether the ranking is less than was asked for |
-| ``rerank.degraded_by`` | if so, the kinds of the causes: names of errors, ``"deadline"``, … |
+| ``rerank.degraded_by`` | if so, why: the codes of `Ranking.causes` |
 | ``rerank.usage.*`` | what it cost: the fields of `Usage` |
 | ``error.type`` | if it failed, the error's class |
 
@@ -23,7 +23,6 @@ https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +31,6 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rerank_core import errors
 from rerank_core._version import __version__
 from rerank_core.locking import ProcessLock
 from rerank_core.scorer import Scorer
@@ -47,9 +45,6 @@ _log = logging.getLogger("rerank_core")
 _log.addHandler(logging.NullHandler())
 
 _Facts: TypeAlias = dict[str, Any]
-
-# What a degraded sentence may be quoted by: the rest of it can hold a service's own words.
-_CAUSE = re.compile(rf"\b(?:{'|'.join(errors.__all__)}|deadline|stopped early|left alone)\b")
 
 
 @contextmanager
@@ -98,11 +93,10 @@ def warn_seldom(kind: str, message: str, *arguments: object, facts: _Facts | Non
 
 
 def _outcome(ranking: Ranking) -> _Facts:
-    causes = sorted(set(_CAUSE.findall(ranking.degraded or "")))
     return {
         "rerank.kept": len(ranking),
         "rerank.degraded": ranking.degraded is not None,
-        **({"rerank.degraded_by": causes or ["other"]} if ranking.degraded else {}),
+        **({"rerank.degraded_by": list(ranking.causes)} if ranking.degraded else {}),
         **dict(_usage_fields(ranking.usage)),
     }
 

@@ -1,4 +1,4 @@
-"""What a call asks of a scorer, and how the answer is laid out for the caller again."""
+"""Requests to a scorer: the distinct texts to score, the scores that come in, their layout."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from rerank_core.errors import MalformedResponseError
-from rerank_core.types import Scoring
+from rerank_core.types import STOPPED, Scoring, Span, Usage
 from rerank_core.validation import check_query, check_texts, describe
 
-__all__ = ["Job", "Plan"]
+__all__ = ["Job", "Plan", "Tally"]
 
 T = TypeVar("T")
 
@@ -62,12 +62,66 @@ class Plan:
             scoring,
             scores=self._lay_out(scoring.scores),
             usage=replace(scoring.usage, seconds=seconds),
-            spans=scoring.spans and self._lay_out(scoring.spans),
+            spans=scoring.spans and tuple(spans or () for spans in self._lay_out(scoring.spans)),
             secondary=scoring.secondary and self._lay_out(scoring.secondary),
         )
 
     def _lay_out(self, values: Sequence[T | None]) -> tuple[T | None, ...]:
         return tuple(None if slot is None else values[slot] for slot in self._slots)
+
+
+class Tally:
+    """Collects the scores of one job as they come in, in any order, and what they cost.
+
+    Args:
+        total: How many texts the job has.
+
+    Attributes:
+        usage: What it cost so far.
+        done: How many texts have a score.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._scores: list[float | None] = [None] * total
+        self._spans: list[tuple[Span, ...]] | None = None
+        self.usage = Usage()
+        self.done = 0
+
+    def add(
+        self,
+        positions: Sequence[int],
+        scores: Sequence[float],
+        usage: Usage,
+        spans: Sequence[tuple[Span, ...]] | None = None,
+    ) -> None:
+        """Add the scores of some texts.
+
+        Args:
+            positions: The texts' positions in the job.
+            scores: One for each.
+            usage: What they cost together.
+            spans: The relevant passages of each, where known.
+        """
+        for position, score in zip(positions, scores, strict=True):
+            self._scores[position] = score
+        if spans is not None:
+            self._spans = self._spans or [()] * len(self._scores)
+            for position, passages in zip(positions, spans, strict=True):
+                self._spans[position] = passages
+        self.usage += usage
+        self.done += len(positions)
+
+    def scoring(self) -> Scoring:
+        """Return what there is; where texts are missing, the scoring was stopped early."""
+        total = len(self._scores)
+        whole = self.done == total
+        return Scoring(
+            tuple(self._scores),
+            self.usage,
+            None if whole else f"stopped early: {self.done} of {total} texts scored",
+            None if self._spans is None else tuple(self._spans),
+            causes=() if whole else (STOPPED,),
+        )
 
 
 def _encodable(text: str) -> str:

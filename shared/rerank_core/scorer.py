@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from rerank_core.errors import (
     ConfigurationError,
@@ -18,28 +19,15 @@ from rerank_core.errors import (
     MalformedResponseError,
     ScorerError,
 )
-from rerank_core.planning import Job, Plan
-from rerank_core.types import Scale, Scoring
+from rerank_core.planning import Job, Plan, Tally
+from rerank_core.types import Progress, Scale, Scoring, StopScoring
 from rerank_core.validation import check_texts, describe
 
-__all__ = ["Job", "Progress", "Scorer", "StopScoring", "in_thread", "stopped"]
+__all__ = ["Job", "Scorer", "in_thread"]
 
 _log = logging.getLogger("rerank_core")
 
 T = TypeVar("T")
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring.
-
-It may be called from another thread. If it raises `StopScoring`, what has been scored is kept.
-"""
-
-
-class StopScoring(Exception):
-    """Raised by a progress callback to end a scoring early and keep what has been scored.
-
-    The scorer then leaves the other texts unscored, and says so in ``degraded``.
-    """
 
 
 class _Abandoned(Exception):
@@ -58,6 +46,8 @@ class Scorer(ABC):
     together.
     """
 
+    # Whether this scorer itself cuts pairs to `max_length`; a combinator's scorers warn of theirs.
+    _cuts_pairs = False
     _told_of_cuts = False
 
     @property
@@ -83,9 +73,60 @@ class Scorer(ABC):
         """Like `_score`, without blocking the event loop; by default in a worker thread."""
         return await in_thread(partial(self._score, query, texts), progress)
 
-    def _longest_pair(self) -> int | None:
-        """Most tokens of a pair that the model reads, where this scorer cuts texts to it."""
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens of a pair that the model reads; None where that is not known."""
         return None
+
+    def _inner(self) -> Sequence[Scorer]:
+        """Return the scorers that this one is made of, for `load`, `close` and `aclose`."""
+        return ()
+
+    def load(self) -> None:
+        """Get ready to score, so that the first query does not wait: load models, for instance.
+
+        Raises:
+            ConfigurationError: If there is no such model, or it cannot be run.
+            MissingExtraError: If a package is not installed.
+            ServiceError: If a model must be fetched and the hub cannot be reached.
+        """
+        for scorer in self._inner():
+            scorer.load()
+
+    def close(self) -> None:
+        """Release models and connections; a later call loads or opens them again."""
+        for scorer in self._inner():
+            scorer.close()
+
+    async def aclose(self) -> None:
+        """Release what `close` does, and the connections of the running event loop.
+
+        Not needed at the end of ``asyncio.run``, which closes those.
+        """
+        for scorer in self._inner():
+            await scorer.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
         """Score several jobs, each with at least one text; by default one after the other."""
@@ -219,8 +260,7 @@ class Scorer(ABC):
     def _finish(self, plan: Plan, scoring: Scoring, seconds: float) -> Scoring:
         expanded = plan.expand(scoring, self.name, seconds)
         cut = expanded.usage.truncated
-        # A combinator passes on what its scorer has told already.
-        if cut and not self._told_of_cuts and (longest := self._longest_pair()):
+        if cut and self._cuts_pairs and not self._told_of_cuts:
             self._told_of_cuts = True
             _log.warning(
                 "%s read only the beginning of %d of %d texts, as a pair holds at most %d tokens; "
@@ -229,7 +269,7 @@ class Scorer(ABC):
                 self.name,
                 cut,
                 len(plan.job.texts),
-                longest,
+                self.max_length,
                 extra={"rerank.scorer": self.name, "rerank.usage.truncated": cut},
             )
         return expanded
@@ -268,13 +308,8 @@ async def in_thread(work: Callable[[Progress], T], progress: Progress) -> T:
 
 
 def _nothing(texts: Sequence[str]) -> Scoring:
-    """The scoring of texts that an early end left unread."""
-    return Scoring((None,) * len(texts), degraded=stopped(0, len(texts)))
-
-
-def stopped(done: int, total: int) -> str:
-    """Say, for ``degraded``, that a scoring ended early."""
-    return f"stopped early: {done} of {total} texts scored"
+    """Return the scoring of texts that an early end left unread."""
+    return Tally(len(texts)).scoring()
 
 
 def _ignore(done: int, total: int) -> None:

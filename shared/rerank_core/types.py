@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
-from rerank_core.errors import NonFiniteScoreError
+from rerank_core.display import html_table, text_table
+from rerank_core.errors import MissingExtraError, NonFiniteScoreError
+from rerank_core.usage import Usage
 
-__all__ = ["RankedItem", "Ranking", "Scale", "Scoring", "Span", "Usage"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "CIRCUIT_OPEN",
+    "DEADLINE",
+    "OTHER",
+    "STOPPED",
+    "Progress",
+    "RankedItem",
+    "Ranking",
+    "Scale",
+    "Scoring",
+    "Span",
+    "StopScoring",
+    "Usage",
+    "unique",
+]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring.
+
+It may be called from another thread. If it raises `StopScoring`, what has been scored is kept.
+"""
+
+# The causes of a degraded scoring that are not the name of an error.
+DEADLINE, STOPPED, CIRCUIT_OPEN, OTHER = "deadline", "stopped", "circuit_open", "other"
+
+
+class StopScoring(Exception):
+    """Raised by a progress callback to end a scoring early and keep what has been scored.
+
+    The scorer then leaves the other texts unscored, and says so in ``degraded``.
+    """
 
 
 class Scale(StrEnum):
@@ -27,57 +62,31 @@ class Scale(StrEnum):
     PROBABILITY = "probability"
     """A calibrated probability of relevance."""
 
+    @property
+    def meaning(self) -> str:
+        """What a score on this scale is, in a few words."""
+        return _MEANING[self]
+
+
+_MEANING = {
+    Scale.LOGIT: "logit: any real number, not a probability",
+    Scale.UNIT: "0 to 1, not a probability",
+    Scale.PROBABILITY: "calibrated probability",
+}
+
 
 class Span(NamedTuple):
-    """A half-open range of characters ``text[start:end]``."""
+    """A passage of a text: the half-open range of characters ``text[start:end]``.
+
+    Attributes:
+        start: Its first character.
+        end: The character after its last.
+        score: Its own score, on the scale of the text's score; None where it is not known.
+    """
 
     start: int
     end: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What a scoring cost. Usages add up with ``+``.
-
-    Attributes:
-        pairs: (query, text) pairs that a model read; duplicates are read once.
-        tokens: Tokens those pairs hold, special tokens included; 0 where the scorer cannot know.
-        padding: Padding tokens computed beside them.
-        truncated: Texts that were cut to the model's maximum length.
-        requests: Requests sent to a remote service, failed attempts included; those that a
-            `Deadline` cut are not known.
-        billed_units: Units the service billed, by its own name for them, such as
-            ``{"search_units": 1.0}``.
-        seconds: Wall-clock seconds spent scoring.
-        cache_hits: Texts whose score came from a cache.
-        saved: Pairs that the strong scorer of a cascade did not have to read.
-        cost: What services charged for all of it, in the currency of their `Prices`; 0 where
-            none was asked, None where one was whose prices are not known. A sum with an unknown
-            part is unknown. Requests that failed or were cut count as not charged.
-    """
-
-    pairs: int = 0
-    tokens: int = 0
-    padding: int = 0
-    truncated: int = 0
-    requests: int = 0
-    billed_units: Mapping[str, float] = field(default_factory=dict, hash=False)
-    seconds: float = 0.0
-    cache_hits: int = 0
-    saved: int = 0
-    cost: float | None = 0.0
-
-    def __add__(self, other: Usage) -> Usage:
-        units = dict(self.billed_units)
-        for unit, amount in other.billed_units.items():
-            units[unit] = units.get(unit, 0.0) + amount
-        sums = {
-            f.name: getattr(self, f.name) + getattr(other, f.name)
-            for f in fields(self)
-            if f.name not in ("billed_units", "cost")
-        }
-        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
-        return Usage(**sums, billed_units=units, cost=cost)
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +96,18 @@ class Scoring:
     Attributes:
         scores: One plain float per text, or None where the text was not scored.
         usage: What it cost.
-        degraded: Why the scoring is less than was asked for, in a sentence; None if it is whole.
-        spans: Per text the character offsets of its best passage, where known.
+        degraded: Why the scoring is less than was asked for, in a sentence for people; None if
+            it is whole.
+        spans: Per text its relevant passages, best first, where the scorer knows them.
         secondary: Per text a score on another scale, which orders the texts without a score
             among themselves; without it they keep first-stage order.
         scale: What the scores mean, where that is not what the scorer's `scale` says, because
             another scorer stood in.
+        causes: Why the scoring is degraded, in codes for programs, without repetition: the class
+            names of the errors that scorers raised, such as ``"RateLimitError"``;
+            ``"deadline"``, the time of a `Deadline` was up; ``"stopped"``, a progress callback
+            ended the scoring; ``"circuit_open"``, a `Fallback` did not ask a scorer that keeps
+            failing; ``"other"``, where a scorer gives no code. Empty if it is whole.
 
     Raises:
         NonFiniteScoreError: If a score is NaN or infinite.
@@ -102,17 +117,25 @@ class Scoring:
     scores: tuple[float | None, ...]
     usage: Usage = field(default_factory=Usage)
     degraded: str | None = None
-    spans: tuple[Span | None, ...] | None = None
+    spans: tuple[tuple[Span, ...], ...] | None = None
     secondary: tuple[float | None, ...] | None = None
     scale: Scale | None = None
+    causes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", _plain(self.scores))
         if self.secondary is not None:
             object.__setattr__(self, "secondary", _plain(self.secondary))
+        if self.degraded is not None and not self.causes:
+            object.__setattr__(self, "causes", (OTHER,))
         for name, entries in (("spans", self.spans), ("secondary scores", self.secondary)):
             if entries is not None and len(entries) != len(self.scores):
                 raise ValueError(f"{len(entries)} {name} for {len(self.scores)} scores")
+
+
+def unique(causes: Iterable[str]) -> tuple[str, ...]:
+    """Return causes without repetition, in the order in which they first came."""
+    return tuple(dict.fromkeys(causes))
 
 
 def _plain(scores: Sequence[float | None]) -> tuple[float | None, ...]:
@@ -132,20 +155,27 @@ class RankedItem:
         index: Its position among the candidates, from 0.
         score: Its score on the ranking's scale; None if it was not scored.
         prior: Its first-stage score, where one was given.
-        span: Character offsets of its best passage, where the scorer knows them.
+        spans: Its relevant passages, best first; empty where the scorer does not know them.
         text: The candidate itself.
     """
 
     index: int
     score: float | None
     prior: float | None
-    span: Span | None
+    spans: tuple[Span, ...]
     text: str = field(repr=False)
+
+    @property
+    def span(self) -> Span | None:
+        """The best of the spans, or None."""
+        return self.spans[0] if self.spans else None
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Sequence[RankedItem]):
     """Candidates in their new order, trimmed; a sequence of `RankedItem`.
+
+    ``print`` and notebooks show it as a table.
 
     Attributes:
         items: The candidates that stayed, best first.
@@ -153,7 +183,9 @@ class Ranking(Sequence[RankedItem]):
         scale: What the scores mean. A blended score is relative to its own list: compare it
             within one ranking only.
         usage: What the scoring cost.
-        degraded: Why the ranking is less than was asked for; None if it is whole.
+        degraded: Why the ranking is less than was asked for, in a sentence for people; None if it
+            is whole.
+        causes: Why, in codes for programs: see `Scoring`.
     """
 
     items: tuple[RankedItem, ...]
@@ -161,6 +193,7 @@ class Ranking(Sequence[RankedItem]):
     scale: Scale
     usage: Usage = field(default_factory=Usage)
     degraded: str | None = None
+    causes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -174,3 +207,36 @@ class Ranking(Sequence[RankedItem]):
     def __getitem__(self, key: slice) -> tuple[RankedItem, ...]: ...
     def __getitem__(self, key: int | slice) -> RankedItem | tuple[RankedItem, ...]:
         return self.items[key]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a data frame with one row per item, best first.
+
+        Returns:
+            The columns ``rank`` and ``was`` (new and first-stage place, from 1), ``score``,
+            ``prior`` (both NaN where there is none) and ``text``; the index is `RankedItem.index`.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("pandas", "Ranking.to_pandas") from error
+        rows = {
+            "rank": range(1, len(self) + 1),
+            "was": [item.index + 1 for item in self],
+            "score": pd.array([item.score for item in self], dtype="float64"),
+            "prior": pd.array([item.prior for item in self], dtype="float64"),
+            "text": [item.text for item in self],
+        }
+        return pd.DataFrame(rows, index=[item.index for item in self])
+
+    def __str__(self) -> str:
+        return text_table(self._heading(), self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._heading(), self)
+
+    def _heading(self) -> str:
+        degraded = f"; degraded: {self.degraded}" if self.degraded else ""
+        return f"{self.scorer} ({self.scale.meaning}){degraded}"

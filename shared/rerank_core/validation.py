@@ -13,10 +13,12 @@ from rerank_core.errors import ConfigurationError, InvalidInputError
 __all__ = [
     "check_budget",
     "check_finite",
+    "check_flag",
     "check_positive",
     "check_query",
     "check_texts",
     "describe",
+    "refuse_unknown",
     "suggest",
 ]
 
@@ -45,6 +47,41 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+# Names that other libraries and tutorials have for the arguments of this one.
+_MEANT = {
+    "top_k": "top_n (how many are kept) or depth (how many are scored)",
+    "k": "top_n (how many are kept) or depth (how many are scored)",
+    "limit": "top_n",
+    "n": "top_n",
+    "model": "scorer",
+    "model_name": "scorer",
+    "reranker": "scorer",
+    "documents": "candidates",
+    "docs": "candidates",
+    "texts": "candidates",
+    "threshold": "min_score",
+    "similarity_cutoff": "min_score",
+}
+
+
+def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse unknown arguments, and name what was probably meant.
+
+    Args:
+        names: The unknown ones.
+        known: All that there are.
+
+    Raises:
+        InvalidInputError: If there is an unknown one.
+    """
+    there = list(known)
+    for name in names:
+        meant = _MEANT.get(name, "")
+        if meant.partition(" ")[0] in there:
+            raise InvalidInputError(f"there is no argument {name!r}; did you mean {meant}?")
+        raise InvalidInputError(f"there is no argument {name!r}{suggest(name, there)}")
 
 
 def check_query(query: object, argument: str = "query") -> str:
@@ -114,6 +151,17 @@ def check_finite(value: float | None, argument: str) -> float | None:
     if isinstance(value, bool | str) or not math.isfinite(number):
         raise InvalidInputError(f"{argument} must be a finite number, not {describe(value)}")
     return number
+
+
+def check_flag(value: object, argument: str) -> bool:
+    """Return True or False.
+
+    Raises:
+        ConfigurationError: If it is anything else.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{argument} must be True or False, not {describe(value)}")
+    return value
 
 
 def check_budget(max_tokens: int | None, count_tokens: Callable[[str], int] | None) -> None:

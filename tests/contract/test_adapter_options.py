@@ -32,7 +32,13 @@ def harness(request: pytest.FixtureRequest) -> Harness:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"topn": 3}, "topn"),
+        ({"topn": 3}, "'topn'; did you mean 'top_n'"),
+        ({"top_k": 3}, "'top_k'; did you mean top_n (how many are kept) or depth"),
+        ({"model": "nano"}, "'model'; did you mean scorer"),
+        ({"scorer": "nanoo"}, "did you mean 'nano'"),
+        ({"scorer": "cohere"}, "did you mean 'cohere:"),
+        ({"depth": 0}, "depth must be"),
+        ({"distinct_ids": 1}, "distinct_ids must be True or False"),
         ({"top_n": 0}, "top_n must be"),
         ({"top_n": -1}, "top_n must be"),
         ({"top_n": "3"}, "top_n must be"),
@@ -74,7 +80,7 @@ def test_a_refused_argument_does_not_show_its_value(harness: Harness) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("blend", [None, "rrf", {"method": "zscore", "weight": 0.25}])
+@pytest.mark.parametrize("blend", [None, "rrf:0.3", {"method": "zscore", "weight": 0.25}])
 def test_a_written_adapter_comes_back_whole(harness: Harness, blend: Any) -> None:
     scorer = CohereScorer("rerank-v3.5", api_key="s3cret", base_url="https://rerank.internal/v1")
     adapter = harness.make(
@@ -92,6 +98,16 @@ def test_a_written_adapter_comes_back_whole(harness: Harness, blend: Any) -> Non
         assert again.to_dict() == adapter.to_dict()
         assert again.blend == adapter.blend
         assert isinstance(again.scorer, CohereScorer)
+
+
+def test_only_the_first_inputs_are_scored(harness: Harness) -> None:
+    adapter = harness.make(depth=2, top_n=None)
+    results = harness.results(harness.run(adapter, QUERY, harness.inputs(TEXTS, range(6), {})))
+    assert pairs(results) == [
+        ("green tea", 1.0),
+        ("black coffee", 0.0),
+        *((text, None) for text in TEXTS[2:]),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from rerank_core import (
     Deadline,
     Fallback,
     OnnxCrossEncoder,
+    Progress,
     RerankError,
     Scorer,
     Scoring,
@@ -29,7 +30,6 @@ from rerank_core import (
     load_scorer,
     rerank,
 )
-from rerank_core.scorer import Progress
 from support.cohere_server import CohereServer
 from support.scorers import OverlapScorer
 
@@ -171,8 +171,9 @@ def check_shape(scoring: Scoring, texts: Sequence[str], kinds: set[str]) -> None
         assert seen.setdefault(text, score) == score
         if score is None and text.strip() and scoring.degraded is None:
             assert kinds & {"cascade", "partial"}
-    for text, span in zip(texts, scoring.spans or (), strict=bool(scoring.spans)):
-        assert span is None or 0 <= span.start < span.end <= len(text)
+    for text, spans in zip(texts, scoring.spans or (), strict=bool(scoring.spans)):
+        assert all(0 <= span.start < span.end <= len(text) for span in spans)
+    assert bool(scoring.causes) == (scoring.degraded is not None)
     json.dumps(scoring.scores, allow_nan=False)
 
 

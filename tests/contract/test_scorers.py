@@ -226,6 +226,15 @@ def test_identity_survives_pickling_without_secrets(
     assert close(again.score(QUERY, TEXTS).scores, scorer.score(QUERY, TEXTS).scores)
 
 
+def test_a_closed_scorer_scores_again(scorer: Scorer) -> None:
+    scorer.load()
+    expected = scorer.score(QUERY, TEXTS).scores
+    scorer.close()
+    assert close(scorer.score(QUERY, TEXTS).scores, expected)
+    asyncio.run(scorer.aclose())
+    assert close(asyncio.run(scorer.ascore(QUERY, TEXTS)).scores, expected)
+
+
 def test_configuration_makes_an_equal_scorer(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

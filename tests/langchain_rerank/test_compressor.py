@@ -154,11 +154,14 @@ def test_the_best_passage_is_told_where_it_is_known() -> None:
     windowed = Windowed(OverlapScorer(), tokens=8)
     compressor = RerankCompressor(scorer=windowed, span_key="passage")
     best, blank = compressor.compress_documents(documents, "green tea")
-    start, end = best.metadata["passage"]
-    assert (type(best.metadata["passage"]), type(start)) == (list, int)
+    passages = best.metadata["passage"]
+    start, end = passages[0]["start"], passages[0]["end"]
+    assert (type(passages), type(start)) == (list, int)
+    assert passages[0]["score"] == best.metadata["relevance_score"]
+    assert [p["score"] for p in passages] == sorted((p["score"] for p in passages), reverse=True)
     assert "green tea" in long[start:end]
     assert len(long[start:end].split()) <= 8
-    assert json.loads(dumps(best))["kwargs"]["metadata"]["passage"] == [start, end]
+    assert json.loads(dumps(best))["kwargs"]["metadata"]["passage"] == passages
     assert "passage" not in blank.metadata
     assert documents[0].metadata == {"passage": "stale"}
 

@@ -11,8 +11,15 @@ from langchain_core.load import dumps
 from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from langchain_rerank import RerankCompressor, RerankRunnable
-from rerank_core import InvalidInputError, Scale, Scorer, Scoring, ServiceError, load_scorer
-from rerank_core.scorer import Progress
+from rerank_core import (
+    InvalidInputError,
+    Progress,
+    Scale,
+    Scorer,
+    Scoring,
+    ServiceError,
+    load_scorer,
+)
 from support.langchain import Recorder, revive
 from support.scorers import OverlapScorer, TableScorer
 

@@ -11,8 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_rerank import RerankCompressor
-from rerank_core import Scale, Scorer, Scoring, ServiceError
-from rerank_core.scorer import Progress
+from rerank_core import Progress, Scale, Scorer, Scoring, ServiceError
 from support.langchain import Recorder
 from support.scorers import BlockingScorer, OverlapScorer, TableScorer
 

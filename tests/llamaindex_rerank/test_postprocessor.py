@@ -193,3 +193,14 @@ def test_json_round_trip() -> None:
 def test_another_class_name_is_refused() -> None:
     with pytest.raises(ValueError, match="class_name"):
         RerankPostprocessor(class_name="LLMRerank")  # type: ignore[call-arg]
+
+
+def test_a_node_that_came_twice_is_kept_once_if_asked_for() -> None:
+    nodes = [
+        NodeWithScore(node=TextNode(text=text, id_=identity), score=0.5)
+        for text, identity in (("tea", "1"), ("green tea", "2"), ("tea", "1"))
+    ]
+    for options, expected in ({}, ["2", "1", "1"]), ({"distinct_ids": True}, ["2", "1"]):
+        postprocessor = RerankPostprocessor(scorer=OverlapScorer(), **options)  # type: ignore[arg-type]
+        best = postprocessor.postprocess_nodes(nodes, query_str="green tea")
+        assert [node.node.node_id for node in best] == expected

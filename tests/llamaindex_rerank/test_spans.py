@@ -1,4 +1,4 @@
-"""Where the best passage lies: offsets into the node's own text, whatever was scored with it."""
+"""Relevant passages: offsets into the node's own text, whatever was scored with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llama_index.core.schema import Document, MetadataMode, Node, NodeWithScore, TextNode
 
 from llamaindex_rerank import RerankPostprocessor
-from llamaindex_rerank._spans import span_in_node
+from llamaindex_rerank._spans import spans_in_node
 from rerank_core import Span, Windowed
 from support.scorers import OverlapScorer
 
@@ -31,7 +31,7 @@ def best_passage(node: Any, **arguments: Any) -> Any:
     (result,) = postprocessor.postprocess_nodes(
         [NodeWithScore(node=node)], query_str="steep green tea for three minutes"
     )
-    return result.metadata.get("where")
+    return [(passage["start"], passage["end"]) for passage in result.metadata.get("where", [])]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -42,12 +42,14 @@ def test_the_span_is_that_of_the_nodes_own_text(
 ) -> None:
     given_text = {"text": TEXT} if kind is TextNode else {"text_resource": {"text": TEXT}}
     node = kind(**given_text, metadata={"title": "late bus {content}"}, text_template=template)
-    start, end = best_passage(node, metadata_mode=mode)
+    (start, end), *_ = best_passage(node, metadata_mode=mode)
     assert TEXT[start:end] == PASSAGE
 
 
 def test_a_best_passage_within_the_metadata_has_no_place_in_the_text() -> None:
-    assert best_passage(TextNode(text=FILLER, metadata={"title": PASSAGE})) is None
+    found = best_passage(TextNode(text=FILLER, metadata={"title": PASSAGE}))
+    assert all(0 <= start < end <= len(FILLER) for start, end in found)
+    assert best_passage(TextNode(text="", metadata={"title": PASSAGE})) == []
 
 
 def test_scorers_that_know_no_passage_write_none() -> None:
@@ -69,7 +71,7 @@ class Shouting(TextNode):
 def test_a_text_that_was_changed_for_the_model_has_no_known_place() -> None:
     node = Shouting(text="green tea", extra_info={"title": "Drinks"})
     scored = node.get_content(MetadataMode.EMBED)
-    assert span_in_node(node, scored, MetadataMode.EMBED, Span(0, len(scored))) is None
+    assert spans_in_node(node, scored, MetadataMode.EMBED, [Span(0, len(scored))]) == []
 
 
 words = st.text(" \nab{}", max_size=6)
@@ -79,14 +81,14 @@ words = st.text(" \nab{}", max_size=6)
 def test_what_is_found_reads_the_same(text: str, title: str, template: str, data: Any) -> None:
     node = TextNode(text=text, metadata={"title": title}, text_template=template)
     scored = node.get_content(MetadataMode.EMBED)
-    whole = span_in_node(node, scored, MetadataMode.EMBED, Span(0, len(scored)))
+    found = spans_in_node(node, scored, MetadataMode.EMBED, [Span(0, len(scored), 0.5)])
     if text.strip():
-        assert whole is not None
+        (whole,) = found
+        assert whole.score == 0.5
         assert text[whole.start : whole.end].strip() == text.strip()
     start = data.draw(st.integers(0, len(scored)))
     span = Span(start, data.draw(st.integers(start, len(scored))))
-    place = span_in_node(node, scored, MetadataMode.EMBED, span)
-    if place is not None:
+    for place in spans_in_node(node, scored, MetadataMode.EMBED, [span]):
         passage = text[place.start : place.end]
         assert passage
         assert passage.strip() in scored[span.start : span.end]

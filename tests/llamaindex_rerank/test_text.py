@@ -106,7 +106,7 @@ def test_own_keys_reach_neither_embedding_models_nor_llms() -> None:
     assert {key: result.metadata[key] for key in OWN_KEYS} == {
         "relevance_score": 0.5,
         "retrieval_score": 0.25,
-        "where": [0, 3],
+        "where": [{"start": 0, "end": 3, "score": 0.5}],
     }
     for mode in (MetadataMode.EMBED, MetadataMode.LLM):
         assert result.get_content(mode) == given.get_content(mode)

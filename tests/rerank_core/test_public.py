@@ -28,6 +28,7 @@ def test_all_exported_names_exist_and_are_sorted() -> None:
         assert getattr(rerank_core, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = rerank_core.Nothing
+    assert dir(rerank_core) == sorted(rerank_core.__all__)
 
 
 def test_importing_the_core_loads_no_library() -> None:

@@ -6,15 +6,21 @@ from collections.abc import Sequence
 import pytest
 
 from rerank_core import (
+    Cached,
+    Cascade,
     ConfigurationError,
+    Deadline,
+    Fallback,
     InvalidInputError,
     MalformedResponseError,
     NonFiniteScoreError,
+    Progress,
     Scoring,
     Span,
     StopScoring,
+    Windowed,
 )
-from rerank_core.scorer import Job, Progress
+from rerank_core.scorer import Job
 from support.scorers import BlockingScorer, OverlapScorer
 
 
@@ -62,9 +68,9 @@ def test_nan_raises_rather_than_sorts() -> None:
 
 
 def test_spans_and_degradation_reach_every_place_of_a_text() -> None:
-    scoring = Scoring((1.0, 2.0), degraded="half of it", spans=(Span(0, 1), None))
+    scoring = Scoring((1.0, 2.0), degraded="half of it", spans=((Span(0, 1),), ()))
     laid_out = Answering(scoring).score("q", ["a", "b", "", "a"])
-    assert laid_out.spans == (Span(0, 1), None, None, Span(0, 1))
+    assert laid_out.spans == ((Span(0, 1),), (), (), (Span(0, 1),))
     assert laid_out.degraded == "half of it"
 
 
@@ -143,3 +149,45 @@ def test_answers_of_the_wrong_kind_are_caught() -> None:
         Wrong().score_many(["q"], [["a"]])
     with pytest.raises(InvalidInputError, match="texts must be a list of lists"):
         Wrong().score_many(["q"], None)  # type: ignore[arg-type]
+
+
+class Resource(OverlapScorer):
+    """Counts how often it is loaded and closed."""
+
+    def __init__(self) -> None:
+        super().__init__("resource")
+        self.events: list[str] = []
+
+    def load(self) -> None:
+        self.events.append("load")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+    async def aclose(self) -> None:
+        self.events.append("aclose")
+
+
+def test_combinators_pass_on_loading_and_closing() -> None:
+    inner = [Resource() for _ in range(3)]
+    nested = Deadline(
+        Fallback(Cached(Windowed(inner[0])), Cascade([(inner[1], 5), inner[2]])), seconds=5
+    )
+    nested.load()
+    with nested:
+        pass
+
+    async def close_in_a_loop() -> None:
+        async with nested:
+            pass
+
+    asyncio.run(close_in_a_loop())
+    assert [resource.events for resource in inner] == [["load", "close", "aclose"]] * 3
+
+
+def test_a_scorer_without_resources_can_be_loaded_and_closed() -> None:
+    scorer = OverlapScorer()
+    scorer.load()
+    with scorer as same:
+        assert same is scorer
+    assert scorer.score("a", ["a"]).scores == (1.0,)

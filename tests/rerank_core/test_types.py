@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core import NonFiniteScoreError, RankedItem, Ranking, Scale, Scoring, Span, Usage
+from rerank_core import (
+    MissingExtraError,
+    NonFiniteScoreError,
+    RankedItem,
+    Ranking,
+    Scale,
+    Scoring,
+    Span,
+    Usage,
+)
 
 counts = st.integers(0, 1000)
 usages = st.builds(
@@ -56,13 +66,13 @@ def test_a_score_without_a_place_in_an_order_is_refused(bad: float) -> None:
 
 
 def test_spans_come_one_per_score() -> None:
-    assert Scoring((1.0, None), spans=(Span(0, 3), None)).spans == (Span(0, 3), None)
+    assert Scoring((1.0, None), spans=((Span(0, 3),), ())).spans == ((Span(0, 3),), ())
     with pytest.raises(ValueError, match="1 spans for 2 scores"):
-        Scoring((1.0, None), spans=(None,))
+        Scoring((1.0, None), spans=((),))
 
 
 def test_a_ranking_is_a_sequence() -> None:
-    items = tuple(RankedItem(i, float(-i), None, None, f"text {i}") for i in range(3))
+    items = tuple(RankedItem(i, float(-i), None, (), f"text {i}") for i in range(3))
     ranking = Ranking(items, "nano", Scale.LOGIT)
     assert len(ranking) == 3
     assert ranking[0] is items[0]
@@ -75,3 +85,59 @@ def test_a_ranking_is_a_sequence() -> None:
 
 def test_scales_are_their_names() -> None:
     assert [str(scale) for scale in Scale] == ["logit", "unit", "probability"]
+
+
+@pytest.fixture
+def shown() -> Ranking:
+    texts = ("<b>bold</b> & co", "line\nbreak \x1b[31m", "long " * 50)
+    items = (
+        RankedItem(2, 1.5, 0.25, (), texts[0]),
+        RankedItem(0, -0.5, None, (), texts[1]),
+        RankedItem(1, None, None, (), texts[2]),
+    )
+    return Ranking(items, "nano", Scale.LOGIT, degraded="<why>")
+
+
+def test_a_ranking_is_shown_as_a_table(shown: Ranking) -> None:
+    heading, columns, *rows = str(shown).splitlines()
+    assert heading == "nano (logit: any real number, not a probability); degraded: <why>"
+    assert columns.split() == ["rank", "was", "change", "score", "text"]
+    assert [row.split()[:4] for row in rows] == [
+        ["1", "3", "↑2", "1.5000"],
+        ["2", "1", "↓1", "-0.5000"],
+        ["3", "2", "↓1", "-"],
+    ]
+    assert "\x1b" not in str(shown)
+    assert rows[1].endswith("line break \ufffd[31m")
+    assert rows[2].endswith("long…")
+    assert str(Ranking((), "nano", Scale.UNIT)).splitlines()[1].split() == columns.split()
+
+
+def test_a_notebook_gets_an_escaped_table(shown: Ranking) -> None:
+    shown_html = shown._repr_html_()
+    assert shown_html.count("<tr>") == 4
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; co" in shown_html
+    assert "degraded: &lt;why&gt;" in shown_html
+    assert "<b>" not in shown_html
+
+
+def test_a_ranking_becomes_a_data_frame(shown: Ranking) -> None:
+    frame = shown.to_pandas()
+    assert list(frame.columns) == ["rank", "was", "score", "prior", "text"]
+    assert frame.index.tolist() == [2, 0, 1]
+    assert frame["was"].tolist() == [3, 1, 2]
+    assert frame["score"].isna().tolist() == [False, False, True]
+    assert frame.loc[2, "prior"] == 0.25
+    assert len(Ranking((), "nano", Scale.UNIT).to_pandas()) == 0
+
+
+def test_a_missing_pandas_is_named(shown: Ranking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[pandas\]"'):
+        shown.to_pandas()
+
+
+def test_a_degraded_scoring_has_a_cause() -> None:
+    assert Scoring((1.0,)).causes == ()
+    assert Scoring((None,), degraded="for a reason").causes == ("other",)
+    assert Scoring((None,), degraded="late", causes=("deadline",)).causes == ("deadline",)

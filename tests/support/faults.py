@@ -27,6 +27,7 @@ from rerank_core import (
     DiskStore,
     MalformedResponseError,
     NonFiniteScoreError,
+    Progress,
     RateLimitError,
     RerankError,
     Scorer,
@@ -34,7 +35,6 @@ from rerank_core import (
     Scoring,
     ServiceError,
 )
-from rerank_core.scorer import Progress
 from support.cohere_server import CohereServer, Reply, Request
 from support.scorers import OverlapScorer
 

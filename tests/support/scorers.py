@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from rerank_core import Scale, Scorer, Scoring, Usage
-from rerank_core.scorer import Progress
+from rerank_core import Progress, Scale, Scorer, Scoring, Usage
 
 
 class OverlapScorer(Scorer):

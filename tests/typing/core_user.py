@@ -46,7 +46,10 @@ def rankings(texts: list[str], scorer: Scorer) -> None:
     assert_type(ranking[0].span, Span | None)
     assert_type(ranking.scale, Scale)
     assert_type(ranking.usage + ranking.usage, Usage)
-    rerank("question", texts, "nano")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    rerank("question", texts, "nano", depth=20, blend="rrf:0.3")
+    assert_type(rerank("question", texts)[0].spans, tuple[Span, ...])
+    rerank("question", texts, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    rerank("question", texts, top_k=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     rerank("question", texts, scorer, 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 

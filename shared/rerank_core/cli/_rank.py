@@ -22,8 +22,8 @@ from rerank_core.cli._table import table_lines
 from rerank_core.cli._text import printable
 from rerank_core.errors import ConfigurationError
 from rerank_core.ranking import Blend, rerank
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Ranking
+from rerank_core.scorer import Scorer
+from rerank_core.types import Progress, Ranking
 from rerank_core.validation import check_query
 
 __all__ = ["OutputFormat", "RankOptions", "parse_blend", "rank_file"]

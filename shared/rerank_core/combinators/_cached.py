@@ -13,8 +13,8 @@ from rerank_core.combinators._stores import DiskStore, Entry, MemoryStore, Store
 from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
 from rerank_core.observing import warn_seldom
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scoring, Usage
+from rerank_core.scorer import Scorer
+from rerank_core.types import Progress, Scoring, Usage
 from rerank_core.validation import describe
 
 __all__ = ["Cached"]
@@ -130,10 +130,10 @@ class _Lookup:
 
     def entries(self, scoring: Scoring) -> dict[bytes, Entry]:
         """Return what to keep of a whole scoring of the missing texts."""
-        spans = scoring.spans or (None,) * len(scoring.scores)
+        spans = scoring.spans or ((),) * len(scoring.scores)
         return {
-            self._keys[at]: Entry(score, span)
-            for at, score, span in zip(self._gaps, scoring.scores, spans, strict=True)
+            self._keys[gap]: Entry(score, passages)
+            for gap, score, passages in zip(self._gaps, scoring.scores, spans, strict=True)
             if score is not None
         }
 
@@ -146,10 +146,10 @@ class _Lookup:
             return tuple(new[places[at]] if at in places else old[at] for at in range(len(old)))
 
         old_scores = [entry and entry.score for entry in known]
-        old_spans = [entry and entry.span for entry in known]
+        old_spans = [entry.spans if entry else () for entry in known]
         spans = None
         if scoring.spans or any(old_spans):
-            spans = lay_out(scoring.spans or (None,) * len(self._gaps), old_spans)
+            spans = lay_out(scoring.spans or ((),) * len(self._gaps), old_spans)
         hits = Usage(cache_hits=len(known) - len(self._gaps))
         return replace(
             scoring,

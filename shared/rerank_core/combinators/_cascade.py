@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rerank_core.errors import ConfigurationError, RerankError
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scale, Scoring, Span, Usage
+from rerank_core.scorer import Scorer
+from rerank_core.types import Progress, Scale, Scoring, Span, Usage, unique
 from rerank_core.validation import check_positive, describe
 
 __all__ = ["Cascade"]
@@ -61,6 +61,15 @@ class Cascade(Scorer):
         """The last stage's: a score does not depend on who let the text pass."""
         return self._strong.fingerprint
 
+    @property
+    def max_length(self) -> int | None:
+        """The shortest of the stages' longest pairs."""
+        known = [length for scorer in self._inner() if (length := scorer.max_length)]
+        return min(known, default=None)
+
+    def _inner(self) -> Sequence[Scorer]:
+        return [*(scorer for scorer, _ in self._cheap), self._strong]
+
     def to_config(self) -> dict[str, Any]:
         """The stages' configurations, with ``"type": "cascade"``."""
         stages: list[Any] = [[dict(scorer.to_config()), keep] for scorer, keep in self._cheap]
@@ -103,6 +112,7 @@ class _Climb:
         self._fallen: list[int] = []  # best first
         self.usage = Usage()
         self._degraded: list[str] = []
+        self._causes: list[str] = []
 
     @property
     def texts(self) -> list[str]:
@@ -133,10 +143,10 @@ class _Climb:
         self._note(scoring)
         count = len(self._texts)
         scores: list[float | None] = [None] * count
-        spans: list[Span | None] = [None] * count
+        spans: list[tuple[Span, ...]] = [()] * count
         for number, position in enumerate(self._alive):
             scores[position] = scoring.scores[number]
-            spans[position] = scoring.spans[number] if scoring.spans else None
+            spans[position] = scoring.spans[number] if scoring.spans else ()
         secondary = [0.0] * count
         for place, position in enumerate([*self._alive, *self._fallen]):
             secondary[position] = -float(place)
@@ -147,9 +157,11 @@ class _Climb:
             tuple(spans) if scoring.spans else None,
             tuple(secondary),
             scoring.scale,
+            unique(self._causes),
         )
 
     def _note(self, scoring: Scoring) -> None:
         self.usage += scoring.usage
         if scoring.degraded:
             self._degraded.append(scoring.degraded)
+            self._causes += scoring.causes

@@ -11,8 +11,8 @@ from typing import Any
 from rerank_core.combinators._background import run_in_background
 from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
-from rerank_core.types import Scoring
+from rerank_core.scorer import Scorer
+from rerank_core.types import DEADLINE, STOPPED, Progress, Scoring, StopScoring, unique
 from rerank_core.validation import describe
 
 __all__ = ["Deadline"]
@@ -82,9 +82,11 @@ class Deadline(Wrapper):
         total = len(scoring.scores)
         scored = sum(score is not None for score in scoring.scores)
         why = f"the deadline of {self._seconds:g} s came: {scored} of {total} texts scored"
-        if scoring.degraded not in (None, stopped(scored, total)):
+        # That the watch stopped the scorer is no cause of its own.
+        others = [cause for cause in scoring.causes if cause != STOPPED]
+        if others:
             why = f"{why}; {scoring.degraded}"
-        return replace(scoring, degraded=why)
+        return replace(scoring, degraded=why, causes=unique((DEADLINE, *others)))
 
     def __repr__(self) -> str:
         return f"Deadline({self._scorer!r}, {self._seconds:g})"

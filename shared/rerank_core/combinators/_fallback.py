@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +18,8 @@ from rerank_core.errors import (
     RerankError,
     ServiceError,
 )
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.scorer import Scorer
+from rerank_core.types import CIRCUIT_OPEN, Progress, Scale, Scoring, Usage, unique
 from rerank_core.validation import describe
 
 __all__ = ["Fallback"]
@@ -88,6 +89,31 @@ class Fallback(Scorer):
         """The first scorer's: what others answer is degraded, and degraded scores are not kept."""
         return self._scorers[0].fingerprint
 
+    @property
+    def max_length(self) -> int | None:
+        """The first scorer's; None where it cannot be found out."""
+        with suppress(RerankError):
+            return self._scorers[0].max_length
+        return None
+
+    def _inner(self) -> Sequence[Scorer]:
+        return self._scorers
+
+    def load(self) -> None:
+        """Load what can be loaded; a scorer that cannot be shows when it is asked to score.
+
+        Raises:
+            AllScorersFailed: If none can be loaded, and `keep_order` is False.
+        """
+        causes: list[Exception] = []
+        for scorer in self._scorers:
+            try:
+                scorer.load()
+            except self._on as error:
+                causes.append(error)
+        if len(causes) == len(self._scorers) and not self._keep_order:
+            raise AllScorersFailed("no scorer can be loaded", causes)
+
     def to_config(self) -> dict[str, Any]:
         """The scorers' configurations and the options, with ``"type": "fallback"``.
 
@@ -134,7 +160,7 @@ class Fallback(Scorer):
                 yield position
             else:
                 name = self._scorers[position].name
-                causes.append(ServiceError("left alone after repeated failures", provider=name))
+                causes.append(_CircuitOpen("left alone after repeated failures", provider=name))
 
     def _note(self, position: int, error: Exception, causes: list[Exception]) -> None:
         if isinstance(error, InvalidInputError):
@@ -164,8 +190,13 @@ class Fallback(Scorer):
         reasons = [f"{_sentence(causes)}; scored by {scorer.name}"]
         if scoring.degraded:
             reasons.append(scoring.degraded)
-        scale = scoring.scale or scorer.scale
-        return replace(scoring, usage=usage, degraded="; ".join(reasons), scale=scale)
+        return replace(
+            scoring,
+            usage=usage,
+            degraded="; ".join(reasons),
+            scale=scoring.scale or scorer.scale,
+            causes=unique((*map(_code, causes), *scoring.causes)),
+        )
 
     def _give_up(self, texts: Sequence[str], causes: list[Exception]) -> Scoring:
         if not self._keep_order:
@@ -173,7 +204,8 @@ class Fallback(Scorer):
             failure.add_usage(_spent(causes))
             raise failure
         why = f"{_sentence(causes)}; first-stage order kept"
-        return Scoring((None,) * len(texts), _spent(causes), why)
+        codes = unique(map(_code, causes))
+        return Scoring((None,) * len(texts), _spent(causes), why, causes=codes)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_scorers", "_on", "_keep_order", "_limits")
@@ -185,6 +217,15 @@ class Fallback(Scorer):
 
     def __repr__(self) -> str:
         return f"Fallback({', '.join(map(repr, self._scorers))})"
+
+
+class _CircuitOpen(ServiceError):
+    """A scorer was not asked, because it keeps failing."""
+
+
+def _code(error: Exception) -> str:
+    """Return the code that stands for an error among the causes of a scoring."""
+    return CIRCUIT_OPEN if isinstance(error, _CircuitOpen) else type(error).__name__
 
 
 def _loggable(error: Exception) -> str:
@@ -203,4 +244,5 @@ def _spent(causes: Sequence[Exception]) -> Usage:
 
 
 def _sentence(causes: Sequence[Exception]) -> str:
-    return "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+    shown = (ServiceError if isinstance(cause, _CircuitOpen) else type(cause) for cause in causes)
+    return "; ".join(f"{kind.__name__}: {cause}" for kind, cause in zip(shown, causes, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sqlite3
@@ -19,10 +20,10 @@ __all__ = ["DiskStore", "Entry", "MemoryStore", "Store"]
 
 
 class Entry(NamedTuple):
-    """One text's score, and its best passage where the scorer knows it."""
+    """One text's score, and its relevant passages where the scorer knows them."""
 
     score: float
-    span: Span | None = None
+    spans: tuple[Span, ...] = ()
 
 
 class Store(ABC):
@@ -105,13 +106,13 @@ class DiskStore(Store):
                 some = keys[start : start + 500]
                 marks = ", ".join("?" * len(some))
                 rows = connection.execute(
-                    f"SELECT key, score, start, stop FROM scores WHERE key IN ({marks})",  # noqa: S608 - question marks only
+                    f"SELECT key, score, spans FROM entries WHERE key IN ({marks})",  # noqa: S608 - question marks only
                     some,
                 )
-                for key, score, first, last in rows:
-                    span = None if first is None else Span(first, last)
-                    if _sound(score, span):  # SQLite keeps a value of any type in any column
-                        found[key] = Entry(score, span)
+                for key, *values in rows:
+                    entry = _read(*values)
+                    if entry is not None:
+                        found[key] = entry
         return found
 
     def put(self, entries: Mapping[bytes, Entry]) -> None:
@@ -120,11 +121,14 @@ class DiskStore(Store):
         Raises:
             sqlite3.Error: If the file cannot be written.
         """
-        rows = [(key, entry.score, *(entry.span or (None, None))) for key, entry in entries.items()]
+        rows = [
+            (key, entry.score, json.dumps(entry.spans) if entry.spans else None)
+            for key, entry in entries.items()
+        ]
         with _Session(self.path) as connection:
-            connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
             connection.execute(
-                "DELETE FROM scores WHERE rowid <= (SELECT max(rowid) FROM scores) - ?",
+                "DELETE FROM entries WHERE rowid <= (SELECT max(rowid) FROM entries) - ?",
                 (self._max_items,),
             )
 
@@ -132,12 +136,23 @@ class DiskStore(Store):
         return f"DiskStore({str(self.path)!r})"
 
 
-def _sound(score: object, span: Span | None) -> bool:
-    return (
-        isinstance(score, float)
-        and math.isfinite(score)
-        and (span is None or all(isinstance(offset, int) for offset in span))
-    )
+def _read(score: object, spans: object) -> Entry | None:
+    """Return an entry, or None if the file holds something else in its place."""
+    if not isinstance(score, float) or not math.isfinite(score):
+        return None
+    if spans is None:
+        return Entry(score)
+    try:
+        read = tuple(Span(*span) for span in json.loads(str(spans)))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return Entry(score, read) if all(map(_is_span, read)) else None
+
+
+def _is_span(span: Span) -> bool:
+    start, end, score = span
+    known = score is None or (isinstance(score, float) and math.isfinite(score))
+    return type(start) is int and type(end) is int and 0 <= start < end and known
 
 
 class _Session:
@@ -152,8 +167,8 @@ class _Session:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS scores "
-                "(key BLOB UNIQUE NOT NULL, score REAL NOT NULL, start INTEGER, stop INTEGER)"
+                "CREATE TABLE IF NOT EXISTS entries "
+                "(key BLOB UNIQUE NOT NULL, score REAL NOT NULL, spans TEXT)"
             )
         except BaseException:
             self._connection.close()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
 
 from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer, in_thread
+from rerank_core.scorer import Scorer, in_thread
 from rerank_core.scorers.onnx import embedded_tokenizer
-from rerank_core.types import Scoring, Span
+from rerank_core.types import Progress, Scoring, Span
 from rerank_core.validation import check_positive, describe
 
 __all__ = ["Aggregate", "Windowed"]
 
 # Tokenised at a time, which nobody can stop; what comes of a character takes some 50 bytes.
 _CHUNK_CHARACTERS = 100_000
+
+_MOST_SPANS = 5  # windows of a text that are reported as its passages
 
 Aggregate = Literal["max", "mean", "top3"]
 
@@ -27,7 +30,8 @@ class Windowed(Wrapper):
     A text of at most `tokens` tokens is scored as it is. All texts are cut before the first is
     scored, so within a `Deadline` there should not be thousands. Passage aggregation: Dai and
     Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
-    2019 (``"max"`` is their MaxP). ``scoring.spans`` has the offsets of each text's best window.
+    2019 (``"max"`` is their MaxP). ``scoring.spans`` holds up to five of each text's windows with
+    their scores, best first, none of which overlap.
 
     Args:
         scorer: What scores the windows.
@@ -118,27 +122,49 @@ class Windowed(Wrapper):
 
     def _gather(self, windows: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:
         scores: list[float | None] = []
-        spans: list[Span | None] = []
+        spans: list[tuple[Span, ...]] = []
         number = 0
         for of_text in windows:
-            scored = []
-            for span in of_text:
-                score, inner = scoring.scores[number], scoring.spans and scoring.spans[number]
+            scored: list[tuple[float, Span, tuple[Span, ...]]] = []
+            for window in of_text:
+                score = scoring.scores[number]
+                passages = scoring.spans[number] if scoring.spans else ()
                 number += 1
                 if score is not None:
-                    best = Span(span.start + inner.start, span.start + inner.end) if inner else span
-                    scored.append((score, best))
-            scored.sort(key=lambda pair: -pair[0])
+                    scored.append((score, window._replace(score=score), passages))
+            scored.sort(key=lambda entry: -entry[0])
             take = {"max": 1, "top3": 3, "mean": len(scored)}[self._aggregate]
-            best_scores = [score for score, _ in scored[:take]]
+            best_scores = [score for score, _, _ in scored[:take]]
             scores.append(sum(best_scores) / len(best_scores) if best_scores else None)
-            spans.append(scored[0][1] if scored else None)
-        return Scoring(
-            tuple(scores), scoring.usage, scoring.degraded, tuple(spans), scale=scoring.scale
-        )
+            spans.append(tuple(_passages(scored)))
+        return replace(scoring, scores=tuple(scores), spans=tuple(spans), secondary=None)
 
     def __repr__(self) -> str:
         return f"Windowed({self._scorer!r}, tokens={self._tokens}, stride={self._stride})"
+
+
+def _passages(scored: Iterable[tuple[float, Span, tuple[Span, ...]]]) -> Iterator[Span]:
+    """Pick a text's best windows, best first, but none that overlaps one picked before.
+
+    Args:
+        scored: Score, window, and the passages that the scorer itself found within the window:
+            these stand for it where there are any.
+    """
+    picked: list[Span] = []
+    for _, window, passages in scored:
+        if len(picked) == _MOST_SPANS:
+            return
+        if any(window.start < other.end and other.start < window.end for other in picked):
+            continue
+        picked.append(window)
+        yield from (
+            (
+                Span(window.start + start, window.start + end, score)
+                for start, end, score in passages
+            )
+            if passages
+            else [window]
+        )
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -1,6 +1,8 @@
-"""What combinators around a single scorer share: they are, but for one thing, that scorer."""
+"""Base class for combinators around a single scorer."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Scorer
@@ -11,7 +13,7 @@ __all__ = ["Wrapper"]
 
 
 class Wrapper(Scorer):
-    """Passes on a scorer's name, scale and fingerprint.
+    """Passes on a scorer's name, scale, fingerprint and longest pair.
 
     Args:
         scorer: The scorer.
@@ -39,3 +41,11 @@ class Wrapper(Scorer):
     def fingerprint(self) -> str:
         """The scorer's fingerprint: the scores are the same."""
         return self._scorer.fingerprint
+
+    @property
+    def max_length(self) -> int | None:
+        """The scorer's longest pair."""
+        return self._scorer.max_length
+
+    def _inner(self) -> Sequence[Scorer]:
+        return (self._scorer,)

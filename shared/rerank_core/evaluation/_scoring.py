@@ -9,8 +9,8 @@ from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._runs import FirstStage
 from rerank_core.ranking import Blend, rerank
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.scorer import Scorer
+from rerank_core.types import Progress, Scale, Scoring, Usage
 
 __all__ = ["Replay", "Scored", "Task", "order_of", "score_queries"]
 

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.export._source import GATED, Source
-from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorer import Scorer
 from rerank_core.scorers._activation import Activation, scale_of
 from rerank_core.scorers._length import resolve_max_length
 from rerank_core.scorers._pairs import PairEncoder
 from rerank_core.scorers.onnx._files import read_object
-from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.types import Progress, Scale, Scoring, Usage
 
 __all__ = ["GatedPairs", "load_gated"]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from rerank_core.errors import ConfigurationError, InvalidInputError
 from rerank_core.types import Scale
-from rerank_core.validation import describe
+from rerank_core.validation import describe, suggest
 
-__all__ = ["Blend"]
+__all__ = ["Blend", "make_blend"]
 
 Method = Literal["rrf", "minmax", "zscore"]
 
@@ -50,9 +50,10 @@ class Blend:
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
+            hint = suggest(str(self.method), get_args(Method))
             raise ConfigurationError(
                 f"method must be one of {', '.join(map(repr, get_args(Method)))}, "
-                f"not {describe(self.method)}"
+                f"not {describe(self.method)}{hint}"
             )
         if not _is_number(self.weight) or not 0 <= self.weight <= 1:
             raise ConfigurationError(f"weight must be from 0 to 1, not {describe(self.weight)}")
@@ -105,6 +106,41 @@ class Blend:
         for position, s, p in zip(scored, second, first, strict=True):
             blended[position] = (1 - self.weight) * s + self.weight * p
         return blended
+
+
+def make_blend(spec: Blend | Mapping[str, Any] | str | None) -> Blend | None:
+    """Make a blend from the way users write it.
+
+    Args:
+        spec: A `Blend`, ``"METHOD"``, ``"METHOD:WEIGHT"`` such as ``"rrf:0.3"``, a mapping of
+            `Blend`'s arguments, or None.
+
+    Raises:
+        ConfigurationError: If it is none of these, or an argument is out of range.
+    """
+    if spec is None or isinstance(spec, Blend):
+        return spec
+    if not isinstance(spec, str | Mapping):
+        raise ConfigurationError(
+            f"blend must be None, a Blend, a string such as 'rrf:0.3' or a mapping, "
+            f"not {describe(spec)}"
+        )
+    if isinstance(spec, str):
+        method, colon, weight = spec.partition(":")
+        fields: dict[str, Any] = {"method": method}
+        if colon:
+            try:
+                fields["weight"] = float(weight)
+            except ValueError:
+                raise ConfigurationError(
+                    f"blend {spec!r}: the weight must be a number from 0 to 1, as in '{method}:0.3'"
+                ) from None
+    else:
+        fields = dict(spec)
+    try:
+        return Blend(**fields)
+    except TypeError as error:
+        raise ConfigurationError(f"blend cannot be made from {describe(spec)}: {error}") from error
 
 
 def _is_number(value: object) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Callable, Iterable
-from typing import SupportsIndex
+import os
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
+from typing import Any, Never, SupportsIndex
 
 from rerank_core.errors import InvalidInputError
+from rerank_core.loading import shared_scorer
 from rerank_core.observing import observe
-from rerank_core.ranking._blend import Blend
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import RankedItem, Ranking, Scoring
+from rerank_core.ranking._blend import Blend, make_blend
+from rerank_core.scorer import Scorer
+from rerank_core.types import Progress, RankedItem, Ranking, Scoring
 from rerank_core.validation import (
     check_budget,
     check_finite,
@@ -19,6 +22,7 @@ from rerank_core.validation import (
     check_query,
     check_texts,
     describe,
+    refuse_unknown,
 )
 
 __all__ = ["arerank", "rerank"]
@@ -27,15 +31,17 @@ __all__ = ["arerank", "rerank"]
 def rerank(
     query: str,
     candidates: Iterable[str],
-    scorer: Scorer,
+    scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str] = "nano",
     *,
+    depth: int | None = None,
     top_n: int | None = None,
     min_score: float | None = None,
-    blend: Blend | None = None,
+    blend: Blend | Mapping[str, Any] | str | None = None,
     prior: Iterable[float | None] | None = None,
     max_tokens: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Ranking:
     """Score the candidates for the query, order them, and keep the best.
 
@@ -46,103 +52,160 @@ def rerank(
     Args:
         query: What the user asked; not blank.
         candidates: Texts in first-stage order. Read once, so a generator will do.
-        scorer: What scores them.
+        scorer: What scores them: a `Scorer`, or a name or configuration as for `load_scorer`;
+            what is made from one is kept for the next call with the same. Default: ``"nano"``,
+            the embedded model.
+        depth: Only so many of the first candidates are scored; the rest follow unscored. The
+            lever for speed and cost, often called ``top_k``. None scores all.
         top_n: At most this many stay. None keeps all.
         min_score: Scored candidates below it are dropped. It is on the scale of the ranking:
             the scorer's, or the blend's where there is one.
-        blend: Mix the scores with the first stage.
+        blend: Mix the scores with the first stage: a `Blend`, ``"METHOD"`` or
+            ``"METHOD:WEIGHT"`` such as ``"rrf:0.3"``, or a mapping of `Blend`'s arguments.
         prior: First-stage score of each candidate, in the order of `candidates`.
         max_tokens: At most this many tokens of text stay, by `count_tokens`.
         count_tokens: Counts the tokens of a text as the LLM will.
         progress: Called between batches with (pairs done, pairs in all).
+        **unknown: Refused, with the argument that was probably meant.
 
     Returns:
         The candidates that stayed, best first, with what it cost.
 
     Raises:
-        InvalidInputError: If an argument is wrong; the message names it.
-        ConfigurationError: If there is `max_tokens` without `count_tokens`.
+        InvalidInputError: If an argument is wrong or unknown; the message names it.
+        ConfigurationError: If the scorer or the blend cannot be made, or there is `max_tokens`
+            without `count_tokens`.
         ScorerError: If the scorer fails.
+
+    Example:
+        ```python
+        from rerank_core import rerank
+
+        texts = ["Yeast makes dough rise.", "Use json.dump to write JSON to a file."]
+        ranking = rerank("How do I write JSON to a file?", texts)
+        assert ranking[0].index == 1
+        print(ranking)
+        ```
     """
     request = _Request(
-        query, candidates, scorer, top_n, min_score, blend, prior, max_tokens, count_tokens
+        query,
+        candidates,
+        scorer,
+        depth,
+        top_n,
+        min_score,
+        blend,
+        prior,
+        max_tokens,
+        count_tokens,
+        unknown,
     )
-    with observe(scorer, len(request.texts)) as finish:
-        return finish(request.rank(scorer.score(request.query, request.texts, progress=progress)))
+    with observe(request.scorer, len(request.texts)) as finish:
+        scoring = request.scorer.score(request.query, request.to_score, progress=progress)
+        return finish(request.rank(scoring))
 
 
 async def arerank(
     query: str,
     candidates: Iterable[str],
-    scorer: Scorer,
+    scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str] = "nano",
     *,
+    depth: int | None = None,
     top_n: int | None = None,
     min_score: float | None = None,
-    blend: Blend | None = None,
+    blend: Blend | Mapping[str, Any] | str | None = None,
     prior: Iterable[float | None] | None = None,
     max_tokens: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Ranking:
-    """Like `rerank`, without blocking the event loop while the scorer works."""
+    """Like `rerank`, without blocking the event loop while the scorer works.
+
+    Example:
+        ```python
+        import asyncio
+
+        from rerank_core import arerank
+
+        ranking = asyncio.run(arerank("How do plants eat?", ["Plants use light.", "Cats purr."]))
+        assert ranking[0].index == 0
+        ```
+    """
     request = _Request(
-        query, candidates, scorer, top_n, min_score, blend, prior, max_tokens, count_tokens
+        query,
+        candidates,
+        scorer,
+        depth,
+        top_n,
+        min_score,
+        blend,
+        prior,
+        max_tokens,
+        count_tokens,
+        unknown,
     )
-    with observe(scorer, len(request.texts)) as finish:
-        scoring = await scorer.ascore(request.query, request.texts, progress=progress)
+    with observe(request.scorer, len(request.texts)) as finish:
+        scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
         # Counting tokens can take long, and so can a scorer's look at its model's files.
         return finish(await asyncio.to_thread(request.rank, scoring))
 
 
 class _Request:
-    """One validated call, and the way from its scoring to its ranking."""
+    """A validated call, and the way from its scoring to its ranking."""
 
     def __init__(
         self,
         query: str,
         candidates: Iterable[str],
-        scorer: Scorer,
+        scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str],
+        depth: int | None,
         top_n: int | None,
         min_score: float | None,
-        blend: Blend | None,
+        blend: Blend | Mapping[str, Any] | str | None,
         prior: Iterable[float | None] | None,
         max_tokens: int | None,
         count_tokens: Callable[[str], int] | None,
+        unknown: Mapping[str, Any],
     ) -> None:
-        if not isinstance(scorer, Scorer):
-            raise InvalidInputError(
-                f"scorer must be a Scorer, not {describe(scorer)}; "
-                'load_scorer("nano") makes one from a name'
-            )
-        if blend is not None and not isinstance(blend, Blend):
-            raise InvalidInputError(f"blend must be a Blend, not {describe(blend)}")
+        if unknown:
+            refuse_unknown(unknown, signature(rerank).parameters)
         check_budget(max_tokens, count_tokens)
         self.query = check_query(query)
-        self.scorer = scorer
-        self.blend = blend
+        self.depth = check_positive(depth, "depth")
         self.top_n = check_positive(top_n, "top_n")
         self.min_score = check_finite(min_score, "min_score")
         self.max_tokens = check_positive(max_tokens, "max_tokens")
         self.count_tokens = count_tokens
         self.texts = check_texts(candidates, "candidates")
         self.priors = _check_priors(prior, len(self.texts))
-        if blend is not None:
-            blend.check(self.priors)
+        self.blend = make_blend(blend)
+        if self.blend is not None:
+            self.blend.check(self.priors[: self.depth])
+        self.scorer = scorer if isinstance(scorer, Scorer) else shared_scorer(scorer)
+
+    @property
+    def to_score(self) -> list[str]:
+        """The candidates that are scored; the others follow them."""
+        return self.texts[: self.depth]
 
     def rank(self, scoring: Scoring) -> Ranking:
+        """Order and trim the candidates."""
+        unread = len(self.texts) - len(scoring.scores)
         scores = list(scoring.scores)
         if self.blend is not None:
-            scores = self.blend.apply(scores, self.priors)
-        spans = scoring.spans or (None,) * len(scores)
+            scores = self.blend.apply(scores, self.priors[: self.depth])
+        scores += [None] * unread
+        spans = (*(scoring.spans or ((),) * len(scoring.scores)), *((),) * unread)
         items = [
-            RankedItem(index, score, prior, span, text)
-            for index, (score, prior, span, text) in enumerate(
+            RankedItem(index, score, prior, passages, text)
+            for index, (score, prior, passages, text) in enumerate(
                 zip(scores, self.priors, spans, self.texts, strict=True)
             )
         ]
         # A sort is stable, so equal scores keep first-stage order, and so do unscored items
         # but where a secondary score orders them.
-        second = scoring.secondary or (None,) * len(scores)
+        second = (*(scoring.secondary or (None,) * len(scoring.scores)), *(None,) * unread)
 
         def place(item: RankedItem) -> tuple[bool, bool, float]:
             score = second[item.index] if item.score is None else item.score
@@ -158,6 +221,7 @@ class _Request:
             scale=self.blend.scale if self.blend else scoring.scale or self.scorer.scale,
             usage=scoring.usage,
             degraded=scoring.degraded,
+            causes=scoring.causes,
         )
 
     def _fitting(self, items: list[RankedItem]) -> list[RankedItem]:

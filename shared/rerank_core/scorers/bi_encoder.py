@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
+from rerank_core.planning import Tally
+from rerank_core.scorer import Scorer
 from rerank_core.scorers._batching import batch_usage, plan_batches, rounds
 from rerank_core.scorers._bi_encoder_model import LoadedBiEncoder, load_bi_encoder
 from rerank_core.scorers._names import model_name
-from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.types import Progress, Scale, Scoring, StopScoring, Usage
 from rerank_core.validation import check_positive, describe
 
 if TYPE_CHECKING:
@@ -108,13 +109,13 @@ class BiEncoderScorer(Scorer):
         )
 
     def load(self) -> None:
-        """Load the model now, rather than with the first scoring.
-
-        Raises:
-            MissingExtraError: If sentence-transformers is not installed.
-            ConfigurationError: If the model cannot be loaded.
-        """
+        """Load the model now, rather than with the first scoring."""
         self._loaded()
+
+    def close(self) -> None:
+        """Release the model; the next scoring loads it again."""
+        with self._lock:
+            self._model_in_use = None
 
     def embed_queries(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed queries.
@@ -192,12 +193,10 @@ class BiEncoderScorer(Scorer):
         prompts = self._loaded().prompts
         (asked,) = self.embed_queries([query])
         vectors, done, usage = self._embed(texts, prompts.document, progress)
-        scores: list[float | None] = [None] * len(texts)
-        for at in done:
-            scores[at] = float(vectors[at] @ asked)
-        whole = len(done) == len(texts)
-        reason = None if whole else stopped(len(done), len(texts))
-        return Scoring(tuple(scores), usage, reason)
+        tally = Tally(len(texts))
+        # One by one: in a matrix product a score could depend on the texts beside it.
+        tally.add(done, [float(vectors[position] @ asked) for position in done], usage)
+        return tally.scoring()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in ("_model", "_batch_tokens", "_options")}

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Progress, Scorer, StopScoring, stopped
+from rerank_core.planning import Tally
+from rerank_core.scorer import Scorer
 from rerank_core.scorers._activation import (
     Activation,
     apply_activation,
@@ -19,7 +20,7 @@ from rerank_core.scorers._activation import (
 from rerank_core.scorers._batching import batch_usage, plan_batches, rounds
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers._torch_model import LoadedModel, load_model, predict
-from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.types import Progress, Scale, Scoring, StopScoring
 from rerank_core.validation import check_positive, describe
 
 __all__ = ["TorchCrossEncoder"]
@@ -60,6 +61,8 @@ class TorchCrossEncoder(Scorer):
         ConfigurationError: If an option is wrong. That a model cannot be loaded shows at first
             use.
     """
+
+    _cuts_pairs = True
 
     def __init__(
         self,
@@ -135,14 +138,19 @@ class TorchCrossEncoder(Scorer):
             f":{json.dumps(self._options, sort_keys=True, default=repr)}"
         )
 
-    def load(self) -> None:
-        """Load the model now, rather than with the first scoring.
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a pair that the model reads; loads the model."""
+        return self._loaded().max_length
 
-        Raises:
-            MissingExtraError: If sentence-transformers is not installed.
-            ConfigurationError: If the model cannot be loaded.
-        """
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring."""
         self._loaded()
+
+    def close(self) -> None:
+        """Release the model; the next scoring loads it again."""
+        with self._lock:
+            self._model_in_use = None
 
     def to_config(self) -> dict[str, Any]:
         """The arguments that were set, but for the token, with ``"type": "torch"``.
@@ -174,18 +182,14 @@ class TorchCrossEncoder(Scorer):
                 )
             return self._model_in_use
 
-    def _longest_pair(self) -> int:
-        return self._loaded().max_length
-
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         loaded = self._loaded()
         on_cpu = loaded.encoder.model.device.type == "cpu"
         budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
-        scores: list[float | None] = [None] * len(texts)
-        usage = Usage()
+        tally = Tally(len(texts))
 
         def tick() -> None:
-            progress(usage.pairs, len(texts))
+            progress(tally.done, len(texts))
 
         try:
             for first, piece in rounds(texts):
@@ -199,15 +203,15 @@ class TorchCrossEncoder(Scorer):
                     with self._lock:
                         outputs = predict(loaded.encoder, [(query, fitting[at]) for at in batch])
                     logits = to_logits(outputs, self.name).tolist()
-                    activated = apply_activation(loaded.activation, logits)
-                    for at, score in zip(batch, activated, strict=True):
-                        scores[first + at] = score
-                    usage += batch_usage(batch, lengths, encoded.truncated)
+                    tally.add(
+                        [first + at for at in batch],
+                        apply_activation(loaded.activation, logits),
+                        batch_usage(batch, lengths, encoded.truncated),
+                    )
                     tick()
         except StopScoring:
             pass  # what has come is kept
-        whole = usage.pairs == len(texts)
-        return Scoring(tuple(scores), usage, None if whole else stopped(usage.pairs, len(texts)))
+        return tally.scoring()
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_model", "_activation", "_batch_tokens", "_options")

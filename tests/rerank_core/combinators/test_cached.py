@@ -19,6 +19,7 @@ from rerank_core import (
     Fallback,
     MemoryStore,
     OnnxCrossEncoder,
+    Progress,
     Scale,
     Scoring,
     ServiceError,
@@ -27,7 +28,6 @@ from rerank_core import (
 )
 from rerank_core.combinators._cached import _keys
 from rerank_core.combinators._stores import Entry
-from rerank_core.scorer import Progress
 from support.models import TinyModel
 from support.scorers import OverlapScorer, TableScorer
 
@@ -85,12 +85,14 @@ def test_spans_are_kept(store: Store) -> None:
     class Spanning(OverlapScorer):
         def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
             scoring = super()._score(query, texts, progress)
-            return Scoring(scoring.scores, spans=tuple(Span(0, len(text)) for text in texts))
+            return Scoring(
+                scoring.scores, spans=tuple((Span(0, len(text), 0.5), Span(0, 1)) for text in texts)
+            )
 
     cached = Cached(Spanning(), store)
     cached.score("a", ["a b"])
     scoring = cached.score("a", ["a b", "abc"])
-    assert scoring.spans == (Span(0, 3), Span(0, 3))
+    assert scoring.spans == ((Span(0, 3, 0.5), Span(0, 1)),) * 2
 
 
 def test_less_than_whole_scorings_are_not_kept(store: Store) -> None:
@@ -232,7 +234,7 @@ def test_values_of_the_wrong_kind_in_a_store_are_as_good_as_missing(tmp_path: Pa
     cached.score("a b", TEXTS)
     for value in ("high", float("inf"), b"\x00"):
         with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE scores SET score = ?", (value,))
+            connection.execute("UPDATE entries SET score = ?", (value,))
         connection.close()
         scoring = cached.score("a b", TEXTS)
         assert (scoring.scores, scoring.usage.cache_hits) == ((0.5, 1.0, 0.0, 0.5), 0)

@@ -14,13 +14,14 @@ from rerank_core import (
     Deadline,
     Fallback,
     OnnxCrossEncoder,
+    Progress,
     Scorer,
     Scoring,
     ServiceError,
+    StopScoring,
     rerank,
 )
 from rerank_core.combinators import _deadline
-from rerank_core.scorer import Progress, StopScoring
 from support.cohere_server import CohereServer, Reply, Request, answer
 from support.models import TinyModel
 from support.scorers import BlockingScorer, OverlapScorer

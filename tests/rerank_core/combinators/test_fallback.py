@@ -13,6 +13,8 @@ from rerank_core import (
     ConfigurationError,
     Fallback,
     InvalidInputError,
+    OnnxCrossEncoder,
+    Progress,
     RateLimitError,
     Scale,
     Scoring,
@@ -21,7 +23,6 @@ from rerank_core import (
     rerank,
 )
 from rerank_core.combinators._breaker import Breaker
-from rerank_core.scorer import Progress
 from support.scorers import OverlapScorer, TableScorer
 
 TEXTS = ["b", "a b", "c"]
@@ -59,6 +60,7 @@ def test_a_stand_in_says_so_and_brings_its_scale() -> None:
         assert scoring.scores == (-2.0, 7.5, 1.0)
         assert scoring.degraded == "RateLimitError: svc: too many; scored by table"
         assert scoring.scale is Scale.LOGIT
+        assert scoring.causes == ("RateLimitError",)
     assert fallback.scale is Scale.UNIT
     ranking = rerank("a b", TEXTS, fallback)
     assert (ranking.scale, ranking.degraded is None) == (Scale.LOGIT, False)
@@ -70,6 +72,18 @@ def test_the_last_resort_is_first_stage_order() -> None:
     assert [item.text for item in ranking] == TEXTS
     assert ranking.degraded is not None
     assert "down too; first-stage order kept" in ranking.degraded
+    assert ranking.causes == ("ServiceError",)
+    for _ in range(3):
+        ranking = rerank("a b", TEXTS, fallback)
+    assert ranking.causes == ("circuit_open",)
+
+
+def test_loading_ignores_what_cannot_be_loaded() -> None:
+    broken = OnnxCrossEncoder("/no/such/folder")
+    Fallback(broken, OverlapScorer()).load()
+    Fallback(broken).load()
+    with pytest.raises(AllScorersFailed):
+        Fallback(broken, keep_order=False).load()
 
 
 def test_all_causes_are_inside_when_asked() -> None:

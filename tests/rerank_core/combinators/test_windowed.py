@@ -11,12 +11,12 @@ from rerank_core import (
     ConfigurationError,
     InvalidInputError,
     OnnxCrossEncoder,
+    Progress,
     Scoring,
     Span,
     Windowed,
 )
 from rerank_core.combinators import _windowed
-from rerank_core.scorer import Progress
 from support.models import WORDS
 from support.scorers import OverlapScorer
 
@@ -27,7 +27,7 @@ def test_a_short_text_is_scored_as_it_is() -> None:
     inner = OverlapScorer()
     scoring = Windowed(inner, tokens=10).score("drug", ["a drug", "list"])
     assert inner.calls == [("drug", ("a drug", "list"))]
-    assert scoring.spans == (Span(0, 6), Span(0, 4))
+    assert scoring.spans == ((Span(0, 6, 1.0),), (Span(0, 4, 0.0),))
 
 
 def test_windows_cover_the_text_and_overlap() -> None:
@@ -64,10 +64,15 @@ def test_the_best_window_is_the_score_and_the_span() -> None:
     ):
         assert scoring.scores == (1.0,)
         assert scoring.spans is not None
-        assert scoring.spans[0] is not None
-        start, end = scoring.spans[0]
+        start, end, score = scoring.spans[0][0]
+        assert score == 1.0
         assert "drug discovery" in LONG[start:end]
         assert end - start < 80
+        windows = scoring.spans[0]
+        assert 1 < len(windows) <= 5
+        assert [window.score for window in windows[1:]] == [0.0] * (len(windows) - 1)
+        for one, other in itertools.combinations(windows, 2):
+            assert one.end <= other.start or other.end <= one.start
 
 
 async def test_cutting_neither_blocks_the_event_loop_nor_outlives_its_caller(
@@ -121,12 +126,13 @@ def test_inner_spans_are_moved_to_the_text() -> None:
             found = [text.find("drug") for text in texts]
             return Scoring(
                 tuple(float(at >= 0) for at in found),
-                spans=tuple(Span(at, at + 4) if at >= 0 else None for at in found),
+                spans=tuple((Span(at, at + 4),) if at >= 0 else () for at in found),
             )
 
     scoring = Windowed(Spanning(), tokens=8).score("q", [LONG])
     at = LONG.index("drug")
-    assert scoring.spans == (Span(at, at + 4),)
+    assert scoring.spans is not None
+    assert scoring.spans[0][0] == Span(at, at + 4)
 
 
 def test_what_lies_behind_the_models_end_counts() -> None:
@@ -141,8 +147,7 @@ def test_what_lies_behind_the_models_end_counts() -> None:
     assert whole.scores[1] is not None
     assert whole.scores[0] > whole.scores[1] + 1
     assert whole.spans is not None
-    assert whole.spans[0] is not None
-    assert "Paris" in texts[0][whole.spans[0].start : whole.spans[0].end]
+    assert "Paris" in texts[0][whole.spans[0][0].start : whole.spans[0][0].end]
 
 
 @pytest.mark.parametrize(

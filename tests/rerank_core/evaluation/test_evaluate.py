@@ -13,6 +13,7 @@ from rerank_core import (
     Cascade,
     ConfigurationError,
     Fallback,
+    Progress,
     Scorer,
     Scoring,
     ServiceError,
@@ -30,7 +31,6 @@ from rerank_core.evaluation import (
     first_stage,
     read_collection,
 )
-from rerank_core.scorer import Progress
 from support.collections import DOCUMENTS, QUERIES, RUN, write_collection
 from support.scorers import OverlapScorer, TableScorer
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rerank_core import (
     Blend,
+    Cascade,
     ConfigurationError,
     InvalidInputError,
     Ranking,
@@ -18,6 +19,7 @@ from rerank_core import (
     arerank,
     rerank,
 )
+from rerank_core.loading import shared_scorer
 from support.scorers import OverlapScorer, TableScorer
 
 texts_and_scores = st.lists(
@@ -131,13 +133,22 @@ def test_ten_thousand_candidates() -> None:
         ({"query": None}, "query must be a str"),
         ({"candidates": "a text"}, "candidates must be a list"),
         ({"candidates": ["a", 3]}, r"candidates\[1\]"),
-        ({"scorer": "nano"}, "scorer must be a Scorer.*load_scorer"),
+        ({"scorer": "nanoo"}, "did you mean 'nano'"),
+        ({"scorer": 5}, "scorer 5"),
+        ({"depth": 0}, "depth"),
         ({"top_n": 0}, "top_n"),
         ({"top_n": -1}, "top_n"),
         ({"top_n": True}, "top_n"),
         ({"min_score": float("nan")}, "min_score"),
         ({"max_tokens": 0, "count_tokens": len}, "max_tokens"),
-        ({"blend": "rrf"}, "blend must be a Blend"),
+        ({"blend": 0.3}, "blend must be None, a Blend, a string"),
+        ({"blend": "rff"}, "did you mean 'rrf'"),
+        ({"blend": "rrf:much"}, "the weight must be a number"),
+        ({"top_k": 3}, "'top_k'; did you mean top_n .*or depth"),
+        ({"k": 3}, "'k'; did you mean top_n"),
+        ({"topn": 3}, "'topn'; did you mean 'top_n'"),
+        ({"model": "nano"}, "'model'; did you mean scorer"),
+        ({"what": 1}, "no argument 'what'$"),
         ({"prior": [1.0]}, "one score for each of the 2 candidates, not 1"),
         ({"prior": [1.0, float("inf")]}, r"prior\[1\]"),
         ({"blend": Blend("minmax")}, r"prior\[0\] is missing"),
@@ -148,9 +159,9 @@ def test_bad_input_is_named_before_anything_is_scored(
 ) -> None:
     scorer = OverlapScorer()
     good: dict[str, object] = {"query": "q", "candidates": ["a", "b"], "scorer": scorer}
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises((InvalidInputError, ConfigurationError), match=message):
         rerank(**{**good, **arguments})  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises((InvalidInputError, ConfigurationError), match=message):
         asyncio.run(arerank(**{**good, **arguments}))  # type: ignore[arg-type]
     assert scorer.calls == []
 
@@ -164,3 +175,52 @@ def test_a_token_budget_needs_a_counter() -> None:
 def test_a_counter_must_count(counted: object) -> None:
     with pytest.raises(InvalidInputError, match="count_tokens must return a number"):
         rerank("q", ["a"], OverlapScorer(), max_tokens=5, count_tokens=lambda _: counted)  # type: ignore[arg-type,return-value]
+
+
+def test_only_the_first_candidates_are_scored() -> None:
+    scorer = OverlapScorer()
+    for ranking in (
+        rerank("a b", ["c", "a", "b a", "a b"], scorer, depth=2),
+        asyncio.run(arerank("a b", ["c", "a", "b a", "a b"], scorer, depth=2)),
+    ):
+        assert [(item.index, item.score) for item in ranking] == [
+            (1, 0.5),
+            (0, 0.0),
+            (2, None),
+            (3, None),
+        ]
+        assert (ranking.degraded, ranking.usage.pairs) == (None, 2)
+    assert [texts for _, texts in scorer.calls] == [("c", "a")] * 2
+    assert len(rerank("a", ["a"], scorer, depth=50)) == 1
+
+
+def test_a_blend_needs_the_priors_of_what_is_scored_alone() -> None:
+    options: dict[str, Any] = {"depth": 2, "blend": "minmax:0.5", "prior": [1.0, 2.0, None]}
+    ranking = rerank("a", ["a", "b", "a"], OverlapScorer(), **options)
+    assert [(item.index, item.score) for item in ranking] == [(0, 0.5), (1, 0.5), (2, None)]
+
+
+def test_what_a_cascade_cut_stays_before_what_was_not_read() -> None:
+    cascade = Cascade([(OverlapScorer(), 1), OverlapScorer()])
+    ranking = rerank("a b", ["c", "a", "a b", "b a"], cascade, depth=3)
+    assert [item.index for item in ranking] == [2, 1, 0, 3]
+
+
+def test_the_embedded_model_is_the_default_and_is_kept() -> None:
+    texts = ["Yeast makes dough rise.", "Use json.dump to write JSON to a file."]
+    by_default = rerank("How do I write JSON to a file?", texts)
+    assert by_default[0].index == 1
+    assert by_default.scorer == "nano"
+    by_name = rerank("How do I write JSON to a file?", texts, "nano")
+    assert by_name.items == by_default.items
+    assert shared_scorer("nano") is shared_scorer("nano")
+    assert shared_scorer({"type": "onnx", "model": "nano"}) is not shared_scorer("nano")
+
+
+@pytest.mark.parametrize(
+    "blend", ["rrf:0.3", {"method": "rrf", "weight": 0.3}, Blend("rrf", 0.3)], ids=str
+)
+def test_a_blend_can_be_written_in_three_ways(blend: Any) -> None:
+    texts = ["b", "a", "c"]
+    expected = rerank("a", texts, OverlapScorer(), blend=Blend("rrf", weight=0.3))
+    assert rerank("a", texts, OverlapScorer(), blend=blend).items == expected.items

@@ -18,7 +18,7 @@ class Answer(NamedTuple):
 
     scores: list[float]
     usage: Usage
-    spans: list[Span | None] | None = None
+    spans: list[tuple[Span, ...]] | None = None
 
 
 def match_scores(

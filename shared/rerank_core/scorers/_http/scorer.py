@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
+from dataclasses import replace
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from rerank_core.errors import RerankError
+from rerank_core.planning import Tally
 from rerank_core.prices import Prices, check_prices
-from rerank_core.scorer import Progress, Scorer, StopScoring
+from rerank_core.scorer import Scorer
 from rerank_core.scorers._http.answer import Answer
 from rerank_core.scorers._http.checks import check_flag, check_timeout, check_whole
 from rerank_core.scorers._http.clients import Connections
 from rerank_core.scorers._http.retry import async_attempts, attempts
-from rerank_core.scorers._http.split import Tally, chunks
-from rerank_core.types import Scale, Scoring
+from rerank_core.scorers._http.split import chunks
+from rerank_core.types import Progress, Scale, Scoring, StopScoring, Usage
 
 __all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "AsyncSession", "RemoteScorer", "Session"]
 
@@ -85,28 +86,6 @@ class RemoteScorer(Scorer):
         if self._connections is not None:
             await self._connections.aclose()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     @abstractmethod
     def _connect(self) -> Connections[Any, Any] | None:
         """Make what opens connections at first use."""
@@ -121,14 +100,15 @@ class RemoteScorer(Scorer):
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         ask, limit = self._session()
-        tally = Tally(texts, progress, self._prices)
+        tally = Tally(len(texts))
         try:
             for start, chunk in chunks(texts, limit):
                 for attempt in attempts(self._max_retries):
                     with attempt:
-                        tally.count_request()
+                        tally.usage += Usage(requests=1)
                         answer = ask(query, chunk)
-                tally.add(start, answer)
+                self._add(tally, start, answer)
+                progress(tally.done, len(texts))
         except StopScoring:
             pass  # what has come is kept
         except RerankError as error:
@@ -140,16 +120,17 @@ class RemoteScorer(Scorer):
         session = await self._asession()
         if session is None:
             return await super()._ascore(query, texts, progress)
-        tally = Tally(texts, progress, self._prices)
+        tally = Tally(len(texts))
         few = asyncio.Semaphore(_MAX_CONCURRENT)
 
         async def work(start: int, chunk: Sequence[str]) -> None:
             async with few:
                 async for attempt in async_attempts(self._max_retries):
                     with attempt:
-                        tally.count_request()
+                        tally.usage += Usage(requests=1)
                         answer = await session.ask(query, chunk)
-            tally.add(start, answer)
+            self._add(tally, start, answer)
+            progress(tally.done, len(texts))
 
         tasks = [asyncio.create_task(work(*piece)) for piece in chunks(texts, session.limit)]
         try:
@@ -166,6 +147,11 @@ class RemoteScorer(Scorer):
                     task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return tally.scoring()
+
+    def _add(self, tally: Tally, start: int, answer: Answer) -> None:
+        cost = None if self._prices is None else self._prices.cost(answer.usage)
+        positions = range(start, start + len(answer.scores))
+        tally.add(positions, answer.scores, replace(answer.usage, cost=cost), answer.spans)
 
     def _chosen(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments that are not at their defaults, for `to_config`."""

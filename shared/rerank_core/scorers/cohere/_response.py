@@ -32,10 +32,10 @@ def read_answer(response: Any, texts: Sequence[str], *, raw_scores: bool = False
         raise MalformedResponseError(f"the answer's results are {describe(results)}, not a list")
     found = [(getattr(r, "index", None), getattr(r, "relevance_score", None)) for r in results]
     scores = match_scores(found, len(texts), raw_scores=raw_scores)
-    spans: list[Span | None] = [None] * len(texts)
+    spans: list[tuple[Span, ...]] = [()] * len(texts)
     for result in results:
-        at = result.index
-        spans[at] = _read_span(getattr(result, "relevant_spans", None), texts[at], at)
+        index = result.index
+        spans[index] = _read_spans(getattr(result, "relevant_spans", None), texts[index], index)
     meta = getattr(response, "meta", None)
     billed = _amounts(getattr(meta, "billed_units", None))
     usage = Usage(pairs=len(texts), tokens=_tokens(response, billed), billed_units=billed)
@@ -58,19 +58,26 @@ def _tokens(response: Any, billed: dict[str, float]) -> int:
     return 0
 
 
-def _read_span(spans: object, text: str, index: int) -> Span | None:
-    """Take the first span: the service orders them from most to least relevant."""
+def _read_spans(spans: object, text: str, index: int) -> tuple[Span, ...]:
+    """Check the spans of one text; the service orders them from most to least relevant."""
     if not spans:
-        return None
-    first = spans[0] if isinstance(spans, list) else None
-    start, end = getattr(first, "start", None), getattr(first, "end", None)
+        return ()
+    if not isinstance(spans, list):
+        raise MalformedResponseError(f"the spans of text {index} are {describe(spans)}, not a list")
+    return tuple(_read_span(span, text, index) for span in spans)
+
+
+def _read_span(span: object, text: str, index: int) -> Span:
+    start, end = getattr(span, "start", None), getattr(span, "end", None)
     # The service counts in Unicode code points, as Python does.
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
         raise MalformedResponseError(
-            f"the span of text {index} runs from {describe(start)} to {describe(end)}, but the "
+            f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
             f"text has {len(text)} characters"
         )
-    return Span(start, end)
+    score = getattr(span, "score", None)
+    known = isinstance(score, float) and math.isfinite(score)
+    return Span(start, end, score if known else None)
 
 
 def _amounts(units: Any) -> dict[str, float]:

@@ -64,7 +64,7 @@ class CohereScorer(RemoteScorer):
             4,096.
         priority: How early a loaded service handles the request; 0 is first. Needs an SDK that
             has it. Default: the service's.
-        relevant_spans: Ask for the best passage of each text. Needs a v5 model and an SDK that
+        relevant_spans: Ask for the relevant passages of each text. Needs a v5 model and an SDK that
             has it. Default: False.
         raw_scores: The server sends logits: the scale is `LOGIT`, and any number will do. Most
             must be asked to, in `extra_body`. Default: False, scores from 0 to 1.
@@ -232,7 +232,7 @@ class CohereScorer(RemoteScorer):
         """Put the arguments together: what is not set is left out, as None would be sent."""
         options = dict(self._options)
         if self._relevant_spans:
-            options["relevant_spans"] = {"mode": "enabled", "max_spans": 1}
+            options["relevant_spans"] = {"mode": "enabled"}
         known = inspect.signature(rerank).parameters
         for option in options:
             if option not in known:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tokenizers import Tokenizer
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Job, Progress, StopScoring, stopped
-from rerank_core.scorers._activation import Activation, apply_activation
+from rerank_core.planning import Job, Tally
+from rerank_core.scorers._activation import apply_activation
 from rerank_core.scorers._batching import ROUND, plan_batches
 from rerank_core.scorers._pairs import EncodedTexts, PairEncoder
 from rerank_core.scorers.onnx._graph import (
@@ -23,7 +23,7 @@ from rerank_core.scorers.onnx._graph import (
     padded_width,
     quantises_activations,
 )
-from rerank_core.types import Scoring, Usage
+from rerank_core.types import Progress, Scoring, StopScoring, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,43 +39,13 @@ __all__ = ["Engine"]
 _BATCH_TOKENS = 256
 
 
-class _Place(NamedTuple):
-    """Where a pair stands: the job it belongs to, its text's position there, and its tokens."""
+class _Pair(NamedTuple):
+    """One pair of a batch: its job, its text's position there, and where its tokens are."""
 
     job: int
     text: int
     encoded: EncodedTexts
-    at: int
-
-
-class _Tally:
-    """The logits of one job as they come in, and what they cost."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._logits: dict[int, float] = {}
-        self._tokens = self._padding = self._truncated = 0
-
-    def add(self, place: _Place, logit: float, width: int) -> None:
-        length = place.encoded.length(place.at)
-        self._logits[place.text] = logit
-        self._tokens += length
-        self._padding += width - length
-        self._truncated += place.at in place.encoded.truncated
-
-    def scoring(self, activation: Activation) -> Scoring:
-        scored = dict(
-            zip(self._logits, apply_activation(activation, [*self._logits.values()]), strict=True)
-        )
-        total = self._total
-        usage = Usage(
-            pairs=len(scored),
-            tokens=self._tokens,
-            padding=self._padding,
-            truncated=self._truncated,
-        )
-        degraded = None if len(scored) == total else stopped(len(scored), total)
-        return Scoring(tuple(scored.get(text) for text in range(total)), usage, degraded)
+    row: int
 
 
 class Engine:
@@ -129,7 +99,7 @@ class Engine:
             InvalidInputError: If a query leaves no room for a text.
             ScorerError: If the model fails, or a score is NaN or infinite.
         """
-        tallies = [_Tally(len(job.texts)) for job in jobs]
+        tallies = [Tally(len(job.texts)) for job in jobs]
         total = sum(len(job.texts) for job in jobs)
         done = 0
 
@@ -138,46 +108,54 @@ class Engine:
 
         try:
             with closing(self._run_all(self._batches(jobs, tick))) as results:
-                for batch, values in results:
-                    width = padded_width([(place.encoded, place.at) for place in batch])
-                    for place, value in zip(batch, values.tolist(), strict=True):
-                        tallies[place.job].add(place, value, width)
+                for batch, logits in results:
+                    scores = apply_activation(self._settings.activation, logits.tolist())
+                    width = padded_width([(pair.encoded, pair.row) for pair in batch])
+                    for pair, score in zip(batch, scores, strict=True):
+                        length = pair.encoded.length(pair.row)
+                        usage = Usage(
+                            pairs=1,
+                            tokens=length,
+                            padding=width - length,
+                            truncated=int(pair.row in pair.encoded.truncated),
+                        )
+                        tallies[pair.job].add([pair.text], [score], usage)
                     done += len(batch)
                     tick()
         except StopScoring:
             pass  # what has come is kept
-        return [tally.scoring(self._settings.activation) for tally in tallies]
+        return [tally.scoring() for tally in tallies]
 
-    def _batches(self, jobs: Sequence[Job], tick: Callable[[], None]) -> Iterator[list[_Place]]:
+    def _batches(self, jobs: Sequence[Job], tick: Callable[[], None]) -> Iterator[list[_Pair]]:
         """Tokenise and batch round by round, each when it is asked for."""
         for job in jobs:
             self._encoder.encode(job.query, ())  # one too long shows before anything is scored
         for turn, pieces in enumerate(_rounds(jobs)):
             if turn:
                 tick()
-            places: list[_Place] = []
+            pairs: list[_Pair] = []
             for number, start, end in pieces:
                 query, texts = jobs[number].query, jobs[number].texts[start:end]
                 encoded = self._encoder.encode(query, texts, tick)
-                places += [_Place(number, start + at, encoded, at) for at in range(len(texts))]
-            lengths = [place.encoded.length(place.at) for place in places]
+                pairs += [_Pair(number, start + row, encoded, row) for row in range(len(texts))]
+            lengths = [pair.encoded.length(pair.row) for pair in pairs]
             planned = plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
             planned.sort(key=min)  # the first stage's best first, should this end early
             for batch in planned:
-                yield [places[position] for position in batch]
+                yield [pairs[position] for position in batch]
 
     def _run_all(
-        self, batches: Iterable[Sequence[_Place]]
-    ) -> Generator[tuple[Sequence[_Place], npt.NDArray[np.float64]], None, None]:
+        self, batches: Iterable[Sequence[_Pair]]
+    ) -> Generator[tuple[Sequence[_Pair], npt.NDArray[np.float64]], None, None]:
         """Run batches on the pool, and hand them back in their order.
 
         Only a few wait in the pool at a time, so that a long call does not keep out short ones.
         """
         pool = self._threads_of_this_process()
-        waiting: deque[tuple[Sequence[_Place], Future[npt.NDArray[np.float64]]]] = deque()
+        waiting: deque[tuple[Sequence[_Pair], Future[npt.NDArray[np.float64]]]] = deque()
         try:
             for batch in batches:
-                pairs = [(place.encoded, place.at) for place in batch]
+                pairs = [(pair.encoded, pair.row) for pair in batch]
                 try:
                     future = pool.submit(self._graph.run, pairs, self._pad_token_id)
                 except RuntimeError:  # the interpreter is going, and starts no more threads
@@ -193,6 +171,13 @@ class Engine:
         finally:
             for _, future in waiting:
                 future.cancel()
+
+    def close(self) -> None:
+        """Let the threads end once they have finished what they are at."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool[1].shutdown(wait=False)
 
     def _threads_of_this_process(self) -> ThreadPoolExecutor:
         # Threads do not survive a fork, so a child process starts its own.

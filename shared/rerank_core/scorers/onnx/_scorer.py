@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.scorer import Job, Progress, Scorer
+from rerank_core.planning import Job
+from rerank_core.scorer import Scorer
 from rerank_core.scorers._activation import Activation, check_activation, scale_of
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers.onnx._files import ModelFiles, find_files
 from rerank_core.scorers.onnx._settings import ModelSettings, read_settings
 from rerank_core.scorers.onnx._variants import Precision, check_precision
-from rerank_core.types import Scale, Scoring
+from rerank_core.types import Progress, Scale, Scoring
 from rerank_core.validation import check_positive, describe
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class OnnxCrossEncoder(Scorer):
             shows at first use.
     """
 
+    _cuts_pairs = True
     _resolved: _Resolved | None
     _identity: str | None
     _loaded: Engine | None
@@ -136,14 +138,21 @@ class OnnxCrossEncoder(Scorer):
         files, _ = self._resolve()
         return files.graph.relative_to(files.folder).as_posix()
 
-    def load(self) -> None:
-        """Load the model now, rather than with the first scoring.
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a pair that the model reads; looks the model up."""
+        return self._resolve().settings.max_length
 
-        Raises:
-            ConfigurationError: If there is no such model, or it cannot be run.
-            ServiceError: If the model must be fetched and the hub cannot be reached.
-        """
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring."""
         self._engine()
+
+    def close(self) -> None:
+        """Release the model and its threads; the next scoring loads it again."""
+        with self._lock:
+            loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()
 
     def to_config(self) -> dict[str, Any]:
         """The constructor's arguments that were set, with ``"type": "onnx"``."""
@@ -197,9 +206,6 @@ class OnnxCrossEncoder(Scorer):
         self._resolved = None
         self._identity = None
         self._loaded = None
-
-    def _longest_pair(self) -> int:
-        return self._resolve().settings.max_length
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         return self._score_jobs([Job(query, tuple(texts))], progress)[0]

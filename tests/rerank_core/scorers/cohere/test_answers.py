@@ -77,9 +77,9 @@ def test_spans_where_the_sdk_has_them_else_a_clear_refusal(server: CohereServer,
             run(scorer, mode, QUERY, texts)
         return
     scoring = run(scorer, mode, QUERY, texts)
-    assert scoring.spans == (Span(6, 11), None, None)
+    assert scoring.spans == ((Span(6, 11, 1.0), Span(12, 16, 1.0)), (), ())
     assert texts[0][6:11] == "solar"
-    assert server.requests[0].body["relevant_spans"] == {"mode": "enabled", "max_spans": 1}
+    assert server.requests[0].body["relevant_spans"] == {"mode": "enabled"}
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ from rerank_core import (
     Scale,
     ScorerError,
     ServiceError,
+    StopScoring,
     TeiScorer,
     load_scorer,
 )
-from rerank_core.scorer import StopScoring
 from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, failure, numbered, run
 from support.http_server import Reply
 from support.tei_server import TeiServer, refusal

@@ -1,0 +1,55 @@
+"""The cost of a scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+__all__ = ["Usage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a scoring cost. Usages add up with ``+``.
+
+    Attributes:
+        pairs: (query, text) pairs that a model read; duplicates are read once.
+        tokens: Tokens those pairs hold, special tokens included; 0 where the scorer cannot know.
+        padding: Padding tokens computed beside them.
+        truncated: Texts that were cut to the model's maximum length.
+        truncated_queries: Pairs in which the query was cut, because it is too long for the model.
+        requests: Requests sent to a remote service, failed attempts included; those that a
+            `Deadline` cut are not known.
+        billed_units: Units the service billed, by its own name for them, such as
+            ``{"search_units": 1.0}``.
+        seconds: Wall-clock seconds spent scoring.
+        cache_hits: Texts whose score came from a cache.
+        saved: Pairs that the strong scorer of a cascade did not have to read.
+        cost: What services charged for all of it, in the currency of their `Prices`; 0 where
+            none was asked, None where one was whose prices are not known. A sum with an unknown
+            part is unknown. Requests that failed or were cut count as not charged.
+    """
+
+    pairs: int = 0
+    tokens: int = 0
+    padding: int = 0
+    truncated: int = 0
+    truncated_queries: int = 0
+    requests: int = 0
+    billed_units: Mapping[str, float] = field(default_factory=dict, hash=False)
+    seconds: float = 0.0
+    cache_hits: int = 0
+    saved: int = 0
+    cost: float | None = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        units = dict(self.billed_units)
+        for unit, amount in other.billed_units.items():
+            units[unit] = units.get(unit, 0.0) + amount
+        sums = {
+            f.name: getattr(self, f.name) + getattr(other, f.name)
+            for f in fields(self)
+            if f.name not in ("billed_units", "cost")
+        }
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Usage(**sums, billed_units=units, cost=cost)
