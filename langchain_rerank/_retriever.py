@@ -10,8 +10,8 @@ from pydantic import ConfigDict, ValidationInfo, field_validator
 
 from langchain_rerank._compressor import CommonOptions, RerankCompressor, make_compressor
 from langchain_rerank._fetching import over_fetching
-from rerank_core import ConfigurationError
-from rerank_core.validation import check_flag, check_positive, check_query
+from rerank_core import ConfigurationError, InvalidInputError
+from rerank_core.validation import check_flag, check_query, check_whole, optional
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -98,7 +98,7 @@ class RerankRetriever(BaseRetriever):
     @field_validator("k", "fetch_k", mode="plain")
     @classmethod
     def _check(cls, value: Any, info: ValidationInfo) -> int | None:
-        return check_positive(value, str(info.field_name))
+        return optional(check_whole, value, str(info.field_name))
 
     @field_validator("distinct_ids", mode="plain")
     @classmethod
@@ -128,7 +128,11 @@ class RerankRetriever(BaseRetriever):
         self, query: str, k: int | None
     ) -> tuple[RetrieverLike, dict[str, int], RerankCompressor]:
         check_query(query)  # before anything is retrieved
-        keep = check_positive(k, "k") or self.k or self.compressor.top_n
+        keep = (
+            optional(check_whole, k, "k", error=InvalidInputError)
+            or self.k
+            or self.compressor.top_n
+        )
         fetch = self.fetch_k or self.compressor.depth
         base, arguments = over_fetching(self.base_retriever, fetch, keep)
         update = {"top_n": keep, "distinct_ids": self.distinct_ids}

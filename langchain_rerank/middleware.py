@@ -20,7 +20,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_rerank._compressor import CompressorOptions, RerankCompressor, make_compressor
 from rerank_core import ConfigurationError, MissingExtraError
-from rerank_core.validation import describe
+from rerank_core.validation import check_choice, describe
 
 try:
     from langchain.agents.middleware import AgentMiddleware
@@ -79,8 +79,6 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
         **options: Unpack[CompressorOptions],
     ) -> None:
         super().__init__()
-        if query not in get_args(QuerySource):
-            raise ConfigurationError(f"query must be 'tool' or 'user', not {describe(query)}")
         if not isinstance(compressor, RerankCompressor | None):
             raise ConfigurationError(
                 f"compressor must be a RerankCompressor, not {describe(compressor)}"
@@ -89,7 +87,7 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
             raise ConfigurationError(f"tools must be a list, such as [{tools!r:.60}]")
         self.tools = []  # of its own, in LangChain's words: it brings none
         self._compressor = make_compressor(compressor, options)
-        self._source = query
+        self._source = check_choice(query, "query", get_args(QuerySource))
         self._names = (
             None
             if tools is None

@@ -22,10 +22,11 @@ from rerank_core.scorer import Scorer
 from rerank_core.types import RankedItem, Span
 from rerank_core.validation import (
     check_budget,
-    check_finite,
     check_flag,
-    check_positive,
+    check_number,
+    check_whole,
     describe,
+    optional,
     refuse_unknown,
 )
 
@@ -45,9 +46,9 @@ _FOR_RERANK = (
 )
 
 
-def _check_key(value: object, argument: str) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidInputError(
+def _check_key(value: object, argument: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(
             f"{argument} must be None or the name of a metadata key, not {describe(value)}"
         )
     return value
@@ -55,7 +56,7 @@ def _check_key(value: object, argument: str) -> str | None:
 
 def _check_counter(value: object) -> Any:
     if value is not None and not callable(value):
-        raise InvalidInputError(
+        raise ConfigurationError(
             "count_tokens must be a function from a text to its number of tokens, "
             f"not {describe(value)}"
         )
@@ -79,7 +80,8 @@ def _write_counter(count_tokens: Callable[[str], int] | None) -> None:
 
 
 def _named(check: Callable[..., Any], name: str) -> PlainValidator:
-    return PlainValidator(partial(check, argument=name))
+    """Return the validator of an option that may be None."""
+    return PlainValidator(lambda value: optional(check, value, name))
 
 
 def MetadataKey(name: str) -> PlainValidator:  # noqa: N802 - used like a type
@@ -104,15 +106,15 @@ class AdapterOptions(BaseModel):
         PlainValidator(load_scorer),
         PlainSerializer(_write_scorer),
     ] = "nano"
-    depth: Annotated[int | None, _named(check_positive, "depth")] = None
-    top_n: Annotated[int | None, _named(check_positive, "top_n")] = 5
-    min_score: Annotated[float | None, _named(check_finite, "min_score")] = None
+    depth: Annotated[int | None, _named(check_whole, "depth")] = None
+    top_n: Annotated[int | None, _named(check_whole, "top_n")] = 5
+    min_score: Annotated[float | None, _named(check_number, "min_score")] = None
     blend: Annotated[
         Blend | Mapping[str, Any] | str | None,
         PlainValidator(make_blend),
         PlainSerializer(_write_blend),
     ] = None
-    max_tokens: Annotated[int | None, _named(check_positive, "max_tokens")] = None
+    max_tokens: Annotated[int | None, _named(check_whole, "max_tokens")] = None
     count_tokens: Annotated[
         Callable[[str], int] | None,
         PlainValidator(_check_counter),
@@ -120,7 +122,9 @@ class AdapterOptions(BaseModel):
     ] = None
     score_key: Annotated[str | None, MetadataKey("score_key")] = "relevance_score"
     span_key: Annotated[str | None, MetadataKey("span_key")] = None
-    distinct_ids: Annotated[bool, _named(check_flag, "distinct_ids")] = False
+    distinct_ids: Annotated[bool, PlainValidator(partial(check_flag, argument="distinct_ids"))] = (
+        False
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.types import Usage
-from rerank_core.validation import describe
+from rerank_core.validation import check_number, describe, optional
 
 __all__ = ["Prices", "check_prices"]
 
@@ -35,14 +34,7 @@ class Prices:
         if all(price is None for price in prices.values()):
             raise ConfigurationError(f"prices must hold one of {', '.join(prices)}")
         for name, price in prices.items():
-            if price is not None and (
-                isinstance(price, bool)
-                or not isinstance(price, int | float)
-                or not 0 <= price < math.inf
-            ):
-                raise ConfigurationError(
-                    f"prices: {name} must be a number of at least 0, not {describe(price)}"
-                )
+            optional(check_number, price, f"prices: {name}", least=0)
 
     def cost(self, usage: Usage) -> float | None:
         """Return what one answered request cost; None if it does not say how much it billed."""

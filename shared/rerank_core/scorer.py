@@ -21,6 +21,7 @@ from rerank_core.errors import (
 )
 from rerank_core.planning import Job, Plan, Tally
 from rerank_core.types import Progress, Scale, Scoring, StopScoring
+from rerank_core.usage import Usage
 from rerank_core.validation import check_texts, describe
 
 __all__ = ["Job", "Scorer", "in_thread"]
@@ -48,7 +49,7 @@ class Scorer(ABC):
 
     # Whether this scorer itself cuts pairs to `max_length`; a combinator's scorers warn of theirs.
     _cuts_pairs = False
-    _told_of_cuts = False
+    _warned: frozenset[str] = frozenset()
 
     @property
     @abstractmethod
@@ -259,20 +260,37 @@ class Scorer(ABC):
 
     def _finish(self, plan: Plan, scoring: Scoring, seconds: float) -> Scoring:
         expanded = plan.expand(scoring, self.name, seconds)
-        cut = expanded.usage.truncated
-        if cut and self._cuts_pairs and not self._told_of_cuts:
-            self._told_of_cuts = True
-            _log.warning(
+        if self._cuts_pairs:
+            self._warn_of_cuts(expanded.usage, len(plan.job.texts))
+        return expanded
+
+    def _warn_of_cuts(self, usage: Usage, texts: int) -> None:
+        if usage.truncated:
+            self._warn_once(
+                "texts",
                 "%s read only the beginning of %d of %d texts, as a pair holds at most %d tokens; "
                 "Windowed(scorer) reads long texts whole (said once for each scorer; "
                 "usage.truncated counts them)",
-                self.name,
-                cut,
-                len(plan.job.texts),
-                self.max_length,
-                extra={"rerank.scorer": self.name, "rerank.usage.truncated": cut},
+                *(usage.truncated, texts, self.max_length),
+                facts={"rerank.usage.truncated": usage.truncated},
             )
-        return expanded
+        if usage.truncated_queries:
+            self._warn_once(
+                "queries",
+                "%s read a query without its middle in %d of %d pairs, as a pair holds at most %d "
+                "tokens (said once for each scorer; usage.truncated_queries counts them)",
+                *(usage.truncated_queries, texts, self.max_length),
+                facts={"rerank.usage.truncated_queries": usage.truncated_queries},
+            )
+
+    def _warn_once(
+        self, kind: str, message: str, *arguments: object, facts: Mapping[str, object]
+    ) -> None:
+        """Log a warning about this scorer, its name first, once for each kind."""
+        if kind not in self._warned:
+            self._warned |= {kind}
+            extra = {"rerank.scorer": self.name, **facts}
+            _log.warning(message, self.name, *arguments, extra=extra)
 
     def to_config(self) -> Mapping[str, Any]:
         """Describe this scorer in plain JSON values, so that `load_scorer` can make it again.

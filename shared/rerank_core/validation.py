@@ -6,21 +6,27 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable
-from typing import SupportsIndex
+from typing import Concatenate, ParamSpec, TypeVar
 
-from rerank_core.errors import ConfigurationError, InvalidInputError
+from rerank_core.errors import ConfigurationError, InvalidInputError, RerankError
 
 __all__ = [
     "check_budget",
-    "check_finite",
+    "check_choice",
     "check_flag",
-    "check_positive",
+    "check_name",
+    "check_number",
     "check_query",
     "check_texts",
+    "check_whole",
     "describe",
+    "optional",
     "refuse_unknown",
     "suggest",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def describe(value: object) -> str:
@@ -116,41 +122,108 @@ def check_texts(texts: Iterable[object], argument: str = "texts") -> list[str]:
     return checked
 
 
-def check_positive(value: SupportsIndex | None, argument: str) -> int | None:
-    """Return an integer of at least 1, or None for None.
+def check_whole(
+    value: object,
+    argument: str,
+    *,
+    least: int = 1,
+    error: type[RerankError] = ConfigurationError,
+) -> int:
+    """Return a whole number that is large enough, as a plain int.
+
+    Args:
+        value: What the user gave.
+        argument: Its name.
+        least: The smallest that will do.
+        error: The class to raise.
 
     Raises:
-        InvalidInputError: If it is anything else, a bool included.
+        RerankError: If it is anything else, a bool included.
     """
-    if value is None:
-        return None
     try:
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        number = 0
-    if isinstance(value, bool) or number < 1:
-        raise InvalidInputError(
-            f"{argument} must be None (no limit) or a whole number of at least 1, "
-            f"not {describe(value)}"
-        )
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise error(f"{argument} must be a whole number of at least {least}, not {describe(value)}")
     return number
 
 
-def check_finite(value: float | None, argument: str) -> float | None:
-    """Return a finite float, or None for None.
+def check_number(
+    value: object,
+    argument: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    error: type[RerankError] = ConfigurationError,
+) -> float:
+    """Return a finite number within bounds, as a plain float.
+
+    Args:
+        value: What the user gave.
+        argument: Its name.
+        least: The smallest that will do.
+        above: It must be larger than this.
+        most: The largest that will do.
+        error: The class to raise.
 
     Raises:
-        InvalidInputError: If it is NaN, infinite or no number.
+        RerankError: If it is anything else, a bool or a string included.
     """
-    if value is None:
-        return None
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, bool | str) or not math.isfinite(number):
-        raise InvalidInputError(f"{argument} must be a finite number, not {describe(value)}")
+    odd = isinstance(value, bool | str | bytes) or not math.isfinite(number)
+    low = (least is not None and number < least) or (above is not None and number <= above)
+    if odd or low or (most is not None and number > most):
+        if least is not None and most is not None:
+            wanted = f"a number from {least:g} to {most:g}"
+        elif least is not None:
+            wanted = f"a finite number of at least {least:g}"
+        else:
+            wanted = "a finite number" + ("" if above is None else f" above {above:g}")
+        raise error(f"{argument} must be {wanted}, not {describe(value)}")
     return number
+
+
+def check_choice(value: T, argument: str, choices: Iterable[T]) -> T:
+    """Return a value that is one of the choices.
+
+    Raises:
+        ConfigurationError: If it is not; the message suggests a close one.
+    """
+    known = list(choices)
+    if value not in known:
+        wanted = ", ".join(map(repr, known))
+        hint = suggest(value, map(str, known)) if isinstance(value, str) else ""
+        raise ConfigurationError(f"{argument} must be one of {wanted}, not {describe(value)}{hint}")
+    return value
+
+
+def check_name(value: object, argument: str, example: str) -> str:
+    """Return a string that is not blank, without white space around it.
+
+    Raises:
+        ConfigurationError: If it is anything else.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(
+            f"{argument} must be a name such as {example!r}, not {describe(value)}"
+        )
+    return value.strip()
+
+
+def optional(
+    check: Callable[Concatenate[object, str, P], T],
+    value: object,
+    argument: str,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T | None:
+    """Apply a check to anything but None."""
+    return None if value is None else check(value, argument, *args, **kwargs)
 
 
 def check_flag(value: object, argument: str) -> bool:

@@ -226,6 +226,18 @@ def test_identity_survives_pickling_without_secrets(
     assert close(again.score(QUERY, TEXTS).scores, scorer.score(QUERY, TEXTS).scores)
 
 
+def test_no_query_is_too_long(scorer: Scorer) -> None:
+    long = "\n".join(["What is drug discovery?", *TEXTS * 40, "Thank you."])
+    for query in (long, "drug " * 3000):
+        scoring = scorer.score(query, TEXTS)
+        scored = [score is not None for score in scoring.scores]
+        assert scored == [bool(text.strip()) for text in TEXTS]
+        assert scoring.degraded is None
+        assert close(asyncio.run(scorer.ascore(query, TEXTS)).scores, scoring.scores)
+        if scorer.max_length is not None and not scoring.usage.cache_hits:
+            assert scoring.usage.truncated_queries > 0
+
+
 def test_a_closed_scorer_scores_again(scorer: Scorer) -> None:
     scorer.load()
     expected = scorer.score(QUERY, TEXTS).scores

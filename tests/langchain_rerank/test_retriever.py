@@ -188,9 +188,9 @@ def test_a_blank_query_or_a_wrong_k_is_refused_before_anything_is_retrieved() ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"k": 0}, "k must be None"),
-        ({"fetch_k": -1}, "fetch_k must be None"),
-        ({"fetch_k": "9"}, "fetch_k must be None"),
+        ({"k": 0}, "k must be a whole number"),
+        ({"fetch_k": -1}, "fetch_k must be a whole number"),
+        ({"fetch_k": "9"}, "fetch_k must be a whole number"),
         ({"topk": 3}, "topk"),
         ({"min_score": "high"}, "min_score must be"),
         ({"top_n": 3}, "is called k"),

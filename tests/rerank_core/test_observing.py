@@ -263,6 +263,38 @@ def test_cut_texts_are_told_once_for_each_scorer(
     assert len([record for record in records if record.levelno == logging.WARNING]) == 2
 
 
+def test_cut_queries_are_told_once_for_each_scorer(
+    tiny: Callable[..., TinyModel], records: list[logging.LogRecord]
+) -> None:
+    scorer = OnnxCrossEncoder(tiny().onnx, max_length=20)
+    for _ in range(2):
+        rerank("list " * 100, ["file", "error"], Fallback(Cached(scorer)))
+    (warning,) = [record for record in records if record.levelno == logging.WARNING]
+    assert "read a query without its middle in 2 of 2 pairs" in warning.getMessage()
+    assert "at most 20 tokens" in warning.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "warned"),
+    [
+        ("北京在哪里", "Beijing is in China.", True),
+        ("Where is Beijing?", "北京是中华人民共和国的首都。", True),
+        ("Где Пекин?", "Beijing", True),
+        ("Où est l'été à Zürich, naïve café?", "Łódź — Ħamrun ½ π", False),
+        ("E = mc²", "🍞 1 2 3", False),
+    ],
+)
+def test_the_embedded_model_warns_once_of_scripts_it_cannot_read(
+    query: str, text: str, warned: bool, records: list[logging.LogRecord]
+) -> None:
+    nano = OnnxCrossEncoder("nano")
+    for _ in range(2):
+        rerank(query, [text, "plain"], nano)
+    said = [record.getMessage() for record in records if record.levelno == logging.WARNING]
+    assert len(said) == warned
+    assert all("nano was trained on English" in message for message in said)
+
+
 def test_windows_that_fit_are_not_cut(
     tiny: Callable[..., TinyModel], records: list[logging.LogRecord]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from rerank_core.errors import ConfigurationError, RerankError
 from rerank_core.scorer import Scorer
 from rerank_core.types import Progress, Scale, Scoring, Span, Usage, unique
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_whole, describe
 
 __all__ = ["Cascade"]
 
@@ -42,7 +42,7 @@ class Cascade(Scorer):
                 raise ConfigurationError(
                     f"stages[{position}] must be a (scorer, keep) pair, not {describe(stage)}"
                 )
-            self._cheap.append((stage[0], check_positive(stage[1], "keep") or 1))
+            self._cheap.append((stage[0], check_whole(stage[1], f"stages[{position}]: keep")))
         self._strong = strong
 
     @property

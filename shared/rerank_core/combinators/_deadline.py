@@ -10,10 +10,9 @@ from typing import Any
 
 from rerank_core.combinators._background import run_in_background
 from rerank_core.combinators._wrapper import Wrapper
-from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Scorer
 from rerank_core.types import DEADLINE, STOPPED, Progress, Scoring, StopScoring, unique
-from rerank_core.validation import describe
+from rerank_core.validation import check_number
 
 __all__ = ["Deadline"]
 
@@ -42,13 +41,7 @@ class Deadline(Wrapper):
 
     def __init__(self, scorer: Scorer, seconds: float) -> None:
         super().__init__(scorer)
-        if (
-            isinstance(seconds, bool)
-            or not isinstance(seconds, int | float)
-            or not 0 < seconds < float("inf")
-        ):
-            raise ConfigurationError(f"seconds must be above 0, not {describe(seconds)}")
-        self._seconds = float(seconds)
+        self._seconds = check_number(seconds, "seconds", above=0)
 
     def to_config(self) -> dict[str, Any]:
         """The scorer's configuration and the budget, with ``"type": "deadline"``."""

@@ -20,7 +20,7 @@ from rerank_core.errors import (
 )
 from rerank_core.scorer import Scorer
 from rerank_core.types import CIRCUIT_OPEN, Progress, Scale, Scoring, Usage, unique
-from rerank_core.validation import describe
+from rerank_core.validation import check_flag, check_number, check_whole, describe
 
 __all__ = ["Fallback"]
 
@@ -60,14 +60,18 @@ class Fallback(Scorer):
     ) -> None:
         if not scorers or not all(isinstance(scorer, Scorer) for scorer in scorers):
             raise ConfigurationError(f"scorers must be one or more Scorers, not {scorers!r}")
-        if isinstance(failures, bool) or not isinstance(failures, int) or failures < 1:
-            raise ConfigurationError(f"failures must be at least 1, not {describe(failures)}")
-        if not isinstance(cooldown, int | float) or not cooldown >= 0:
-            raise ConfigurationError(f"cooldown must be 0 or more, not {describe(cooldown)}")
+        kinds = on if isinstance(on, tuple) else (on,)
+        if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+            raise ConfigurationError(
+                f"on must be an Exception class or a tuple of them, not {describe(on)}"
+            )
         self._scorers = scorers
         self._on = on
-        self._keep_order = keep_order
-        self._limits = (failures, float(cooldown))
+        self._keep_order = check_flag(keep_order, "keep_order")
+        self._limits = (
+            check_whole(failures, "failures"),
+            check_number(cooldown, "cooldown", least=0),
+        )
         self._reset()
 
     def _reset(self) -> None:

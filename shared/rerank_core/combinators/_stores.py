@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rerank_core.locking import ProcessLock
 from rerank_core.types import Span
-from rerank_core.validation import check_positive
+from rerank_core.validation import check_whole
 
 __all__ = ["DiskStore", "Entry", "MemoryStore", "Store"]
 
@@ -49,7 +49,7 @@ class MemoryStore(Store):
     """
 
     def __init__(self, max_items: int = 100_000) -> None:
-        self._max_items = check_positive(max_items, "max_items") or 1
+        self._max_items = check_whole(max_items, "max_items")
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._lock = ProcessLock()
 
@@ -92,7 +92,7 @@ class DiskStore(Store):
 
     def __init__(self, path: str | os.PathLike[str], max_items: int = 1_000_000) -> None:
         self.path = Path(path)
-        self._max_items = check_positive(max_items, "max_items") or 1
+        self._max_items = check_whole(max_items, "max_items")
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """Return the entries that are there.

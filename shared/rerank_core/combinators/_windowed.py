@@ -10,15 +10,17 @@ from typing import Any, Literal, get_args
 from rerank_core.combinators._wrapper import Wrapper
 from rerank_core.errors import ConfigurationError
 from rerank_core.scorer import Scorer, in_thread
+from rerank_core.scorers._pairs import read_ends
 from rerank_core.scorers.onnx import embedded_tokenizer
 from rerank_core.types import Progress, Scoring, Span
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_choice, check_whole, optional
 
 __all__ = ["Aggregate", "Windowed"]
 
 # Tokenised at a time, which nobody can stop; what comes of a character takes some 50 bytes.
 _CHUNK_CHARACTERS = 100_000
 
+_SPECIAL_TOKENS = 4  # of a pair; models have three or four
 _MOST_SPANS = 5  # windows of a text that are reported as its passages
 
 Aggregate = Literal["max", "mean", "top3"]
@@ -35,8 +37,8 @@ class Windowed(Wrapper):
 
     Args:
         scorer: What scores the windows.
-        tokens: Tokens of a window, by the embedded model's tokenizer; leave room for the query
-            within the scorer's maximum length. Default: 192.
+        tokens: Tokens of a window, by the embedded model's tokenizer; fewer where a query needs
+            the room, but no less than half of the scorer's `max_length`. Default: 192.
         stride: Tokens from one window's beginning to the next one's. Default: half of `tokens`.
         aggregate: A text's score: its windows' ``"max"``, ``"mean"``, or the mean of the best
             three, ``"top3"``. Default: ``"max"``.
@@ -53,13 +55,9 @@ class Windowed(Wrapper):
         aggregate: Aggregate = "max",
     ) -> None:
         super().__init__(scorer)
-        if aggregate not in get_args(Aggregate):
-            raise ConfigurationError(
-                f"aggregate must be 'max', 'mean' or 'top3', not {describe(aggregate)}"
-            )
-        self._tokens = check_positive(tokens, "tokens") or 1
-        self._stride = check_positive(stride, "stride") or max(1, self._tokens // 2)
-        self._aggregate = aggregate
+        self._tokens = check_whole(tokens, "tokens")
+        self._stride = optional(check_whole, stride, "stride") or max(1, self._tokens // 2)
+        self._aggregate = check_choice(aggregate, "aggregate", get_args(Aggregate))
         if self._stride > self._tokens:
             raise ConfigurationError(
                 f"stride {self._stride} is more than tokens {self._tokens}: text would be left out"
@@ -87,21 +85,24 @@ class Windowed(Wrapper):
         }
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        windows, cut = self._cut(texts, progress)
+        windows, cut = self._cut(query, texts, progress)
         watched = _watch(progress, len(texts))
         return self._gather(windows, self._scorer.score(query, cut, progress=watched))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        windows, cut = await in_thread(partial(self._cut, texts), progress)
+        windows, cut = await in_thread(partial(self._cut, query, texts), progress)
         watched = _watch(progress, len(texts))
         return self._gather(windows, await self._scorer.ascore(query, cut, progress=watched))
 
-    def _cut(self, texts: Sequence[str], progress: Progress) -> tuple[list[list[Span]], list[str]]:
+    def _cut(
+        self, query: str, texts: Sequence[str], progress: Progress
+    ) -> tuple[list[list[Span]], list[str]]:
+        tokens = self._window(query)
         windows: list[list[Span]] = []
         for chunk in _chunks(texts):
             if windows:
                 progress(0, len(texts))
-            windows += self._windows_of(chunk)
+            windows += self._windows_of(chunk, tokens)
         cut = [
             text[span.start : span.end]
             for text, spans in zip(texts, windows, strict=True)
@@ -109,15 +110,27 @@ class Windowed(Wrapper):
         ]
         return windows, cut
 
-    def _windows_of(self, texts: Sequence[str]) -> Iterator[list[Span]]:
+    def _window(self, query: str) -> int:
+        """Return the tokens of a window that fits into a pair with the query.
+
+        Never less than half of a pair: beyond that the scorer cuts the query, not the text.
+        """
+        longest = self._scorer.max_length
+        if longest is None:
+            return self._tokens
+        _, ids, _ = read_ends(embedded_tokenizer(), query, longest)
+        return min(self._tokens, max(longest - len(ids) - _SPECIAL_TOKENS, longest // 2))
+
+    def _windows_of(self, texts: Sequence[str], tokens: int) -> Iterator[list[Span]]:
+        stride = min(self._stride, tokens)
         read = embedded_tokenizer().encode_batch(texts, add_special_tokens=False)
         for text, offsets in zip(texts, (encoding.offsets for encoding in read), strict=True):
-            last = len(offsets) - self._tokens
-            starts = [*range(0, last, self._stride), last]
+            last = len(offsets) - tokens
+            starts = [*range(0, last, stride), last]
             yield (
                 [Span(0, len(text))]
                 if last <= 0
-                else [Span(offsets[at][0], offsets[at + self._tokens - 1][1]) for at in starts]
+                else [Span(offsets[first][0], offsets[first + tokens - 1][1]) for first in starts]
             )
 
     def _gather(self, windows: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:

@@ -29,7 +29,7 @@ from rerank_core.evaluation._statistics import CONFIDENCE
 from rerank_core.ranking import Blend
 from rerank_core.scorer import Scorer
 from rerank_core.types import Scoring
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_whole, describe
 
 __all__ = ["System", "evaluate"]
 
@@ -92,7 +92,7 @@ def evaluate(
         ScorerError: If a scorer fails; what was scored is in the journal.
     """
     names = check_metrics(metrics)
-    check_positive(resamples, "resamples")
+    check_whole(resamples, "resamples")
     _check(tasks, systems)
     journal = journal or Journal()
     slots = [_slot(tasks, at) for at in range(len(tasks[0].depths))]
@@ -256,7 +256,7 @@ def _check(tasks: Sequence[Task], systems: Sequence[System]) -> None:
         raise ConfigurationError("every task must have as many depths as the others")
     for task in tasks:
         for depth in task.depths:
-            check_positive(depth, "depth")
+            check_whole(depth, "depth")
         if not task.depths or len(set(task.depths)) < len(task.depths):
             raise ConfigurationError(
                 f"depths must be different numbers, not {describe(task.depths)}"

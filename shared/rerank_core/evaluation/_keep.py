@@ -15,7 +15,7 @@ from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import check_metrics, measure
 from rerank_core.evaluation._scoring import Replay, Task, order_of, score_queries
 from rerank_core.scorer import Scorer
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_whole, describe
 
 __all__ = ["KeepChoice", "KeepRow", "choose_keep"]
 
@@ -99,7 +99,7 @@ def choose_keep(
     (name,) = check_metrics([metric])
     journal = journal or Journal()
     deepest = max(max(task.depths) for task in tasks)
-    tried = sorted({check_positive(keep, "keeps") or 1 for keep in keeps or _grid(deepest)})
+    tried = sorted({check_whole(keep, "keeps") for keep in keeps or _grid(deepest)})
     benches = [_Bench(task, cheap, strong, name, journal, progress) for task in tasks]
     best = fmean(bench.strong() for bench in benches)
     rows = []

@@ -16,7 +16,7 @@ from rerank_core.export._write import check_target, new_folder, write_settings
 from rerank_core.scorers import OnnxCrossEncoder
 from rerank_core.scorers._activation import Activation, check_activation
 from rerank_core.scorers.onnx._variants import Precision
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_whole, describe, optional
 
 if TYPE_CHECKING:
     from rerank_core.export._source import Source
@@ -70,7 +70,7 @@ def export_model(
     """
     if precision not in get_args(Precision):
         raise ConfigurationError(f"precision must be 'fp32' or 'int8', not {describe(precision)}")
-    check_positive(max_length, "max_length")
+    optional(check_whole, max_length, "max_length")
     check_activation(activation)
     folder = Path(os.path.abspath(Path(out).expanduser()))  # noqa: PTH100 - a link stays a link
     check_target(folder, force=force)

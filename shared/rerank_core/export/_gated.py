@@ -173,10 +173,10 @@ class GatedReference(Scorer):
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         encoded = self._encoder.encode(query, texts)
         scores: list[float | None] = []
-        for text in encoded.texts:
-            ids = torch.from_numpy(np.concatenate([encoded.head, text, encoded.tail]))[None]
+        for head, text in zip(encoded.heads, encoded.texts, strict=True):
+            ids = torch.from_numpy(np.concatenate([head.ids, text, encoded.tail]))[None]
             types = np.full(ids.shape, encoded.text_type)
-            types[0, : len(encoded.head)] = encoded.head_types
+            types[0, : len(head.ids)] = head.types
             with torch.no_grad():
                 logit = self._pairs(ids, torch.ones_like(ids), torch.from_numpy(types))
             scores.append(float(logit))

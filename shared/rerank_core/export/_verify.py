@@ -36,8 +36,6 @@ def compare(original: Scorer, exported: Scorer, max_length: int) -> Verification
     Raises:
         ScorerError: If either fails, or gives NaN or infinity.
     """
-    for scorer in (original, exported):  # texts longer than it reads are meant to be among them
-        scorer._told_of_cuts = True
     # No query may fill a model's room; a character is at most one token in these.
     queries = [query[: max(1, max_length // 3)].strip() for query in QUERIES]
     pairs = [(_scores(original, query), _scores(exported, query)) for query in queries]

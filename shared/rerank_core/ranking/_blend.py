@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from rerank_core.errors import ConfigurationError, InvalidInputError
 from rerank_core.types import Scale
-from rerank_core.validation import describe, suggest
+from rerank_core.validation import check_choice, check_number, describe
 
 __all__ = ["Blend", "make_blend"]
 
@@ -49,16 +49,9 @@ class Blend:
     k: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            hint = suggest(str(self.method), get_args(Method))
-            raise ConfigurationError(
-                f"method must be one of {', '.join(map(repr, get_args(Method)))}, "
-                f"not {describe(self.method)}{hint}"
-            )
-        if not _is_number(self.weight) or not 0 <= self.weight <= 1:
-            raise ConfigurationError(f"weight must be from 0 to 1, not {describe(self.weight)}")
-        if not _is_number(self.k) or not 0 < self.k < math.inf:
-            raise ConfigurationError(f"k must be above 0 and finite, not {describe(self.k)}")
+        check_choice(self.method, "method", get_args(Method))
+        check_number(self.weight, "weight", least=0, most=1)
+        check_number(self.k, "k", above=0)
 
     @property
     def scale(self) -> Scale:
@@ -141,10 +134,6 @@ def make_blend(spec: Blend | Mapping[str, Any] | str | None) -> Blend | None:
         return Blend(**fields)
     except TypeError as error:
         raise ConfigurationError(f"blend cannot be made from {describe(spec)}: {error}") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shrink(values: list[float]) -> list[float]:

@@ -17,11 +17,12 @@ from rerank_core.scorer import Scorer
 from rerank_core.types import Progress, RankedItem, Ranking, Scoring
 from rerank_core.validation import (
     check_budget,
-    check_finite,
-    check_positive,
+    check_number,
     check_query,
     check_texts,
+    check_whole,
     describe,
+    optional,
     refuse_unknown,
 )
 
@@ -172,10 +173,10 @@ class _Request:
             refuse_unknown(unknown, signature(rerank).parameters)
         check_budget(max_tokens, count_tokens)
         self.query = check_query(query)
-        self.depth = check_positive(depth, "depth")
-        self.top_n = check_positive(top_n, "top_n")
-        self.min_score = check_finite(min_score, "min_score")
-        self.max_tokens = check_positive(max_tokens, "max_tokens")
+        self.depth = optional(check_whole, depth, "depth", error=InvalidInputError)
+        self.top_n = optional(check_whole, top_n, "top_n", error=InvalidInputError)
+        self.min_score = optional(check_number, min_score, "min_score", error=InvalidInputError)
+        self.max_tokens = optional(check_whole, max_tokens, "max_tokens", error=InvalidInputError)
         self.count_tokens = count_tokens
         self.texts = check_texts(candidates, "candidates")
         self.priors = _check_priors(prior, len(self.texts))
@@ -243,7 +244,12 @@ class _Request:
 def _check_priors(prior: Iterable[float | None] | None, count: int) -> list[float | None]:
     if prior is None:
         return [None] * count
-    priors = [check_finite(value, f"prior[{i}]") for i, value in enumerate(prior)]
+    if isinstance(prior, str | bytes) or not isinstance(prior, Iterable):
+        raise InvalidInputError(f"prior must be a list of numbers, not {describe(prior)}")
+    priors = [
+        optional(check_number, value, f"prior[{i}]", error=InvalidInputError)
+        for i, value in enumerate(prior)
+    ]
     if len(priors) != count:
         raise InvalidInputError(
             f"prior must hold one score for each of the {count} candidates, not {len(priors)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.types import Scale
-from rerank_core.validation import describe
+from rerank_core.validation import check_choice, optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,17 +29,13 @@ Activation = Literal["identity", "sigmoid"]
 _TORCH_NAMES: Mapping[str, Activation] = {"Identity": "identity", "Sigmoid": "sigmoid"}
 
 
-def check_activation(activation: object) -> None:
-    """Refuse anything but a known activation or None.
+def check_activation(activation: object) -> Activation | None:
+    """Return a known activation or None.
 
     Raises:
         ConfigurationError: If it is unknown.
     """
-    if activation is not None and activation not in get_args(Activation):
-        raise ConfigurationError(
-            f"activation must be 'identity' (logits), 'sigmoid' (0 to 1) or None (what the "
-            f"model's configuration says), not {describe(activation)}"
-        )
+    return optional(check_choice, activation, "activation", get_args(Activation))
 
 
 def configured_activation(settings: Mapping[str, Any]) -> Activation:

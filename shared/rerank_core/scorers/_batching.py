@@ -44,18 +44,25 @@ def plan_batches(lengths: Sequence[int], budget: int, multiple: int = 1) -> list
     return batches
 
 
-def batch_usage(batch: Sequence[int], lengths: Sequence[int], cut: Collection[int]) -> Usage:
+def batch_usage(
+    batch: Sequence[int],
+    lengths: Sequence[int],
+    cut: Collection[int],
+    cut_queries: Collection[int] = (),
+) -> Usage:
     """Return what a batch of `plan_batches` cost, padded to its longest.
 
     Args:
         batch: Positions in `lengths`.
         lengths: True token length of each pair.
-        cut: Positions of those that were cut.
+        cut: Positions of those whose text was cut.
+        cut_queries: Positions of those whose query was cut.
     """
-    tokens = sum(lengths[at] for at in batch)
+    tokens = sum(lengths[position] for position in batch)
     return Usage(
         pairs=len(batch),
         tokens=tokens,
         padding=lengths[batch[0]] * len(batch) - tokens,
-        truncated=sum(at in cut for at in batch),
+        truncated=sum(position in cut for position in batch),
+        truncated_queries=sum(position in cut_queries for position in batch),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rerank_core.errors import ConfigurationError, MissingExtraError, ScorerError
 from rerank_core.scorers._names import local_path, model_name
+from rerank_core.scorers._pairs import cut_middle, read_ends
 from rerank_core.scorers._torch_model import _hash as hash_folder
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ class LoadedBiEncoder(NamedTuple):
             if count > self.max_length or len(texts[at]) > limit
         }
         return [min(count, self.max_length) for count in counts], cut
+
+    def fit(self, query: str) -> str:
+        """Return a query as it is, or without its middle if it is too long for the model."""
+        room = self.max_length - len(self.tokenizer.encode(self.prompts.query).ids)
+        read, ids, whole = read_ends(self.tokenizer, query, max(1, room))
+        if len(ids) > room:
+            return cut_middle(self.tokenizer, read, max(1, room))[0]
+        return query if whole else read
 
     def encode(self, texts: list[str], prompt: str) -> npt.NDArray[np.float32]:
         """Embed one batch.

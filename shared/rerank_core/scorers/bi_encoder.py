@@ -13,7 +13,7 @@ from rerank_core.scorers._batching import batch_usage, plan_batches, rounds
 from rerank_core.scorers._bi_encoder_model import LoadedBiEncoder, load_bi_encoder
 from rerank_core.scorers._names import model_name
 from rerank_core.types import Progress, Scale, Scoring, StopScoring, Usage
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_name, check_whole, describe, optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +58,8 @@ class BiEncoderScorer(Scorer):
             use.
     """
 
+    _cuts_pairs = True
+
     def __init__(
         self,
         model: str,
@@ -70,15 +72,13 @@ class BiEncoderScorer(Scorer):
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> None:
-        if not isinstance(model, str) or not model.strip():
-            raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
         for name, prompt in (("query_prompt", query_prompt), ("document_prompt", document_prompt)):
             if prompt is not None and not isinstance(prompt, str):
                 raise ConfigurationError(f"{name} must be a str, not {describe(prompt)}")
-        self._model = model
-        self._batch_tokens = check_positive(batch_tokens, "batch_tokens")
+        self._model = check_name(model, "model", "sentence-transformers/all-MiniLM-L6-v2")
+        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
         self._options: dict[str, Any] = {
-            "max_length": check_positive(max_length, "max_length"),
+            "max_length": optional(check_whole, max_length, "max_length"),
             "device": str(device),
             "query_prompt": query_prompt,
             "document_prompt": document_prompt,
@@ -107,6 +107,11 @@ class BiEncoderScorer(Scorer):
             f":max_length={loaded.max_length}:prompts={loaded.prompts!r}"
             f":device={self._options['device']}"
         )
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a query or a text that the model reads; loads the model."""
+        return self._loaded().max_length
 
     def load(self) -> None:
         """Load the model now, rather than with the first scoring."""
@@ -190,9 +195,12 @@ class BiEncoderScorer(Scorer):
         return _Embedded(vectors, done, usage)
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        prompts = self._loaded().prompts
-        (asked,) = self.embed_queries([query])
-        vectors, done, usage = self._embed(texts, prompts.document, progress)
+        loaded = self._loaded()
+        fitting = loaded.fit(query)
+        (asked,) = self.embed_queries([fitting])
+        vectors, done, usage = self._embed(texts, loaded.prompts.document, progress)
+        if fitting != query:
+            usage += Usage(truncated_queries=len(done))
         tally = Tally(len(texts))
         # One by one: in a matrix product a score could depend on the texts beside it.
         tally.add(done, [float(vectors[position] @ asked) for position in done], usage)

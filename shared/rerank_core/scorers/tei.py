@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core.errors import (
-    ConfigurationError,
     MalformedResponseError,
     MissingExtraError,
     ScorerError,
@@ -14,7 +13,6 @@ from rerank_core.errors import (
 from rerank_core.prices import Prices
 from rerank_core.scorers._http.access import ApiKey, Keyring, check_url
 from rerank_core.scorers._http.answer import Answer, match_scores
-from rerank_core.scorers._http.checks import check_flag, check_whole
 from rerank_core.scorers._http.clients import Connections
 from rerank_core.scorers._http.errors import Exchange, exchange
 from rerank_core.scorers._http.scorer import (
@@ -25,7 +23,14 @@ from rerank_core.scorers._http.scorer import (
     Session,
 )
 from rerank_core.types import Usage
-from rerank_core.validation import describe
+from rerank_core.validation import (
+    check_choice,
+    check_flag,
+    check_name,
+    check_whole,
+    describe,
+    optional,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -102,20 +107,13 @@ class TeiScorer(RemoteScorer):
         super().__init__(
             timeout=timeout, max_retries=max_retries, raw_scores=raw_scores, prices=prices
         )
-        if model is not None and (not isinstance(model, str) or not model.strip()):
-            raise ConfigurationError(f"model must be None or a name, not {describe(model)}")
-        if truncation_direction not in get_args(Direction):
-            raise ConfigurationError(
-                f"truncation_direction must be 'left' or 'right', "
-                f"not {describe(truncation_direction)}"
-            )
-        if batch_size is not None:
-            check_whole(batch_size, "batch_size", at_least=1)
         self._base_url = check_url(base_url)
-        self._model = model
-        self._batch_size = batch_size
+        self._model = optional(check_name, model, "model", "BAAI/bge-reranker-base")
+        self._batch_size = optional(check_whole, batch_size, "batch_size")
         self._truncate = check_flag(truncate, "truncate")
-        self._truncation_direction = truncation_direction
+        self._truncation_direction = check_choice(
+            truncation_direction, "truncation_direction", get_args(Direction)
+        )
         self._keyring = Keyring(
             api_key, self._base_url, provider="tei", variables=(_KEY_VARIABLE,), needed=False
         )

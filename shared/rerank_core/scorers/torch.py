@@ -21,7 +21,7 @@ from rerank_core.scorers._batching import batch_usage, plan_batches, rounds
 from rerank_core.scorers._names import model_name
 from rerank_core.scorers._torch_model import LoadedModel, load_model, predict
 from rerank_core.types import Progress, Scale, Scoring, StopScoring
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_name, check_whole, optional
 
 __all__ = ["TorchCrossEncoder"]
 
@@ -82,9 +82,6 @@ class TorchCrossEncoder(Scorer):
         config_kwargs: Mapping[str, Any] | None = None,
         backend: str = "torch",
     ) -> None:
-        if not isinstance(model, str) or not model.strip():
-            raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
-        check_activation(activation)
         for name, options in (
             ("model_kwargs", model_kwargs),
             ("processor_kwargs", processor_kwargs),
@@ -99,14 +96,14 @@ class TorchCrossEncoder(Scorer):
                 "model_kwargs use_safetensors=False would unpickle the weights, which can run any "
                 "code; convert them to safetensors"
             )
-        self._model = model
-        self._activation = activation
-        self._batch_tokens = check_positive(batch_tokens, "batch_tokens")
+        self._model = check_name(model, "model", "cross-encoder/ettin-reranker-17m-v1")
+        self._activation = check_activation(activation)
+        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
         self._token = token
         self._options: dict[str, Any] = {
             "revision": revision,
             "device": None if device is None else str(device),
-            "max_length": check_positive(max_length, "max_length"),
+            "max_length": optional(check_whole, max_length, "max_length"),
             "cache_folder": cache_folder,
             "local_files_only": local_files_only or None,
             "trust_remote_code": trust_remote_code or None,
@@ -200,13 +197,14 @@ class TorchCrossEncoder(Scorer):
                     fitting[at] = loaded.pairs.cut(piece[at], len(encoded.texts[at]))
                 # The first stage's best first, should this end early.
                 for batch in sorted(plan_batches(lengths, budget), key=min):
+                    pairs = [(encoded.heads[at].query, fitting[at]) for at in batch]
                     with self._lock:
-                        outputs = predict(loaded.encoder, [(query, fitting[at]) for at in batch])
+                        outputs = predict(loaded.encoder, pairs)
                     logits = to_logits(outputs, self.name).tolist()
                     tally.add(
                         [first + at for at in batch],
                         apply_activation(loaded.activation, logits),
-                        batch_usage(batch, lengths, encoded.truncated),
+                        batch_usage(batch, lengths, encoded.truncated, encoded.truncated_queries),
                     )
                     tick()
         except StopScoring:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -17,7 +17,7 @@ from rerank_core import (
     Windowed,
 )
 from rerank_core.combinators import _windowed
-from support.models import WORDS
+from support.models import WORDS, TinyModel
 from support.scorers import OverlapScorer
 
 LONG = "river list storm string " * 8 + "drug discovery " + "market price stock health " * 8
@@ -35,7 +35,7 @@ def test_windows_cover_the_text_and_overlap() -> None:
     windowed = Windowed(inner, tokens=8, stride=5)
     text = " ".join(WORDS)
     windowed.score("drug", [text])
-    (spans,) = windowed._windows_of([text])
+    (spans,) = windowed._windows_of([text], 8)
     assert (spans[0].start, spans[-1].end) == (0, len(text))
     assert all(after.start < before.end for before, after in itertools.pairwise(spans))
     assert set(inner.calls[0][1]) == {text[span.start : span.end] for span in spans}
@@ -82,11 +82,11 @@ async def test_cutting_neither_blocks_the_event_loop_nor_outlives_its_caller(
     started, go_on = threading.Event(), threading.Event()
     real = windowed._windows_of
 
-    def held(texts: Sequence[str]) -> Iterator[list[Span]]:
+    def held(texts: Sequence[str], tokens: int) -> Iterator[list[Span]]:
         chunks.append(len(texts))
         started.set()
         assert go_on.wait(20)  # set by the event loop, if that is free
-        return real(texts)
+        return real(texts, tokens)
 
     monkeypatch.setattr(windowed, "_windows_of", held)
     task = asyncio.create_task(windowed.ascore("drug", [f"{i} {LONG}" for i in range(1000)]))
@@ -104,7 +104,7 @@ def test_aggregates() -> None:
         windowed = Windowed(OverlapScorer(), tokens=8, stride=8, aggregate=aggregate)  # type: ignore[arg-type]
         return windowed.score("drug discovery", [LONG]).scores[0]
 
-    (spans,) = Windowed(OverlapScorer(), 8, 8)._windows_of([LONG])
+    (spans,) = Windowed(OverlapScorer(), 8, 8)._windows_of([LONG], 8)
     windows = len(spans)
     assert score("max") == 1.0
     assert score("mean") == pytest.approx(1 / windows)
@@ -148,6 +148,16 @@ def test_what_lies_behind_the_models_end_counts() -> None:
     assert whole.scores[0] > whole.scores[1] + 1
     assert whole.spans is not None
     assert "Paris" in texts[0][whole.spans[0][0].start : whole.spans[0][0].end]
+
+
+def test_windows_leave_room_for_the_query(tiny: Callable[..., TinyModel]) -> None:
+    scorer = OnnxCrossEncoder(tiny().onnx, max_length=64)
+    windowed = Windowed(scorer, tokens=60)
+    for query, longest in ("drug", 59), (" ".join(WORDS[:20]), 40), (" ".join(WORDS * 5), 32):
+        scoring = windowed.score(query, [" ".join(WORDS * 5)])
+        assert scoring.usage.truncated == 0
+        assert windowed._window(query) == longest
+    assert Windowed(OverlapScorer(), tokens=60)._window(" ".join(WORDS)) == 60
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ def test_ten_thousand_candidates() -> None:
         ({"topn": 3}, "'topn'; did you mean 'top_n'"),
         ({"model": "nano"}, "'model'; did you mean scorer"),
         ({"what": 1}, "no argument 'what'$"),
+        ({"prior": 5}, "prior must be a list of numbers"),
         ({"prior": [1.0]}, "one score for each of the 2 candidates, not 1"),
         ({"prior": [1.0, float("inf")]}, r"prior\[1\]"),
         ({"blend": Blend("minmax")}, r"prior\[0\] is missing"),

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 
 from rerank_core import (
     ConfigurationError,
-    InvalidInputError,
     OnnxCrossEncoder,
     StopScoring,
     TorchCrossEncoder,
@@ -28,9 +27,10 @@ def tokenizer_of(model: TinyModel) -> Tokenizer:
 
 def laid_out(encoder: PairEncoder, query: str, text: str) -> tuple[list[int], list[int]]:
     encoded = encoder.encode(query, [text])
-    ids = [*encoded.head, *encoded.texts[0], *encoded.tail]
+    head = encoded.heads[0]
+    ids = [*head.ids, *encoded.texts[0], *encoded.tail]
     types = [
-        *encoded.head_types,
+        *head.types,
         *[encoded.text_type] * len(encoded.texts[0]),
         *encoded.tail_types,
     ]
@@ -60,7 +60,8 @@ def test_only_the_text_is_cut(tiny: Callable[..., TinyModel], family: str) -> No
     encoded = PairEncoder(tokenizer_of(tiny(family)), 32).encode("drug discovery", [long, "list"])
     assert encoded.truncated == {0}
     assert encoded.length(0) == 32
-    assert np.array_equal(encoded.head, whole.head)
+    assert np.array_equal(encoded.heads[0].ids, whole.heads[0].ids)
+    assert encoded.truncated_queries == frozenset()
     assert np.array_equal(encoded.tail, whole.tail)
     assert np.array_equal(encoded.texts[0], whole.texts[0][: len(encoded.texts[0])])
 
@@ -90,10 +91,65 @@ def test_a_cut_text_reads_as_its_first_tokens(tiny: Callable[..., TinyModel]) ->
     assert np.array_equal(second, first[:3])
 
 
-def test_a_query_that_leaves_no_room_is_an_error_not_a_cut(tiny: Callable[..., TinyModel]) -> None:
+def layout(encoder: PairEncoder, query: str, texts: list[str]) -> list[tuple[int, int, int]]:
+    """Tokens of the query and of the text, and of the pair, for each text."""
+    encoded = encoder.encode(query, texts)
+    special = len(encoder.encode("a", ["a"]).heads[0].ids) - 1
+    return [
+        (len(head.ids) - special, len(text), encoded.length(row))
+        for row, (head, text) in enumerate(zip(encoded.heads, encoded.texts, strict=True))
+    ]
+
+
+def test_the_text_yields_to_half_then_the_query(tiny: Callable[..., TinyModel]) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 32)  # three special tokens: room for 29
+    texts = [" ".join(WORDS[:count]) for count in (2, 20, 40)]
+    by_length = {count: layout(encoder, " ".join(WORDS[:count]), texts) for count in (5, 20, 60)}
+    assert by_length[5] == [(5, 2, 10), (5, 20, 28), (5, 24, 32)]
+    assert by_length[20] == [(20, 2, 25), (13, 16, 32), (13, 16, 32)]
+    assert by_length[60] == [(27, 2, 32), (13, 16, 32), (13, 16, 32)]
+    encoded = encoder.encode(" ".join(WORDS[:20]), texts)
+    assert encoded.truncated == {1, 2}
+    assert encoded.truncated_queries == {1, 2}
+
+
+def test_a_query_loses_its_middle(tiny: Callable[..., TinyModel]) -> None:
     encoder = PairEncoder(tokenizer_of(tiny()), 32)
-    with pytest.raises(InvalidInputError, match=r"query is \d+ tokens long.*max_length 32"):
-        encoder.encode(" ".join(WORDS), ["a"])
+    words = WORDS[:40]
+    (head,) = encoder.encode(" ".join(words), [" ".join(WORDS)]).heads
+    assert head.query == " ".join([*words[:7], *words[-6:]])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=st.text(min_size=1, max_size=80), text=st.text(min_size=1, max_size=80))
+def test_a_pair_that_fits_is_whole_and_one_that_does_not_is_full(
+    tiny: Callable[..., TinyModel], family: str, query: str, text: str
+) -> None:
+    query, text = (t.encode("utf-8", "ignore").decode() for t in (query, text))
+    tokenizer = tokenizer_of(tiny(family))
+    encoder, whole = PairEncoder(tokenizer, 24), PairEncoder(tokenizer_of(tiny(family)), 4096)
+    encoded, complete = encoder.encode(query, [text]), whole.encode(query, [text])
+    assert encoded.length(0) <= 24
+    fits = complete.length(0) <= 24
+    assert (not encoded.truncated and not encoded.truncated_queries) == fits
+    if fits:
+        assert np.array_equal(encoded.heads[0].ids, complete.heads[0].ids)
+        assert np.array_equal(encoded.texts[0], complete.texts[0])
+
+
+def test_a_query_of_a_million_characters_is_read_at_its_ends(
+    tiny: Callable[..., TinyModel],
+) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 32)
+    words = ["drug", *["list"] * 200_000, "river"]
+    encoded = encoder.encode(" ".join(words), ["a", "python " * 50])
+    assert encoded.truncated_queries == {0, 1}
+    for head in encoded.heads:
+        assert (head.query[:4], head.query[-5:]) == ("drug", "river")
+        assert len(head.query) < 200
+    blank = "drug" + " " * 1_000_000 + "river"
+    assert encoder.encode(blank, ["a"]).truncated_queries == frozenset()
 
 
 def test_a_length_without_room_is_refused(tiny: Callable[..., TinyModel]) -> None:

@@ -13,11 +13,11 @@ from rerank_core.planning import Tally
 from rerank_core.prices import Prices, check_prices
 from rerank_core.scorer import Scorer
 from rerank_core.scorers._http.answer import Answer
-from rerank_core.scorers._http.checks import check_flag, check_timeout, check_whole
 from rerank_core.scorers._http.clients import Connections
 from rerank_core.scorers._http.retry import async_attempts, attempts
 from rerank_core.scorers._http.split import chunks
 from rerank_core.types import Progress, Scale, Scoring, StopScoring, Usage
+from rerank_core.validation import check_flag, check_number, check_whole
 
 __all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "AsyncSession", "RemoteScorer", "Session"]
 
@@ -63,8 +63,8 @@ class RemoteScorer(Scorer):
         raw_scores: bool,
         prices: Prices | Mapping[str, float] | None,
     ) -> None:
-        self._timeout = check_timeout(timeout)
-        self._max_retries = check_whole(max_retries, "max_retries", at_least=0)
+        self._timeout = check_number(timeout, "timeout", above=0)
+        self._max_retries = check_whole(max_retries, "max_retries", least=0)
         self._raw_scores = check_flag(raw_scores, "raw_scores")
         self._prices = check_prices(prices)
 

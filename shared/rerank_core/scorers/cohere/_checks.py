@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rerank_core.errors import ConfigurationError
-from rerank_core.validation import describe
+from rerank_core.validation import check_name, describe
 
 __all__ = ["check_extra_body", "check_model", "check_path"]
 
@@ -22,11 +22,7 @@ _RETIRED = {
 
 def check_model(model: str) -> str:
     """Return the model's name, or raise `ConfigurationError` if it is blank or retired."""
-    if not isinstance(model, str) or not model.strip():
-        raise ConfigurationError(
-            f"model must be a name such as 'rerank-v4.0-fast', not {describe(model)}"
-        )
-    model = model.strip()
+    model = check_name(model, "model", "rerank-v5.0-fast")
     if model in _RETIRED:
         raise ConfigurationError(
             f"model {model!r} was retired by Cohere; use {_RETIRED[model]} instead"

@@ -12,7 +12,6 @@ from rerank_core.errors import ConfigurationError
 from rerank_core.prices import Prices
 from rerank_core.scorers._http.access import ApiKey, Keyring
 from rerank_core.scorers._http.answer import Answer
-from rerank_core.scorers._http.checks import check_flag, check_whole
 from rerank_core.scorers._http.errors import Exchange, exchange
 from rerank_core.scorers._http.scorer import (
     DEFAULT_RETRIES,
@@ -25,6 +24,7 @@ from rerank_core.scorers.cohere._checks import check_extra_body, check_model, ch
 from rerank_core.scorers.cohere._client import SdkConnections, require_sdk
 from rerank_core.scorers.cohere._place import DEFAULT_PATH, find_place
 from rerank_core.scorers.cohere._response import read_answer
+from rerank_core.validation import check_flag, check_whole
 
 __all__ = ["CohereScorer"]
 
@@ -109,10 +109,10 @@ class CohereScorer(RemoteScorer):
         self._options: dict[str, Any] = {}
         if max_tokens_per_doc is not None:
             self._options["max_tokens_per_doc"] = check_whole(
-                max_tokens_per_doc, "max_tokens_per_doc", at_least=1
+                max_tokens_per_doc, "max_tokens_per_doc", least=1
             )
         if priority is not None:
-            self._options["priority"] = check_whole(priority, "priority", at_least=0)
+            self._options["priority"] = check_whole(priority, "priority", least=0)
         self._relevant_spans = check_flag(relevant_spans, "relevant_spans")
         self._extra_body = check_extra_body(extra_body)
         self._path = check_path(path)

@@ -16,7 +16,7 @@ from rerank_core.errors import ConfigurationError
 from rerank_core.planning import Job, Tally
 from rerank_core.scorers._activation import apply_activation
 from rerank_core.scorers._batching import ROUND, plan_batches
-from rerank_core.scorers._pairs import EncodedTexts, PairEncoder
+from rerank_core.scorers._pairs import EncodedPairs, PairEncoder
 from rerank_core.scorers.onnx._graph import (
     PADDING_MULTIPLE,
     Graph,
@@ -44,7 +44,7 @@ class _Pair(NamedTuple):
 
     job: int
     text: int
-    encoded: EncodedTexts
+    encoded: EncodedPairs
     row: int
 
 
@@ -96,7 +96,6 @@ class Engine:
             One scoring per job.
 
         Raises:
-            InvalidInputError: If a query leaves no room for a text.
             ScorerError: If the model fails, or a score is NaN or infinite.
         """
         tallies = [Tally(len(job.texts)) for job in jobs]
@@ -118,6 +117,7 @@ class Engine:
                             tokens=length,
                             padding=width - length,
                             truncated=int(pair.row in pair.encoded.truncated),
+                            truncated_queries=int(pair.row in pair.encoded.truncated_queries),
                         )
                         tallies[pair.job].add([pair.text], [score], usage)
                     done += len(batch)
@@ -128,8 +128,6 @@ class Engine:
 
     def _batches(self, jobs: Sequence[Job], tick: Callable[[], None]) -> Iterator[list[_Pair]]:
         """Tokenise and batch round by round, each when it is asked for."""
-        for job in jobs:
-            self._encoder.encode(job.query, ())  # one too long shows before anything is scored
         for turn, pieces in enumerate(_rounds(jobs)):
             if turn:
                 tick()

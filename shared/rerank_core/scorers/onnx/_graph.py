@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from rerank_core.scorers._pairs import EncodedTexts
+    from rerank_core.scorers._pairs import EncodedPairs
 
 __all__ = ["PADDING_MULTIPLE", "Graph", "quantises_activations"]
 
@@ -79,7 +79,7 @@ class Graph:
         self._output = "logits" if "logits" in outputs else outputs[0]
 
     def run(
-        self, pairs: Sequence[tuple[EncodedTexts, int]], pad_token_id: int
+        self, pairs: Sequence[tuple[EncodedPairs, int]], pad_token_id: int
     ) -> npt.NDArray[np.float64]:
         """Score one batch.
 
@@ -99,10 +99,11 @@ class Graph:
         mask = np.zeros(shape, dtype=np.int64)
         types = np.zeros(shape, dtype=np.int64)
         for row, (encoded, position) in enumerate(pairs):
-            head, text, tail = encoded.head, encoded.texts[position], encoded.tail
-            start, end = len(head), len(head) + len(text)
+            head, text, tail = encoded.heads[position], encoded.texts[position], encoded.tail
+            start = len(head.ids)
+            end = start + len(text)
             length = end + len(tail)
-            ids[row, :start], types[row, :start] = head, encoded.head_types
+            ids[row, :start], types[row, :start] = head.ids, head.types
             ids[row, start:end], types[row, start:end] = text, encoded.text_type
             ids[row, end:length], types[row, end:length] = tail, encoded.tail_types
             mask[row, :length] = 1
@@ -123,7 +124,7 @@ class Graph:
         return to_logits(outputs, str(self._path))
 
 
-def padded_width(pairs: Sequence[tuple[EncodedTexts, int]]) -> int:
+def padded_width(pairs: Sequence[tuple[EncodedPairs, int]]) -> int:
     """Tokens in each row of a batch; a pair alone is not padded."""
     longest = max(encoded.length(position) for encoded, position in pairs)
     return longest if len(pairs) == 1 else round_up(longest, PADDING_MULTIPLE)

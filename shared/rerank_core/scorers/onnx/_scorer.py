@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from rerank_core.errors import ConfigurationError
 from rerank_core.planning import Job
 from rerank_core.scorer import Scorer
 from rerank_core.scorers._activation import Activation, check_activation, scale_of
 from rerank_core.scorers._names import model_name
-from rerank_core.scorers.onnx._files import ModelFiles, find_files
+from rerank_core.scorers.onnx._files import EMBEDDED, ModelFiles, find_files
 from rerank_core.scorers.onnx._settings import ModelSettings, read_settings
-from rerank_core.scorers.onnx._variants import Precision, check_precision
+from rerank_core.scorers.onnx._variants import Precision
 from rerank_core.types import Progress, Scale, Scoring
-from rerank_core.validation import check_positive, describe
+from rerank_core.validation import check_choice, check_whole, describe, optional
 
 if TYPE_CHECKING:
     from rerank_core.scorers.onnx._engine import Engine
@@ -87,25 +88,23 @@ class OnnxCrossEncoder(Scorer):
         self._model = os.fspath(model)
         if not isinstance(self._model, str) or not self._model.strip():
             raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
-        check_activation(activation)
         if isinstance(providers, str) or (providers is not None and not list(providers)):
             raise ConfigurationError(
                 f"providers must be a list such as ['CPUExecutionProvider'], "
                 f"not {describe(providers)}"
             )
-        check_precision(precision)
         if file is not None and (not isinstance(file, str) or precision is not None):
             raise ConfigurationError(
                 f"file must be a path within the model, without precision beside it, "
                 f"not {describe(file)}"
             )
         self._revision = revision
-        self._precision = precision
+        self._precision = optional(check_choice, precision, "precision", get_args(Precision))
         self._file = file
-        self._max_length = check_positive(max_length, "max_length")
-        self._activation = activation
-        self._threads = check_positive(threads, "threads")
-        self._batch_tokens = check_positive(batch_tokens, "batch_tokens")
+        self._max_length = optional(check_whole, max_length, "max_length")
+        self._activation = check_activation(activation)
+        self._threads = optional(check_whole, threads, "threads")
+        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
         self._providers = None if providers is None else list(providers)
         self._local_files_only = local_files_only
         self._forget()
@@ -211,7 +210,24 @@ class OnnxCrossEncoder(Scorer):
         return self._score_jobs([Job(query, tuple(texts))], progress)[0]
 
     def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
+        if self._model in EMBEDDED:
+            self._warn_of_scripts(jobs)
         return self._engine().score(jobs, progress)
+
+    def _warn_of_scripts(self, jobs: Sequence[Job]) -> None:
+        """Warn if the embedded model, which was trained on English, is asked to read others."""
+        if "scripts" in self._warned:
+            return
+        for query, texts in jobs:
+            if _mostly_not_latin(query) or any(map(_mostly_not_latin, texts)):
+                self._warn_once(
+                    "scripts",
+                    "%s was trained on English, and was given texts that are mostly not in Latin "
+                    "script: their scores mean little; use a multilingual model, such as "
+                    "'BAAI/bge-reranker-v2-m3' (said once for each scorer)",
+                    facts={},
+                )
+                return
 
     def __getstate__(self) -> dict[str, Any]:
         derived = ("_lock", "_resolved", "_identity", "_loaded")
@@ -223,6 +239,18 @@ class OnnxCrossEncoder(Scorer):
 
     def __repr__(self) -> str:
         return f"OnnxCrossEncoder({self._model!r})"
+
+
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+
+
+def _mostly_not_latin(text: str) -> bool:
+    """Tell whether most letters at the beginning of a text are in another script."""
+    if text.isascii():
+        return False
+    beginning = text[:1000]
+    letters = sum(map(str.isalpha, beginning))
+    return letters > 1 and 2 * len(_LATIN.findall(beginning)) < letters
 
 
 def default_threads() -> int:

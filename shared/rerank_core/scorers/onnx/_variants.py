@@ -5,12 +5,9 @@ from __future__ import annotations
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from rerank_core.errors import ConfigurationError
-from rerank_core.validation import describe
-
-__all__ = ["Precision", "check_precision", "cpu_features", "graph_candidates"]
+__all__ = ["Precision", "cpu_features", "graph_candidates"]
 
 Precision = Literal["fp32", "int8"]
 
@@ -24,19 +21,6 @@ _BY_FEATURE = {
 }
 # As Optimum and transformers.js name them, for any CPU.
 _FOR_ANY_CPU = ("quantized", "uint8", "int8")
-
-
-def check_precision(precision: object) -> None:
-    """Refuse anything but a known precision or None.
-
-    Raises:
-        ConfigurationError: If it is unknown.
-    """
-    if precision is not None and precision not in get_args(Precision):
-        raise ConfigurationError(
-            f"precision must be 'fp32', 'int8' or None (whatever model.onnx holds), "
-            f"not {describe(precision)}"
-        )
 
 
 def graph_candidates(precision: Precision | None) -> tuple[str, ...]:
