@@ -56,6 +56,7 @@ from rerank_core.evaluation._report import (
     QueryChange,
     Report,
     SystemReport,
+    Verdict,
 )
 from rerank_core.evaluation._retrieval import first_stage
 from rerank_core.evaluation._runs import Candidate, FirstStage, read_run
@@ -80,6 +81,7 @@ __all__ = [
     "System",
     "SystemReport",
     "Task",
+    "Verdict",
     "choose_keep",
     "evaluate",
     "first_stage",

@@ -14,8 +14,8 @@ from rerank_core.evaluation._report import (
     Comparison,
     SystemReport,
 )
-from rerank_core.evaluation._statistics import difference, holm
-from rerank_core.evaluation._verdict import verdict
+from rerank_core.evaluation._statistics import difference, holm, queries_needed
+from rerank_core.evaluation._verdict import judge
 
 __all__ = ["EvalProgress", "compare", "means"]
 
@@ -86,17 +86,29 @@ def compare(
     comparisons = []
     corrected = holm([each.p for each in found])
     for (place, name, other, strata), each, p in zip(rows, found, corrected, strict=True):
-        said, sentence = verdict(
+        needed = queries_needed(strata, comparisons=len(rows))
+        verdict, sentence = judge(
             each,
             p,
             metric=metric,
             queries=sum(map(len, strata)),
+            needed=needed,
             comparisons=len(rows),
             baseline=None if other == FIRST_STAGE else other,
         )
         comparisons.append(
             Comparison(
-                place, name, other, each.mean, each.low, each.high, each.p, p, said, sentence
+                place,
+                name,
+                other,
+                each.mean,
+                each.low,
+                each.high,
+                each.p,
+                p,
+                verdict,
+                needed if verdict == "cannot tell" else None,
+                sentence,
             )
         )
     return comparisons

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from rerank_core.types import Usage
 
@@ -18,6 +18,7 @@ __all__ = [
     "QueryChange",
     "Report",
     "SystemReport",
+    "Verdict",
 ]
 
 FIRST_STAGE = "first stage"
@@ -25,6 +26,12 @@ FIRST_STAGE = "first stage"
 
 MEAN = "mean"
 """Where a comparison is over all collections."""
+
+Verdict: TypeAlias = Literal[
+    "helps", "no gain", "hurts", "better", "no difference", "worse", "cannot tell"
+]
+"""Codes for programs. Against the first stage a system helps, brings no gain, or hurts; against
+another system it is better, no different, or worse. About either a report may be unable to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +135,14 @@ class Comparison:
         high: Its upper end.
         p: Two-sided p of the randomisation test.
         p_corrected: The same after Holm's correction over all comparisons of the report.
-        verdict: Against the first stage ``"helps"``, ``"not proven"``, ``"no gain"`` or
-            ``"hurts"``; between systems ``"better"``, ``"no difference shown"`` or ``"worse"``.
-        sentence: The verdict in words.
+        verdict: ``"helps"`` or ``"hurts"``, between systems ``"better"`` or ``"worse"``, where
+            `p_corrected` is below 0.05. Else ``"no gain"``, between systems ``"no difference"``,
+            where the interval lies within 0.01 of zero and comes from at least 25 queries. Else
+            ``"cannot tell"``: there are too few queries.
+        queries_needed: Roughly how many queries would show the difference, or one of 0.01 where
+            it is smaller, with a chance of 80 %. None where the verdict is not ``"cannot tell"``,
+            and where a collection has a single query, which gives no estimate.
+        sentence: The verdict in words, for people; programs read `verdict`.
     """
 
     collection: str
@@ -141,7 +153,8 @@ class Comparison:
     high: float | None
     p: float
     p_corrected: float
-    verdict: str
+    verdict: Verdict
+    queries_needed: int | None
     sentence: str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,9 +13,31 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "Difference", "difference", "holm"]
+__all__ = [
+    "CONFIDENCE",
+    "FEWEST",
+    "LEVEL",
+    "WORTHWHILE",
+    "Difference",
+    "difference",
+    "holm",
+    "queries_needed",
+]
 
 CONFIDENCE = 0.95
+"""Of the bootstrap interval."""
+LEVEL = 0.05
+"""A corrected p below this is called significant."""
+POWER = 0.8
+"""Chance that `queries_needed` queries show a difference that is there."""
+WORTHWHILE = 0.01
+"""The smallest difference worth having."""
+FEWEST = 25
+"""Fewer queries never show that there is no difference.
+
+Buckley and Voorhees, "Evaluating Evaluation Measure Stability", SIGIR 2000,
+https://doi.org/10.1145/345508.345543: a good experiment takes at least 25 queries, better 50.
+"""
 _BATCH = 1000  # resamples at once, so that memory stays in the tens of megabytes
 
 
@@ -121,3 +144,36 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(values) - rank) * values[at]))
         corrected[at] = largest
     return corrected
+
+
+def queries_needed(strata: Sequence[npt.NDArray[np.float64]], *, comparisons: int) -> int | None:
+    """Estimate how many queries are needed to show a difference.
+
+    The usual sample size of a paired test, ((z_level + z_power) * deviation / difference)^2, with
+    the deviation of the differences seen and a power of 0.8 (Rosner, "Fundamentals of
+    Biostatistics"; for retrieval: Webber, Moffat and Zobel, "Statistical Power in Retrieval
+    Experimentation", CIKM 2008, https://doi.org/10.1145/1458082.1458158, who also show how rough
+    such an estimate is). The difference is the one seen, or `WORTHWHILE` where that is larger:
+    so for a metric between 0 and 1 the figure has a bound, 79,000 for one comparison.
+
+    Args:
+        strata: For each collection the difference of each query.
+        comparisons: How many are made; the level is divided among them (Bonferroni).
+
+    Returns:
+        Queries in all, spread over the collections as they are now, rounded up to two digits. At
+        least `FEWEST`, and more than there are. None where a collection has a single query,
+        which has no deviation.
+    """
+    from scipy import stats
+
+    if any(len(values) < 2 for values in strata):
+        return None
+    present = sum(map(len, strata))
+    seen = abs(sum(float(values.mean()) for values in strata)) / len(strata)
+    variance = sum(float(values.var(ddof=1)) / len(values) for values in strata) / len(strata) ** 2
+    quantiles = float(stats.norm.isf(LEVEL / comparisons / 2) + stats.norm.ppf(POWER))
+    needed = present * variance * (quantiles / max(seen, WORTHWHILE)) ** 2
+    needed = max(needed, present + 1, FEWEST)
+    step = int(10 ** max(1, int(math.log10(needed)) - 1))
+    return step * math.ceil(needed / step)

@@ -96,6 +96,7 @@ def test_a_helpful_scorer_is_said_to_help_and_a_harmful_one_to_hurt(tmp_path: Pa
     assert against_first(report, "good @2").verdict == "helps"
     idle = against_first(report, "idle @2")
     assert (idle.verdict, idle.difference, idle.p) == ("no gain", 0.0, 1.0)
+    assert idle.queries_needed is None
     assert idle.sentence.startswith("reranking does not help here: nDCG@10 stays the same")
     (pair,) = [found for found in report.comparisons if found.baseline == "good @2"]
     assert (pair.system, pair.verdict) == ("idle @2", "worse")
@@ -117,11 +118,19 @@ def test_a_harmful_scorer_is_said_to_hurt(tmp_path: Path) -> None:
     assert found.difference < 0
 
 
-def test_a_few_queries_prove_nothing(task: Task) -> None:
-    report = evaluate([task], [System(OverlapScorer())], resamples=200)
+def test_a_few_queries_cannot_tell(task: Task) -> None:
+    systems = [System(OverlapScorer()), System(TableScorer({}), label="idle")]
+    report = evaluate([task], systems, resamples=200)
     found = against_first(report, "overlap @3", "small")
     assert found.difference > 0
-    assert found.verdict == "not proven"
+    idle = against_first(report, "idle @3", "small")
+    assert (idle.difference, idle.low, idle.high) == (0, 0, 0)
+    for comparison in report.comparisons:
+        assert comparison.verdict == "cannot tell"
+        assert comparison.sentence.startswith("cannot tell")
+        assert comparison.queries_needed is not None
+        assert f"about {comparison.queries_needed} are needed" in comparison.sentence
+    assert report.to_json()["comparisons"][1]["queries_needed"] == 30
 
 
 def test_no_pair_is_scored_twice(task: Task) -> None:
@@ -206,6 +215,12 @@ def test_an_interrupted_run_goes_on(task: Task, tmp_path: Path) -> None:
     with Journal(path) as journal:
         evaluate([task], [System(third)], journal=journal, resamples=100)
     assert third.calls == []
+
+
+def test_one_query_gives_no_estimate(task: Task) -> None:
+    one = replace(task, queries=("q1",))
+    (found,) = evaluate([one], [System(OverlapScorer())], resamples=100).comparisons
+    assert (found.verdict, found.queries_needed) == ("cannot tell", None)
 
 
 def test_equal_seeds_give_equal_reports(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from itertools import product
-from math import log2
+from math import ceil, log2
 
 import numpy as np
 import pytest
 
 from rerank_core import ConfigurationError, MissingExtraError
 from rerank_core.evaluation._metrics import check_metrics, measure
-from rerank_core.evaluation._statistics import Difference, difference, holm
-from rerank_core.evaluation._verdict import verdict
+from rerank_core.evaluation._statistics import Difference, difference, holm, queries_needed
+from rerank_core.evaluation._verdict import judge
 
 JUDGED = {"q1": {"a": 2, "b": 1, "c": 0}, "q2": {"z": 1}, "q3": {"y": 1}}
 ORDERS = {"q1": ["c", "b", "a"], "q2": ["x", "y"], "q3": []}
@@ -101,33 +101,114 @@ def test_holm_corrects_stepwise() -> None:
     assert holm([]) == []
 
 
+def test_the_queries_needed_follow_the_formula() -> None:
+    differences = np.tile([0.3, -0.2], 20)  # mean 0.05
+    needed = queries_needed([differences], comparisons=1)
+    exact = ((1.95996 + 0.84162) * differences.std(ddof=1) / 0.05) ** 2  # 201.2
+    assert needed == 210 == 10 * ceil(exact / 10)
+    # More comparisons are tested at a stricter level.
+    assert queries_needed([differences], comparisons=10) == 350
+
+
+def test_a_small_difference_is_worth_no_more_queries_than_one_of_a_hundredth() -> None:
+    small, none = np.tile([0.101, -0.099], 20), np.tile([0.1, -0.1], 20)
+    needed = queries_needed([none], comparisons=1)
+    assert needed == 810  # (2.8016 * 0.1013 / 0.01) ** 2 = 805
+    assert queries_needed([small], comparisons=1) == needed
+
+
 @pytest.mark.parametrize(
-    ("mean", "p", "word", "claim"),
+    ("differences", "needed"),
     [
-        (0.02, 0.01, "helps", "helps: AP is 0.0200 higher"),
-        (0.02, 0.2, "not proven", "reranking does not help here as far as these queries can show"),
-        (0.0, 1.0, "no gain", "reranking does not help here: AP stays the same"),
-        (-0.02, 0.2, "no gain", "reranking does not help here: AP is 0.0200 lower, though"),
-        (-0.02, 0.01, "hurts", "reranking does not help here, it hurts: AP is 0.0200 lower"),
-        (-1e-6, 0.9, "no gain", "reranking does not help here: AP is 1.0e-06 lower"),
+        ([0.0, 0.0, 0.0], 30),  # no fewer than the 25 of a good experiment
+        ([0.5, 0.5, 0.5], 30),
+        ([0.5] * 200, 210),  # more than there are
+        (list(np.tile([1.0, -1.0], 600)), 79_000),
     ],
 )
-def test_verdicts_on_the_first_stage(mean: float, p: float, word: str, claim: str) -> None:
-    found = Difference(mean, -0.1, 0.1, p)
-    said, sentence = verdict(found, p, metric="AP", queries=9, comparisons=2, baseline=None)
-    assert said == word
-    assert sentence.startswith(claim)
-    assert "95% interval -0.1000 to +0.1000" in sentence
-    assert sentence.endswith("after correction for 2 comparisons, 9 queries)")
+def test_the_queries_needed_are_rounded(differences: list[float], needed: int) -> None:
+    assert queries_needed([np.array(differences)], comparisons=1) == needed
+
+
+def test_the_queries_needed_of_several_collections_keep_their_shares() -> None:
+    one = np.tile([0.3, -0.2], 200)
+    # Twice the queries give the mean of two alike collections the same error as one of both.
+    assert queries_needed([one, one], comparisons=1) == queries_needed(
+        [np.concatenate([one, one])], comparisons=1
+    )
+    assert queries_needed([one, np.array([0.5])], comparisons=1) is None
 
 
 @pytest.mark.parametrize(
-    ("mean", "p", "word"),
-    [(0.1, 0.01, "better"), (-0.1, 0.01, "worse"), (0.1, 0.5, "no difference shown")],
-)
-def test_verdicts_between_systems(mean: float, p: float, word: str) -> None:
-    found = Difference(mean, None, None, p)
-    said, sentence = verdict(found, p, metric="AP", queries=1, comparisons=1, baseline="other")
-    assert said == word
-    assert "other" in sentence
-    assert "interval" not in sentence
+    ("mean", "interval", "p", "queries", "verdict", "claim"),
+    [
+        (0.02, (0.01, 0.03), 0.01, 9, "helps", "helps: AP is 0.0200 higher ("),
+        (0.005, (0.001, 0.009), 0.01, 900, "helps", "helps: AP is 0.0050 higher ("),
+        (
+            -0.02, (-0.03, -0.01), 0.01, 9, "hurts",
+            "reranking does not help here, it hurts: AP is 0.0200 lower (",
+        ),
+        (
+            0.0, (-0.0, 0.0), 1.0, 25, "no gain",
+            "reranking does not help here: AP stays the same, and its interval lies within 0.01",
+        ),
+        (
+            -1e-6, (-0.01, 0.01), 0.9, 25, "no gain",
+            "reranking does not help here: AP is 1.0e-06 lower, and its interval lies",
+        ),
+        (
+            0.02, (-0.1, 0.1), 0.2, 9, "cannot tell",
+            "cannot tell: too few queries, about 1,400 are needed; AP is 0.0200 higher,",
+        ),
+        (
+            -0.002, (-0.011, 0.009), 0.9, 99, "cannot tell",
+            "cannot tell: too few queries, about 1,400 are needed; AP is 0.0020 lower,",
+        ),
+        (0.0, (0.0, 0.0), 1.0, 24, "cannot tell", "cannot tell: too few queries, about"),
+    ],
+)  # fmt: skip
+def test_verdicts_on_the_first_stage(
+    mean: float, interval: tuple[float, float], p: float, queries: int, verdict: str, claim: str
+) -> None:
+    found = Difference(mean, *interval, p)
+    said, sentence = judge(
+        found, p, metric="AP", queries=queries, needed=1400, comparisons=2, baseline=None
+    )
+    assert said == verdict
+    assert sentence.startswith(claim)
+    assert f"95% interval {interval[0]:+.4f} to {interval[1]:+.4f}" in sentence
+    assert sentence.endswith(f"after correction for 2 comparisons, {queries} queries)")
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "p", "verdict", "claim"),
+    [
+        (0.1, (0.05, 0.15), 0.01, "better", "better than other: AP is"),
+        (-0.1, (-0.15, -0.05), 0.01, "worse", "worse than other: AP is"),
+        (0.0, (-0.005, 0.005), 1.0, "no difference", "no difference from other: AP stays"),
+        (
+            0.1, (-0.1, 0.3), 0.5, "cannot tell",
+            "cannot tell whether it is better or worse than other: too few queries, about 400",
+        ),
+    ],
+)  # fmt: skip
+def test_verdicts_between_systems(
+    mean: float, interval: tuple[float, float], p: float, verdict: str, claim: str
+) -> None:
+    found = Difference(mean, *interval, p)
+    said, sentence = judge(
+        found, p, metric="AP", queries=50, needed=400, comparisons=1, baseline="other"
+    )
+    assert said == verdict
+    assert sentence.startswith(claim)
+
+
+def test_one_query_tells_nothing() -> None:
+    found = Difference(0.5, None, None, 1.0)
+    said, sentence = judge(
+        found, 1.0, metric="AP", queries=1, needed=None, comparisons=1, baseline=None
+    )
+    assert said == "cannot tell"
+    assert sentence == (
+        "cannot tell: too few queries; AP is 0.5000 higher, which may be chance (p = 1, 1 query)"
+    )
