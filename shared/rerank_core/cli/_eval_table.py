@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +28,13 @@ from rerank_core.types import Usage
 __all__ = ["keep_lines", "report_lines"]
 
 _SNIPPET = 90
+
+
+class _Row(NamedTuple):
+    """A line of a table: a system, or the first stage, with its numbers by column."""
+
+    name: str
+    cells: Mapping[str, str]
 
 
 def report_lines(report: Report, console: Console) -> list[str]:
@@ -84,18 +93,12 @@ def _show_collection(report: Report, collection: CollectionReport, console: Cons
     )
     for note in collection.notes:
         console.print(Text(f"  note: {printable(note)}"))
-    table = _table(report.metrics, timed=True)
-    table.add_row(Text(printable(first.name)), *_values(report.metrics, first.values))
     against = _against_first(report, collection.name)
+    rows = [_Row(first.name, _values(report.metrics, first.values))]
     for system in collection.systems:
-        found = against[system.name]
-        table.add_row(
-            Text(printable(system.name)),
-            *_values(report.metrics, system.values),
-            *_difference(found),
-            *_times(system),
-        )
-    console.print(table)
+        cells = _values(report.metrics, system.values) | _difference(against[system.name])
+        rows.append(_Row(system.name, cells | _times(system)))
+    _show_rows(rows, report.metrics, console)
     for system in collection.systems:
         console.print(Text(f"{printable(system.name)}: {against[system.name].sentence}"))
         for line in _details(system):
@@ -105,12 +108,12 @@ def _show_collection(report: Report, collection: CollectionReport, console: Cons
 
 def _show_mean(report: Report, console: Console) -> None:
     console.print(Text(f"Mean of {len(report.collections)} collections", style="bold"))
-    table = _table(report.metrics, timed=False)
     against = _against_first(report, MEAN)
+    rows = []
     for name, values in report.mean.items():
-        difference = () if name == FIRST_STAGE else _difference(against[name])
-        table.add_row(Text(printable(name)), *_values(report.metrics, values), *difference)
-    console.print(table)
+        difference = {} if name == FIRST_STAGE else _difference(against[name])
+        rows.append(_Row(name, _values(report.metrics, values) | difference))
+    _show_rows(rows, report.metrics, console)
     for name, found in against.items():
         console.print(Text(f"{printable(name)}: {found.sentence}"))
     console.print()
@@ -130,32 +133,72 @@ def _show_pairs(report: Report, console: Console) -> None:
         console.print(Text(f"{printable(found.system)}: {printable(found.sentence)}"))
 
 
-def _table(metrics: Sequence[str], *, timed: bool) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("", overflow="fold")
-    names = [*metrics, "difference", "95% interval", "p"]
-    names += ["p50 ms", "p95 ms", "pairs/s"] if timed else []
-    for name in names:
+def _show_rows(rows: Sequence[_Row], metrics: Sequence[str], console: Console) -> None:
+    """Print a table of whole names and whole numbers, with the columns that there is room for.
+
+    Where a name leaves no room even for the deciding metric and the difference, each name stands
+    on a line of its own, above its numbers.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row.cells))
+    lesser = ["p", "pairs/s", "p95 ms", "95% interval", *reversed(metrics[1:]), "p50 ms"]
+    droppable = [name for name in lesser if name in columns]
+    left_out = []
+    table = _table(columns, rows)
+    while _width(table, console) > console.width and droppable:
+        left_out.append(droppable.pop(0))
+        table = _table([name for name in columns if name not in left_out], rows)
+    if _width(table, console) > console.width:
+        for row in rows:
+            console.print(Text(printable(row.name), overflow="fold"))
+            cells = ", ".join(f"{name} {cell}" for name, cell in row.cells.items())
+            console.print(Padding(Text(cells), (0, 0, 0, 2)))
+        console.print()
+        return
+    console.print(table)
+    if left_out:
+        note = f"  no room for {', '.join(left_out)}: widen the terminal, or see --json"
+        console.print(Text(f"{note}\n", style="dim"))
+
+
+def _table(columns: Sequence[str], rows: Sequence[_Row]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(Text(printable(row.name)), *(row.cells.get(name, "") for name in columns))
     return table
 
 
-def _values(metrics: Sequence[str], values: Mapping[str, float]) -> list[str]:
-    return [f"{values[metric]:.4f}" for metric in metrics]
+def _width(table: Table, console: Console) -> int:
+    """Return the width at which nothing of a table is cut."""
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
-def _difference(found: Comparison) -> tuple[str, str, str]:
+def _values(metrics: Sequence[str], values: Mapping[str, float]) -> dict[str, str]:
+    return {metric: f"{values[metric]:.4f}" for metric in metrics}
+
+
+def _difference(found: Comparison) -> dict[str, str]:
     interval = "-" if found.low is None else f"{found.low:+.4f} {found.high:+.4f}"
-    return f"{found.difference:+.4f}", interval, f"{found.p_corrected:.2g}"
+    return {
+        "difference": f"{found.difference:+.4f}",
+        "95% interval": interval,
+        "p": f"{found.p_corrected:.2g}",
+    }
 
 
-def _times(system: SystemReport) -> tuple[str, str, str]:
+def _times(system: SystemReport) -> dict[str, str]:
     found = system.latency
     if found is None:
-        return "-", "-", "-"
+        return dict.fromkeys(("p50 ms", "p95 ms", "pairs/s"), "-")
     about = "~" if found.estimated else ""
     rate = "-" if found.pairs_per_second is None else f"{found.pairs_per_second:,.0f}"
-    return f"{about}{found.p50:,.0f}", f"{about}{found.p95:,.0f}", rate
+    return {
+        "p50 ms": f"{about}{found.p50:,.0f}",
+        "p95 ms": f"{about}{found.p95:,.0f}",
+        "pairs/s": rate,
+    }
 
 
 def _against_first(report: Report, place: str) -> dict[str, Comparison]:
