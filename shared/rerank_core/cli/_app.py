@@ -50,10 +50,12 @@ def _root(
 
 @app.command(
     help="Reorder candidates by how well each answers the query, best first.\n\n"
-    'JSON Lines need a string "text". Every other field is kept as it is, and relevance_score is '
-    "added or replaced; a candidate that was not scored, such as a blank text, gets none and comes "
-    "last. Plain lines become objects with their line number as id. Bad lines are reported on "
-    "standard error and skipped.",
+    "Reads JSON Lines, a JSON array, CSV or TSV with a header, and plain lines, compressed by gzip "
+    'or not. The text is in the field or column "text", unless --text-field says otherwise. Writes '
+    "JSON Lines: every other field is kept as it is, and relevance_score is added or replaced; a "
+    "candidate that was not scored, such as a blank text, gets none and comes last. Plain lines "
+    "become objects with their line number as id. Bad lines are reported on standard error and "
+    "skipped.",
     epilog="Exit codes: 0 done, perhaps with lines skipped; 1 failed, or a bad line with --strict; "
     "2 wrong argument or setting; 130 interrupted; 141 the reader of the output has gone.",
 )
@@ -61,7 +63,7 @@ def rank(
     query: Annotated[str, typer.Option("--query", "-q", help="What the user asked.")],
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="Candidates, one a line; - is standard input."),
+        typer.Argument(metavar="FILE", help="Candidates; - is standard input."),
     ] = "-",
     scorer: ScorerOption = "nano",
     top_n: Annotated[
@@ -81,8 +83,11 @@ def rank(
     ] = None,
     input_format: Annotated[
         InputFormat,
-        typer.Option(help="auto: jsonl if the first line starts with a brace."),
+        typer.Option(help="auto: what the content shows, else what the file's ending says."),
     ] = InputFormat.AUTO,
+    text_field: Annotated[
+        str, typer.Option(metavar="NAME", help="The field or column that holds the text.")
+    ] = "text",
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", "-f", help="auto: a table on a terminal, jsonl elsewhere."),
@@ -106,6 +111,7 @@ def rank(
             min_score=min_score,
             blend=parse_blend(blend),
             input_format=input_format,
+            text_field=text_field,
             output_format=output_format,
             output=output,
             strict=strict,

@@ -28,6 +28,9 @@ from rerank_core.validation import check_query
 
 __all__ = ["OutputFormat", "RankOptions", "parse_blend", "rank_file"]
 
+EXAMPLES = 5
+"""So many bad lines are shown, and the others counted."""
+
 LONG = 100
 """Above this many candidates a progress bar is worth its flicker."""
 
@@ -51,6 +54,7 @@ class RankOptions:
         min_score: Scored candidates below it are not written.
         blend: Mix with the first stage.
         input_format: How the candidates are written.
+        text_field: The field or column that holds the text.
         output_format: How the ranking is written.
         output: Where to; None for standard output.
         strict: Whether the first bad line ends the run.
@@ -62,6 +66,7 @@ class RankOptions:
     min_score: float | None = None
     blend: Blend | None = None
     input_format: InputFormat = InputFormat.AUTO
+    text_field: str = "text"
     output_format: OutputFormat = OutputFormat.AUTO
     output: Path | None = None
     strict: bool = False
@@ -132,8 +137,9 @@ def _read(file: str, options: RankOptions) -> list[Record]:
         message = f"{name}:{number}: {printable(reason)}"
         if options.strict:
             raise Failure(message)
-        typer.echo(message, err=True)
         bad += 1
+        if bad <= EXAMPLES:
+            typer.echo(message, err=True)
 
     with _opened(file) as lines:
         records = read_records(
@@ -141,11 +147,16 @@ def _read(file: str, options: RankOptions) -> list[Record]:
             options.input_format,
             with_priors=options.blend is not None and options.blend.method != "rrf",
             reject=reject,
+            text_field=options.text_field,
+            name=name,
+            note=lambda message: tell(f"{name}: {message}"),
         )
     if bad and not records:
         raise Failure(f"{name}: none of the {bad} lines holds a candidate")
     if bad:
-        tell(f"{name}: {bad} of {bad + len(records)} lines skipped; --strict stops at the first")
+        shown = f" ({EXAMPLES} shown)" if bad > EXAMPLES else ""
+        total = bad + len(records)
+        tell(f"{name}: {bad} of {total} lines skipped{shown}; --strict stops at the first")
     if not records:
         tell(f"{name}: no candidates")
     return records

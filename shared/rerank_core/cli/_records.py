@@ -1,4 +1,4 @@
-"""Candidates from JSON Lines or plain lines, and back to JSON Lines with nothing lost."""
+"""Candidates from any input, and back to JSON Lines with nothing lost."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from rerank_core.cli._formats import (
+    BadEntry,
+    Cells,
+    Entry,
+    InputFormat,
+    decode_line,
+    looks_like_table,
+    read_entries,
+    skip_gap,
+    suggest_field,
+)
 from rerank_core.validation import describe
 
 __all__ = ["InputFormat", "Record", "read_records"]
 
 SCORE_FIELD = "relevance_score"
-_GAP = re.compile(r"[ \t\r\n]*[{:,]?[ \t\r\n]*")
-
-
-class InputFormat(StrEnum):
-    """How candidates are written."""
-
-    AUTO = "auto"
-    """JSON Lines if the first line that is not blank starts with ``{``, else plain lines."""
-    JSONL = "jsonl"
-    LINES = "lines"
+_LINE_BREAK = re.compile(r"([\[{])?\r?\n[ \t\r\n]*([\]}])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,85 +63,121 @@ class Record:
         return f"{{{', '.join(members.values())}}}"
 
 
-class _BadLine(ValueError):
-    """A line that holds no candidate; the message says why."""
-
-
 def read_records(
     lines: Iterable[bytes],
     input_format: InputFormat,
     *,
     with_priors: bool,
     reject: Callable[[int, str], None],
+    text_field: str = "text",
+    name: str = "",
+    note: Callable[[str], object] = str,
 ) -> list[Record]:
     """Read every candidate; blank lines are passed over.
 
-    A plain line becomes the record ``{"id": <its line number>, "text": <the line>}``.
+    A plain line becomes the record ``{"id": <its line number>, "text": <the line>}``, as does a
+    string in a JSON array with its place there.
 
     Args:
-        lines: UTF-8 with or without a byte order mark, cut at line feeds only.
-        input_format: How the lines are to be read.
+        lines: The input, see `read_entries`.
+        input_format: How it is to be read.
         with_priors: Whether every candidate must have a first-stage score in its field ``score``;
             if not, the field is only passed through.
         reject: Called with the number, from 1, of a line that holds no candidate, and the reason.
             The line is skipped, unless this raises.
+        text_field: The field or column that holds the text.
+        name: The file's name, for messages and for its ending.
+        note: Called with what may be amiss though everything was read.
+
+    Raises:
+        Failure: If the input as a whole cannot be read.
     """
     records: list[Record] = []
-    for number, raw in enumerate(lines, start=1):
+    plain = input_format is InputFormat.AUTO
+    for entry in read_entries(lines, input_format, text_field, name):
         try:
-            line = _decode(raw)
-            if not line.strip():
-                continue
-            if input_format is InputFormat.AUTO:
-                is_json = line.lstrip().startswith("{")
-                input_format = InputFormat.JSONL if is_json else InputFormat.LINES
-            if input_format is InputFormat.JSONL:
-                records.append(_from_json(line, with_priors))
-            else:
-                records.append(_from_line(line, number, with_priors))
-        except _BadLine as error:
-            reject(number, str(error))
+            record = _record(entry, text_field, with_priors)
+        except BadEntry as error:
+            reject(entry.line, f"item {entry.item}: {error}" if entry.item else str(error))
+        else:
+            records += [record] if record else []
+            plain &= entry.format is InputFormat.LINES
+    if plain and looks_like_table([record.text for record in records]):
+        note("read as plain lines; a table needs --input-format csv or tsv, and a header")
     return records
 
 
-def _decode(raw: bytes) -> str:
-    try:
-        line = raw.decode()
-    except UnicodeDecodeError as error:
-        raise _BadLine(f"not UTF-8: byte 0x{raw[error.start]:02x} at {error.start + 1}") from None
-    # Files that were joined end to end have a byte order mark in the middle.
-    return line.removesuffix("\n").removesuffix("\r").removeprefix("\ufeff")
+def _record(entry: Entry, text_field: str, with_priors: bool) -> Record | None:
+    """Return the candidate in an entry; None for a blank line."""
+    content = entry.content
+    if isinstance(content, Cells):
+        return _from_row(content, text_field, with_priors)
+    text = content if isinstance(content, str) else decode_line(content)
+    if not text.strip():
+        return None
+    if entry.format is InputFormat.LINES:
+        return _from_text(text, entry.line, text_field, with_priors)
+    value = _parse(text)
+    if isinstance(value, str) and entry.format is InputFormat.JSON:
+        return _from_text(value, entry.item, text_field, with_priors)
+    return _from_json(text, value, text_field, with_priors)
 
 
-def _from_line(line: str, number: int, with_priors: bool) -> Record:
+def _from_text(text: str, number: int, text_field: str, with_priors: bool) -> Record:
     if with_priors:
-        raise _BadLine("a plain line has no score to blend with; use JSON Lines, or --blend rrf")
-    members = {"id": f'"id": {number}', "text": f'"text": {json.dumps(line, ensure_ascii=False)}'}
-    return Record(line, str(number), None, members)
+        raise BadEntry("plain text has no score to blend with; use JSON Lines, or --blend rrf")
+    members = {"id": f'"id": {number}', text_field: _member(text_field, text)}
+    return Record(text, str(number), None, members)
 
 
-def _from_json(line: str, with_priors: bool) -> Record:
-    fields = _parse(line)
+def _from_row(row: Cells, text_field: str, with_priors: bool) -> Record:
+    if len(row.values) != len(row.names):
+        raise BadEntry(f"has {len(row.values)} fields, and the header {len(row.names)}")
+    fields: dict[str, Any] = dict(zip(row.names, row.values, strict=True))
+    members = {name: _member(name, value) for name, value in fields.items()}
+    prior = None
+    if with_priors:
+        with suppress(KeyError, ValueError):
+            fields["score"] = float(fields["score"])
+        prior = _prior(fields)
+    return Record(fields[text_field], fields.get("id", ""), prior, members)
+
+
+def _member(name: str, value: str) -> str:
+    name, value = (json.dumps(text, ensure_ascii=False) for text in (name, value))
+    return f"{name}: {value}"
+
+
+def _from_json(source: str, fields: object, text_field: str, with_priors: bool) -> Record:
     if not isinstance(fields, dict):
-        raise _BadLine(f"must be a JSON object, not {describe(fields)}")
-    if "text" not in fields:
-        raise _BadLine('the field "text" is missing')
-    text = fields["text"]
+        raise BadEntry(f"must be a JSON object, not {describe(fields)}")
+    if text_field not in fields:
+        raise BadEntry(f'the field "{text_field}" is missing{_likely(text_field, fields)}')
+    text = fields[text_field]
     if not isinstance(text, str):
-        raise _BadLine(f'"text" must be a string, not {describe(text)}')
-    members = _members(line)
+        raise BadEntry(f'"{text_field}" must be a string, not {describe(text)}')
+    members = _members(source)
     label = fields.get("id", "")
     if not isinstance(label, str):
         label = members["id"].partition(":")[2].strip()  # the digits as they were written
     return Record(text, label, _prior(fields) if with_priors else None, members)
 
 
+def _likely(text_field: str, fields: dict[str, Any]) -> str:
+    """Say where the text may be instead."""
+    there = suggest_field(text_field, [name for name in fields if isinstance(fields[name], str)])
+    lists = [name for name in fields if isinstance(fields[name], list)]
+    if lists and not there:
+        return f"; if the candidates are in {lists[0]!r}, pass that array alone"
+    return there
+
+
 def _prior(fields: dict[str, Any]) -> float:
     score = fields.get("score")
     if score is None:
-        raise _BadLine('the field "score" is missing; blending needs it, but for --blend rrf')
+        raise BadEntry('the field "score" is missing; blending needs it, but for --blend rrf')
     if not isinstance(score, float) or not math.isfinite(score):
-        raise _BadLine(f'"score" must be a finite number, not {describe(score)}')
+        raise BadEntry(f'"score" must be a finite number, not {describe(score)}')
     return score
 
 
@@ -151,38 +189,37 @@ def _parse(line: str) -> Any:
             line, parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_unique
         )
     except json.JSONDecodeError as error:
-        raise _BadLine(f"not JSON: {error.msg} at column {error.colno}") from None
+        raise BadEntry(f"not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
-        raise _BadLine("nested too deeply") from None
+        raise BadEntry("nested too deeply") from None
 
 
 def _refuse_constant(name: str) -> None:
-    raise _BadLine(f"not JSON: {name} is no JSON number")
+    raise BadEntry(f"not JSON: {name} is no JSON number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _BadLine(f"the field {describe(twice)} is there twice")
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise BadEntry(f"the field {describe(name)} is there twice")
+        fields[name] = value
     return fields
 
 
-def _members(line: str) -> dict[str, str]:
-    """Cut a valid JSON object into its members, by name, without rewriting any."""
+def _members(source: str) -> dict[str, str]:
+    """Cut a valid JSON object into its members, by name, without rewriting any but for lines."""
     decode = json.JSONDecoder(parse_int=float).raw_decode
     members: dict[str, str] = {}
-    at = _after_gap(line, 0)
-    while line[at] != "}":
-        name, end = decode(line, at)
-        _, end = decode(line, _after_gap(line, end))
-        members[name] = line[at:end]
-        at = _after_gap(line, end)
+    position = skip_gap(source, 0)
+    while source[position] != "}":
+        name, end = decode(source, position)
+        _, end = decode(source, skip_gap(source, end))
+        members[name] = _on_one_line(source[position:end])
+        position = skip_gap(source, end)
     return members
 
 
-def _after_gap(line: str, at: int) -> int:
-    """Pass white space and the brace, colon or comma in it."""
-    gap = _GAP.match(line, at)
-    return gap.end() if gap else at
+def _on_one_line(member: str) -> str:
+    """Join the lines of JSON, which breaks lines between values only."""
+    return _LINE_BREAK.sub(lambda found: (found[1] or "") + (found[2] or "") or " ", member)

@@ -31,7 +31,8 @@ CHEAP = [
         "    rank_file(sys.argv[1], OverlapScorer(), RankOptions(query='line'))\n"
     ),
 ]
-ENV = {**os.environ, "PYTHONPATH": str(TESTS), "TERM": "xterm", "COLUMNS": "100"}
+PYTHONPATH = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+ENV = {**os.environ, "PYTHONPATH": PYTHONPATH, "TERM": "xterm", "COLUMNS": "100"}
 for variable in ("PYTHONUTF8", "CO_API_KEY", "COHERE_API_KEY"):
     ENV.pop(variable, None)
 
@@ -111,6 +112,17 @@ def test_nothing_in_nothing_out() -> None:
     assert done.stderr == b"rerank: stdin: no candidates\n"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"id,text\n1,a\n", b'[\n  {\n    "text": "a"\n  }\n]', '["a"]'.encode("utf-16")],
+    ids=["csv", "pretty-printed", "utf-16"],
+)
+def test_standard_input_is_read_for_what_it_is(data: bytes) -> None:
+    done = run("rank", "-q", "a", stdin=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["text"] == "a"
+
+
 def test_lone_surrogates_and_odd_queries_pass() -> None:
     done = run("rank", "-q", os.fsdecode(b"caf\xff"), stdin=b'{"text": "a\\ud800"}\n')
     assert done.returncode == 0, done.stderr
@@ -134,6 +146,8 @@ def test_lone_surrogates_and_odd_queries_pass() -> None:
         (["rank", "-q", "x", "-o", "/nowhere/out"], 1, "the folder /nowhere does not exist"),
         (["rank", "-q", "x", "-o", "/dev/full"], 1, "No space left on device"),
         (["rank", "-q", "x", "--strict"], 1, "stdin:2: "),
+        (["rank", "-q", "x", "--input-format", "csv"], 1, "stdin:1: the header has no column"),
+        (["rank", "-q", "x", "--text-field", "txt"], 1, "missing; use --text-field text"),
     ],
 )
 def test_errors_are_plain(arguments: list[str], code: int, message: str) -> None:

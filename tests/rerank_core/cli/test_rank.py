@@ -98,6 +98,40 @@ def test_bad_lines_are_reported_and_counted(tmp_path: Path, capsysbinary: Captur
     assert len(captured.out.splitlines()) == 2
 
 
+def test_of_many_bad_lines_five_are_shown(tmp_path: Path, capsysbinary: Capture) -> None:
+    file = tmp_path / "in"
+    file.write_text('{"text": "a"}\n' + "{}\n" * 10_000)
+    rank_file(str(file), OverlapScorer(), RankOptions(query="a"))
+    *examples, count = capsysbinary.readouterr().err.decode().splitlines()
+    assert [line.partition(": ")[0] for line in examples] == [f"{file}:{n}" for n in range(2, 7)]
+    assert count == (
+        f"rerank: {file}: 10000 of 10001 lines skipped (5 shown); --strict stops at the first"
+    )
+    file.write_text("{}\n" * 6)
+    with pytest.raises(Failure, match="none of the 6 lines holds a candidate"):
+        rank_file(str(file), OverlapScorer(), RankOptions(query="a"))
+    assert len(capsysbinary.readouterr().err.splitlines()) == 5
+
+
+def test_a_table_is_ranked_by_its_text(tmp_path: Path, capsysbinary: Capture) -> None:
+    file = tmp_path / "in.csv"
+    file.write_text('n,body\n007,"dogs, bark"\n8,cats\n')
+    rank_file(str(file), OverlapScorer(), RankOptions(query="cats", text_field="body"))
+    assert written(capsysbinary) == [
+        {"n": "8", "body": "cats", "relevance_score": 1.0},
+        {"n": "007", "body": "dogs, bark", "relevance_score": 0.0},
+    ]
+
+
+def test_what_looks_like_a_table_but_is_none_is_told(tmp_path: Path, capsysbinary: Capture) -> None:
+    file = tmp_path / "in"
+    file.write_text("1\tcats\n2\tdogs\n")
+    rank_file(str(file), OverlapScorer(), RankOptions(query="cats"))
+    captured = capsysbinary.readouterr()
+    assert captured.err.startswith(f"rerank: {file}: read as plain lines; a table needs".encode())
+    assert len(captured.out.splitlines()) == 2
+
+
 def test_strict_stops_at_the_first_bad_line_and_writes_nothing(
     tmp_path: Path, capsysbinary: Capture
 ) -> None:
