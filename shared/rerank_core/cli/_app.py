@@ -10,7 +10,7 @@ from rich.console import Console
 
 from rerank_core._version import __version__
 from rerank_core.cli._export import ExportPrecision, run_export
-from rerank_core.cli._guard import guarded
+from rerank_core.cli._guard import Command, guarded
 from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
 from rerank_core.cli._records import InputFormat
 from rerank_core.loading import load_scorer
@@ -49,6 +49,7 @@ def _root(
 
 
 @app.command(
+    cls=Command,
     help="Reorder candidates by how well each answers the query, best first.\n\n"
     "Reads JSON Lines, a JSON array, CSV or TSV with a header, and plain lines, compressed by gzip "
     'or not. The text is in the field or column "text", unless --text-field says otherwise. Writes '
@@ -131,7 +132,7 @@ def info(
         show_info(as_json=as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(scorer: ScorerOption = "nano") -> None:
     """See what a second stage changes, on a small collection of texts."""
     with guarded():
@@ -142,6 +143,7 @@ def demo(scorer: ScorerOption = "nano") -> None:
 
 @app.command(
     "eval",
+    cls=Command,
     help="Find out whether reranking helps on your own queries.\n\n"
     "Each DIR is a test collection in BEIR's layout: corpus.jsonl, queries.jsonl and qrels.tsv "
     "(TREC's qrels and runs are read too). Every scorer, without and with each blend, at each "
@@ -263,6 +265,7 @@ def evaluate(
 
 
 @app.command(
+    cls=Command,
     help="Turn a torch cross-encoder into an ONNX folder that needs no torch to run.\n\n"
     "The folder is compared with the original on built-in texts before it appears, complete or not "
     "at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than 0.001 is "

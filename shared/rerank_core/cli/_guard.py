@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from rerank_core.cli._text import printable
 from rerank_core.errors import (
@@ -18,11 +20,43 @@ from rerank_core.errors import (
     MissingExtraError,
     RerankError,
 )
+from rerank_core.validation import suggest
 
-__all__ = ["Failure", "guarded", "tell"]
+__all__ = ["Command", "Failure", "guarded", "tell"]
 
 FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 """Exit codes; the last two are 128 + the signal's number, as a shell reports them."""
+
+_COUNT = ("--top-n", "--depth")
+_OTHER_NAMES = {
+    **dict.fromkeys(("k", "top-k", "topk", "topn", "top", "limit", "count", "max-results"), _COUNT),
+    **dict.fromkeys(("m", "model", "model-name", "reranker", "ranker"), ("--scorer",)),
+    **dict.fromkeys(("threshold", "score-threshold", "cutoff"), ("--min-score",)),
+    **dict.fromkeys(("field", "column", "text-key", "text-column", "content"), ("--text-field",)),
+}
+"""What other programs call our options: without dashes in front, and the first that fits."""
+
+
+class Command(TyperCommand):
+    """A command that answers an unknown option with the one that was likely meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises:
+            Exception: What typer raises for them.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            unknown = getattr(error, "option_name", None)
+            if unknown and hasattr(error, "possibilities"):
+                known = [option for parameter in self.params for option in parameter.opts]
+                others = _OTHER_NAMES.get(unknown.lstrip("-").replace("_", "-").lower(), ())
+                meant = next((option for option in others if option in known), unknown)
+                error.possibilities = None
+                error.message += suggest(meant, known)  # type: ignore[attr-defined]
+            raise
 
 
 class Failure(Exception):

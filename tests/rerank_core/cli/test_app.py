@@ -53,6 +53,37 @@ def test_a_table_can_be_asked_for() -> None:
     assert "not a probability" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        *(
+            (["rank", "-q", "x", *guess], "--top-n")
+            for guess in (["--top-k", "3"], ["--topk=3"], ["--topn", "3"], ["--top_n", "3"],
+                          ["-k", "3"], ["-k3"], ["--k", "3"], ["--limit", "3"])
+        ),
+        *(
+            ([*command, guess, "nano"], "--scorer")
+            for command in (["rank", "-q", "x"], ["demo"], ["eval", "."])
+            for guess in ("--model", "-m", "--reranker", "--scorers")
+        ),
+        (["eval", ".", "--top-k", "20"], "--depth"),
+        (["eval", ".", "-k", "20"], "--depth"),
+        (["rank", "-q", "x", "--threshold", "0"], "--min-score"),
+        (["rank", "-q", "x", "--text-key", "body"], "--text-field"),
+    ],
+)  # fmt: skip
+def test_names_that_users_guess_get_an_answer(arguments: list[str], option: str) -> None:
+    result = runner.invoke(app, arguments, env={"COLUMNS": "100"})
+    assert result.exit_code == 2
+    assert f"; did you mean '{option}'?" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_an_option_that_is_like_no_other_is_only_refused() -> None:
+    result = runner.invoke(app, ["demo", "--top-k", "3"])
+    assert (result.exit_code, "did you mean" in result.stderr) == (2, False)
+    assert "No such option: --top-k" in result.stderr
+
+
 def test_every_cause_of_a_chain_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     causes = [RateLimitError("slow down", provider="cohere", status_code=429), ValueError("x\ny")]
     with pytest.raises(SystemExit) as raised, guarded():
