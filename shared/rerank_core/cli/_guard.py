@@ -55,7 +55,7 @@ class Command(TyperCommand):
                 others = _OTHER_NAMES.get(unknown.lstrip("-").replace("_", "-").lower(), ())
                 meant = next((option for option in others if option in known), unknown)
                 error.possibilities = None
-                error.message += suggest(meant, known)  # type: ignore[attr-defined]
+                error.message = f"No such option: {unknown}{suggest(meant, known)}"  # type: ignore[attr-defined]
             raise
 
 
