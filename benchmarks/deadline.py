@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from benchmarks._service import flaky_service
+from benchmarks._service import stand_in_service
 from benchmarks._texts import Workload, make_workload
 from rerank_core import CohereScorer, Deadline, OnnxCrossEncoder, Scorer, Scoring
 from rerank_core.scorers.onnx import default_threads
@@ -52,7 +52,7 @@ def main() -> int:
     batch = statistics.median(cut.batch for cut in cuts if cut.batch is not None)
     nano["batch_ms"] = round(1e3 * batch, 2)
     nano["p99_in_batches"] = round(nano["p99_ms"] / nano["batch_ms"], 2)
-    with flaky_service("--hold") as url:
+    with stand_in_service("--hold") as url:
         service = CohereScorer("m", api_key="k-0123456789", base_url=url)
         service.score("warm", ["up"])
         budgets = [chance.uniform(0.05, 0.2) for _ in range(options.runs)]

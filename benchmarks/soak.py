@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks._service import flaky_service
+from benchmarks._service import stand_in_service
 from rerank_core import (
     Cached,
     CohereScorer,
@@ -91,7 +91,7 @@ def main() -> int:
     options = parser.parse_args()
     if not Path("/proc/self/statm").exists():
         parser.error("memory and open files are read from /proc: Linux only")
-    with flaky_service("--seed", str(options.seed)) as url:
+    with stand_in_service("--seed", str(options.seed)) as url:
         report = _soak(url, options)
     print(_table(report))
     print(json.dumps(report, indent=1))
