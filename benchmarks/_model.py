@@ -18,7 +18,7 @@ from benchmarks._texts import QUERIES, cut_texts
 from rerank_core.export import export_model
 from rerank_core.scorers.onnx import embedded_tokenizer
 
-__all__ = ["MAX_LENGTH", "Models", "build_models"]
+__all__ = ["MAX_LENGTH", "Models", "build_models", "build_plain_model"]
 
 MAX_LENGTH = 512
 """Most tokens of a pair."""
@@ -70,15 +70,35 @@ def build_models(folder: Path) -> Models:
     export_model(models.torch, models.fp32, precision="fp32")
     export_model(models.torch, models.int8, precision="int8")
     for path in (models.plain_fp32, models.plain_int8, models.flashrank):
-        path.mkdir(parents=True)
-        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(models.torch / name, path)
-        tokens = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk")}
-        (path / "special_tokens_map.json").write_text(json.dumps(tokens))
+        _copy_tokenizer(models.torch, path)
     _write_graph(model, models.plain_fp32 / "model.onnx")
     _quantise(models.plain_fp32 / "model.onnx", models.plain_int8 / "model.onnx")
     os.link(models.plain_int8 / "model.onnx", models.flashrank / _FLASHRANK[1])
     return models
+
+
+def build_plain_model(folder: Path) -> Path:
+    """Build the model in the layout that every revision reads: as the files on the hub are.
+
+    Args:
+        folder: An empty folder.
+
+    Returns:
+        Where ``plain_fp32`` of `Models` lies.
+    """
+    source, target = folder / "torch", folder / "plain-fp32"
+    model = _build(source)
+    _copy_tokenizer(source, target)
+    _write_graph(model, target / "model.onnx")
+    return target
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, target)
+    tokens = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk")}
+    (target / "special_tokens_map.json").write_text(json.dumps(tokens))
 
 
 def _build(folder: Path) -> Any:

@@ -10,7 +10,7 @@ from benchmarks._bars import bars, find_workload
 from benchmarks._statistics import ratio
 from benchmarks._systems import BASELINE
 
-__all__ = ["markdown", "summary_table"]
+__all__ = ["markdown", "summary_table", "table"]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -35,7 +35,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         "## 50 candidates",
         summary_table(results),
         "## Promises",
-        _table(
+        table(
             ("promise", "found", "held"),
             ((bar.promise, bar.found, "yes" if bar.held else "**no**") for bar in bars(results)),
         ),
@@ -44,7 +44,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         parts += ["## All workloads", _workloads(results)]
     parts += [
         "## Workloads",
-        _table(
+        table(
             ("workload", "candidates", "distinct", "mean tokens of a pair", "padded ÷ true tokens"),
             (
                 (
@@ -59,7 +59,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         ),
         "## Adapters",
         "Microseconds per document that an adapter adds to `rerank`.",
-        _table(
+        table(
             ("candidates", *next(iter(results["overhead"].values()))),
             (
                 (count, *(f"{microseconds:.1f}" for microseconds in found.values()))
@@ -67,7 +67,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             ),
         ),
         "## Systems",
-        _table(
+        table(
             ("system", "versions", "threads"),
             (
                 (
@@ -124,11 +124,11 @@ def summary_table(results: Mapping[str, Any]) -> str:
         "installed",
         "Kendall tau, same top 10",
     )
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _workloads(results: Mapping[str, Any]) -> str:
-    return _table(
+    return table(
         ("system", *(f"{_name(one)}, {one['candidates']}" for one in results["workloads"])),
         (
             (label, *(_speed(workload, label) for workload in results["workloads"]))
@@ -153,6 +153,7 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB" if count else "-"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

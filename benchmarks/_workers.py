@@ -1,4 +1,4 @@
-"""Running systems: a process for each, which answers one request at a time."""
+"""Processes that answer one request at a time: a line of JSON for a line of JSON."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-__all__ = ["Answer", "Worker", "WorkerError", "first_scores"]
+__all__ = ["Answer", "JsonProcess", "Worker", "WorkerError", "first_scores"]
 
 _SCRIPT = Path(__file__).with_name("worker.py")
 
 
 class WorkerError(RuntimeError):
-    """A system that could not be loaded, or failed."""
+    """A process that ended instead of answering; with the last lines it wrote."""
 
 
 class Answer(NamedTuple):
@@ -38,17 +38,19 @@ class Answer(NamedTuple):
     threads: str
 
 
-class Worker:
-    """A process with one loaded system.
+class JsonProcess:
+    """A child process that answers each line of JSON with another one.
 
     Args:
-        python: The interpreter of its environment.
-        kind: Its kind in ``worker.py``.
-        model: Folder or name of its model.
+        command: What to run.
+        environment: Variables to set, beside those of this process.
     """
 
-    def __init__(self, python: Path, kind: str, model: str) -> None:
-        self._command = [str(python), str(_SCRIPT), kind, model]
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = command
+        self._environment = {**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})}
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in __exit__
         self._process = self._start()
 
@@ -62,33 +64,26 @@ class Worker:
             stderr=self._log,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env=self._environment,
         )
 
-    def ask(self, query: str, texts: Sequence[str]) -> Answer:
-        """Have texts scored, and wait.
+    def request(self, message: object) -> Any:
+        """Send a message, and wait for the answer.
 
         Raises:
-            WorkerError: If the process ended; with the last lines it wrote.
+            WorkerError: If the process ended.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):  # there is no answer then either
-            print(
-                json.dumps({"query": query, "texts": list(texts)}),
-                file=self._process.stdin,
-                flush=True,
-            )
+            print(json.dumps(message), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
             self._log.seek(0)
             last = self._log.read().strip().splitlines()[-3:]
             raise WorkerError(" / ".join(last) or f"ended with {self._process.returncode}")
-        answer = Answer(**json.loads(line))
-        if len(answer.scores) != len(texts):
-            raise WorkerError(f"{len(answer.scores)} scores for {len(texts)} texts")
-        return answer
+        return json.loads(line)
 
     def restart(self) -> None:
         """End the process, which frees its memory, and start another one."""
@@ -110,6 +105,30 @@ class Worker:
     ) -> None:
         self._stop()
         self._log.close()
+
+
+class Worker(JsonProcess):
+    """A process with one loaded system.
+
+    Args:
+        python: The interpreter of its environment.
+        kind: Its kind in ``worker.py``.
+        model: Folder or name of its model.
+    """
+
+    def __init__(self, python: Path, kind: str, model: str) -> None:
+        super().__init__([str(python), str(_SCRIPT), kind, model])
+
+    def ask(self, query: str, texts: Sequence[str]) -> Answer:
+        """Have texts scored, and wait.
+
+        Raises:
+            WorkerError: If the process ended, or gave too few or too many scores.
+        """
+        answer = Answer(**self.request({"query": query, "texts": list(texts)}))
+        if len(answer.scores) != len(texts):
+            raise WorkerError(f"{len(answer.scores)} scores for {len(texts)} texts")
+        return answer
 
 
 def first_scores(

@@ -1,4 +1,4 @@
-"""What importing the adapters costs beside their frameworks: ``python -m benchmarks.imports``.
+"""Cost of importing the adapters beside their frameworks: ``python -m benchmarks.imports``.
 
 A fresh process imports what the adapter loads of its framework, in the same order, and then the
 adapter; the second time is the adapter's own. The adapters take turns. Times are of the processor:
@@ -12,6 +12,9 @@ import argparse
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+
+__all__ = ["import_costs", "time_import"]
 
 _ADAPTERS = {"langchain_rerank": "langchain_core", "llamaindex_rerank": "llama_index"}
 
@@ -45,22 +48,43 @@ def import_costs(rounds: int) -> dict[str, list[tuple[float, float]]]:
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in _ADAPTERS}
     for number in range(rounds + 1):
         for name, taken in costs.items():
-            framework, adapter = map(float, _run(_TIME, name, *modules[name]))
+            found = time_import(name, modules[name])
             if number:  # the first ones fill the disk's cache
-                taken.append((framework, adapter))
+                taken.append(found)
     return costs
 
 
-def _run(code: str, *arguments: str) -> list[str]:
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+def time_import(
+    name: str, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> tuple[float, float]:
+    """Import modules in a fresh process.
+
+    Args:
+        name: The module to time.
+        before: Modules to import first.
+        environment: Variables of the process; those of this one by default.
+
+    Returns:
+        Milliseconds of the processor for `before`, and for `name` after them.
+
+    Raises:
+        subprocess.CalledProcessError: If a module cannot be imported.
+    """
+    first, second = map(float, _run(_TIME, name, *before, environment=environment))
+    return first, second
+
+
+def _run(code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.split()
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.imports",
-        description="What importing the adapters costs beside their frameworks.",
+        description="Time the imports of the adapters, beside those of their frameworks.",
     )
     parser.add_argument("--rounds", type=int, default=11, help="default: %(default)s")
     rounds = parser.parse_args().rounds
