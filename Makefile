@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint docs matrix format clean
+.PHONY: demo test lint docs matrix count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -23,6 +23,9 @@ docs: $(VENV)/dev.done
 
 matrix: $(VENV)/dev.done
 	$(BIN)/nox
+
+count: $(VENV)/dev.done
+	$(BIN)/python -m benchmarks.count
 
 format: $(VENV)/dev.done
 	$(BIN)/ruff check --fix
