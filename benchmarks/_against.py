@@ -41,7 +41,7 @@ _TITLES = {
 
 
 class Effort(NamedTuple):
-    """How much is measured in a round.
+    """Amount of work in a round.
 
     Attributes:
         calls: Names of the calls.

@@ -69,7 +69,7 @@ def _faster(
     speed = ratio(seconds[other], seconds[label])
     return Bar(
         f"{workload['name']}: {label} is {wanted:g} times as fast as {other}",
-        _say(speed),
+        _show(speed),
         speed.median >= wanted,
     )
 
@@ -89,11 +89,11 @@ def _start(systems: Mapping[str, Any]) -> Bar | None:
         return None
     speed: Ratio = ratio(flashrank, ours)
     return Bar(
-        f"cold start: {OUR_INT8} is not slower than FlashRank int8", _say(speed), speed.median >= 1
+        f"cold start: {OUR_INT8} is not slower than FlashRank int8", _show(speed), speed.median >= 1
     )
 
 
-def _say(speed: Ratio) -> str:
+def _show(speed: Ratio) -> str:
     return f"{speed}; by the lowest seconds {speed.fastest:.2f}"
 
 

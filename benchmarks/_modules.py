@@ -1,4 +1,4 @@
-"""What packages look like, read from their files: lines, import circles, uses of private names."""
+"""Structure of packages, read from their files: lines, import circles, uses of private names."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Circle", "Module", "ReachIn", "When", "circles", "reach_ins", "read_
 
 
 class When(IntEnum):
-    """When an import statement runs."""
+    """Time at which an import statement runs."""
 
     LOADING = 0
-    """As the module is imported."""
+    """While the module is imported."""
     CALLING = 1
-    """As a function is called."""
+    """While a function runs."""
     TYPING = 2
-    """Never: it is for type checkers."""
+    """Never: the import is for type checkers."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """One file.
+    """A file of a package.
 
     Attributes:
         name: Its dotted name.

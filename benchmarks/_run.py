@@ -30,7 +30,7 @@ _COUNTS = (10, 50, 100, 500)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and how often.
+    """Extent of a run.
 
     Attributes:
         workloads: Names and numbers of candidates, as for `make_workload`.

@@ -1,4 +1,4 @@
-"""From seconds to ratios, and from scores to agreement."""
+"""Ratios of seconds, and agreement of scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Agreement", "Ratio", "agreement", "ratio"]
 
 
 class Ratio(NamedTuple):
-    """How many times as fast one system is as another, over the rounds of one run.
+    """Speed of one system relative to another, over the rounds of one run.
 
     Attributes:
         median: Of the rounds' ratios.
@@ -30,7 +30,7 @@ class Ratio(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How alike two scorings of the same distinct texts are.
+    """Agreement of two scorings of the same distinct texts.
 
     Attributes:
         max_difference: Largest absolute difference of two scores.
@@ -51,7 +51,7 @@ def ratio(reference: Sequence[float], seconds: Sequence[float]) -> Ratio:
         seconds: Seconds of the other, in the same rounds.
 
     Returns:
-        What ``reference / seconds`` was.
+        The ratios ``reference / seconds``.
     """
     found = [one / other for one, other in zip(reference, seconds, strict=True)]
     return Ratio(statistics.median(found), min(found), max(found), min(reference) / min(seconds))

@@ -1,4 +1,4 @@
-"""What is compared: each system with its environment and its model."""
+"""The systems that are compared, each with its environment and its model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NANO = "rerank-core nano"
 
 @dataclass(frozen=True)
 class System:
-    """One row of the comparison.
+    """A row of the comparison.
 
     Attributes:
         label: Its name in the tables.

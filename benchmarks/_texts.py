@@ -1,4 +1,4 @@
-"""What is scored: questions and pieces of real English text of wanted lengths."""
+"""Questions, and pieces of real English text of wanted lengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DUPLICATES = 0.1  # share of candidates that repeat another one
 
 @dataclass(frozen=True)
 class Workload:
-    """One query with its candidates.
+    """A query with its candidates.
 
     Attributes:
         name: Which lengths they have: ``"mixed"``, ``"short"``, or ``"exactly"`` so many tokens.

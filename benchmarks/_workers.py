@@ -23,7 +23,7 @@ class WorkerError(RuntimeError):
 
 
 class Answer(NamedTuple):
-    """What a system said to one request.
+    """Answer of a system to one request.
 
     Attributes:
         seconds: Time of the scoring itself.

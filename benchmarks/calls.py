@@ -36,7 +36,7 @@ class ByLength(Scorer):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the calls are about.
+    """Inputs of the calls.
 
     Attributes:
         queries: Questions; the first one is asked where one is enough.

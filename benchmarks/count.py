@@ -43,7 +43,7 @@ _WHEN = {
 
 @dataclass(frozen=True)
 class Count:
-    """What was counted in one tree.
+    """Figures of one tree.
 
     Attributes:
         core: The modules of `rerank_core`.

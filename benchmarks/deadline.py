@@ -1,4 +1,4 @@
-"""By how much `Deadline` exceeds its budget: ``python -m benchmarks.deadline``.
+"""Time by which `Deadline` exceeds its budget: ``python -m benchmarks.deadline``.
 
 The embedded model is cut at random moments of its work, and a service that never answers at
 random budgets; sync and async in turn. Ends with exit code 1 if the 99th percentile for the model
@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 
 class _Cut(NamedTuple):
-    """One call that was cut: seconds beyond its budget, and those of its batches on average."""
+    """A call that was cut: seconds beyond its budget, and its batches' mean seconds."""
 
     beyond: float
     batch: float | None
@@ -93,7 +93,7 @@ def _cuts(scorer: Scorer, work: Workload, budgets: Sequence[float]) -> list[_Cut
 
 
 class _Clock:
-    """Watches one call; batches are timed within it, as the machine's load comes and goes."""
+    """Clock for one call; batches are timed within it, as the machine's load comes and goes."""
 
     def __init__(self, seconds: float) -> None:
         self._batches: list[float] = []

@@ -45,7 +45,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass
 class _Tally:
-    """What came of the calls; lists and counters are only added to, which threads may do."""
+    """Outcome of the calls; lists and counters are only added to, which threads may do."""
 
     calls: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -153,7 +153,7 @@ def _soak(url: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _draw(chance: random.Random, supply: list[str]) -> tuple[str, list[str]]:
-    """A question with some passages, some of them twice; enough repetition for the cache."""
+    """Draw a question and passages, some of them twice; enough repetition for the cache."""
     first = chance.randrange(len(supply) - 40)
     return chance.choice(QUESTIONS), chance.choices(supply[first : first + 40], k=12)
 

@@ -1,4 +1,4 @@
-"""One system in one process: loads it through its public code, then scores what stdin asks for.
+"""A process for one system: loads it through its public code, then scores what stdin asks for.
 
 A script without imports from this project, as most systems run in environments that lack it. It
 takes the system's kind and its model, and for each line ``{"query": …, "texts": […]}`` it writes a
@@ -84,7 +84,7 @@ class _LangChain(_Torch):
         return self._reranker.compress_documents(documents, query)
 
     def scores(self, result: Any) -> list[float]:
-        """It gives no scores: places from the end stand in for them."""
+        """Return places from the end in their stead, as this system gives no scores."""
         places = [document.metadata["place"] for document in result]
         return [float(-places.index(place)) for place in range(len(places))]
 
