@@ -63,11 +63,11 @@ SUBJECTS = {
             "--ignore=tests/llamaindex_rerank/test_peers.py",  # it needs torch
         ),
     ),
-    "cohere": Subject("cohere", (), ("tests/rerank_core/scorers/cohere",)),
+    "cohere": Subject("cohere", (), ("tests/rerank_core/remote/cohere",)),
     "sentence-transformers": Subject(
         "cohere,export,llamaindex",
         (),
-        ("tests/rerank_core/scorers/test_torch.py", "tests/llamaindex_rerank/test_peers.py"),
+        ("tests/rerank_core/local/test_torch.py", "tests/llamaindex_rerank/test_peers.py"),
     ),
 }
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._texts import QUERIES, cut_texts
+from rerank_core._local.files import embedded_tokenizer
 from rerank_core.export import export_model
-from rerank_core.scorers.onnx import embedded_tokenizer
 
 __all__ = ["MAX_LENGTH", "Models", "build_models", "build_plain_model"]
 

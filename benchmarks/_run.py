@@ -186,8 +186,8 @@ def _start(systems: Sequence[System], rows: Results, starts: int, environments: 
 
 
 def _conditions(plan: Plan) -> Results:
-    from rerank_core.scorers.onnx import default_threads
-    from rerank_core.scorers.onnx._variants import cpu_features
+    from rerank_core._local.files import cpu_features
+    from rerank_core._local.onnx import default_threads
 
     return {
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),

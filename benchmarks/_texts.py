@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from rerank_core._local.files import embedded_tokenizer
 from rerank_core.cli.demo._corpus import QUESTIONS, standard_library_chunks
-from rerank_core.scorers.onnx import embedded_tokenizer
 
 __all__ = ["QUERIES", "Workload", "cut_texts", "make_workload"]
 

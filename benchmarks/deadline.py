@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks._service import stand_in_service
 from benchmarks._texts import Workload, make_workload
 from rerank_core import CohereScorer, Deadline, OnnxCrossEncoder, Scorer, Scoring
-from rerank_core.scorers.onnx import default_threads
+from rerank_core._local.onnx import default_threads
 
 __all__ = ["main"]
 

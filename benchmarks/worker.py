@@ -33,7 +33,7 @@ class _System:
 class _RerankCore(_System):
     def __init__(self, model: str) -> None:
         from rerank_core import load_scorer, rerank
-        from rerank_core.scorers.onnx import default_threads
+        from rerank_core._local.onnx import default_threads
 
         self._rerank, self._scorer = rerank, load_scorer(model)
         self.threads = f"{default_threads()}, one per batch"

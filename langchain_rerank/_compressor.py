@@ -29,7 +29,7 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core.adapting import (
+from rerank_core._adapters import (
     AdapterOptions,
     MetadataKey,
     check_items,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rerank_core import ConfigurationError, InvalidInputError, Scorer, load_scorer
-from rerank_core.validation import describe
+from rerank_core._checks import describe
 
 if TYPE_CHECKING:
     from langchain_core.cross_encoders import BaseCrossEncoder

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, ValidationInfo, field_validator
 from langchain_rerank._compressor import CommonOptions, RerankCompressor, make_compressor
 from langchain_rerank._fetching import over_fetching
 from rerank_core import ConfigurationError, InvalidInputError
-from rerank_core.validation import check_flag, check_query, check_whole, optional
+from rerank_core._checks import check_flag, check_query, check_whole, optional
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 
 from langchain_rerank._compressor import CompressorOptions, RerankCompressor, make_compressor
 from rerank_core import InvalidInputError
-from rerank_core.validation import describe
+from rerank_core._checks import describe
 
 if TYPE_CHECKING:
     from typing import Unpack

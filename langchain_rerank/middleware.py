@@ -20,7 +20,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_rerank._compressor import CompressorOptions, RerankCompressor, make_compressor
 from rerank_core import ConfigurationError, MissingExtraError
-from rerank_core.validation import check_choice, describe
+from rerank_core._checks import check_choice, describe
 
 try:
     from langchain.agents.middleware import AgentMiddleware

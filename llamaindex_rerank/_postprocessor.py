@@ -15,8 +15,8 @@ from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
 from llamaindex_rerank._spans import spans_in_node
 from rerank_core import InvalidInputError, Ranking, arerank, rerank
-from rerank_core.adapting import AdapterOptions, check_items, copy_metadata, first_of_each_id
-from rerank_core.validation import describe
+from rerank_core._adapters import AdapterOptions, check_items, copy_metadata, first_of_each_id
+from rerank_core._checks import describe
 
 __all__ = ["RerankPostprocessor"]
 

@@ -5,11 +5,10 @@ Importing this package is cheap: models, services and their libraries are import
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rerank_core import combinators, scorers
-from rerank_core._version import __version__
-from rerank_core.errors import (
+from rerank_core._errors import (
     AllScorersFailed,
     AuthenticationError,
     ConfigurationError,
@@ -23,11 +22,11 @@ from rerank_core.errors import (
     ScorerError,
     ServiceError,
 )
-from rerank_core.loading import load_scorer
-from rerank_core.prices import Prices
-from rerank_core.ranking import Blend, arerank, rerank
-from rerank_core.scorer import Scorer
-from rerank_core.types import (
+from rerank_core._loading import load_scorer
+from rerank_core._ordering import Blend
+from rerank_core._reranking import arerank, rerank
+from rerank_core._scorer import Scorer
+from rerank_core._types import (
     Progress,
     RankedItem,
     Ranking,
@@ -35,27 +34,23 @@ from rerank_core.types import (
     Scoring,
     Span,
     StopScoring,
-    Usage,
 )
+from rerank_core._usage import Usage
+from rerank_core._version import __version__
 
 if TYPE_CHECKING:
-    from rerank_core.combinators import (
-        Cached,
-        Cascade,
-        Deadline,
-        DiskStore,
-        Fallback,
-        MemoryStore,
-        Store,
-        Windowed,
-    )
-    from rerank_core.scorers import (
-        BiEncoderScorer,
-        CohereScorer,
-        OnnxCrossEncoder,
-        TeiScorer,
-        TorchCrossEncoder,
-    )
+    from rerank_core._combinators.cached import Cached
+    from rerank_core._combinators.cascade import Cascade
+    from rerank_core._combinators.deadline import Deadline
+    from rerank_core._combinators.fallback import Fallback
+    from rerank_core._combinators.stores import DiskStore, MemoryStore, Store
+    from rerank_core._combinators.windowed import Windowed
+    from rerank_core._local.bi_encoder import BiEncoderScorer
+    from rerank_core._local.onnx import OnnxCrossEncoder
+    from rerank_core._local.torch import TorchCrossEncoder
+    from rerank_core._remote.cohere import CohereScorer
+    from rerank_core._remote.prices import Prices
+    from rerank_core._remote.tei import TeiScorer
 
 __all__ = [
     "AllScorersFailed",
@@ -101,12 +96,30 @@ __all__ = [
 ]
 
 
+# Imported at first use (PEP 562), each from its module.
+_LAZY = {
+    "BiEncoderScorer": "_local.bi_encoder",
+    "Cached": "_combinators.cached",
+    "Cascade": "_combinators.cascade",
+    "CohereScorer": "_remote.cohere",
+    "Deadline": "_combinators.deadline",
+    "DiskStore": "_combinators.stores",
+    "Fallback": "_combinators.fallback",
+    "MemoryStore": "_combinators.stores",
+    "OnnxCrossEncoder": "_local.onnx",
+    "Prices": "_remote.prices",
+    "Store": "_combinators.stores",
+    "TeiScorer": "_remote.tei",
+    "TorchCrossEncoder": "_local.torch",
+    "Windowed": "_combinators.windowed",
+}
+
+
 def __dir__() -> list[str]:
     return __all__
 
 
 def __getattr__(name: str) -> Any:
-    for rooms in (scorers, combinators):
-        if name in rooms.__all__:
-            return getattr(rooms, name)
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

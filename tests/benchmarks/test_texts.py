@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks._texts import cut_texts, make_workload
-from rerank_core.scorers.onnx import embedded_tokenizer
+from rerank_core._local.files import embedded_tokenizer
 
 
 def _lengths(texts: tuple[str, ...] | list[str]) -> list[int]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from rerank_core import Blend, ConfigurationError
-from rerank_core.scorers import CohereScorer
+from rerank_core._remote.cohere import CohereScorer
 from support.adapters import BOTH, Harness, pairs
 from support.scorers import BlockingScorer, TableScorer
 

@@ -24,11 +24,11 @@ from rerank_core import (
     Ranking,
     RerankError,
     Scorer,
+    _telemetry,
     arerank,
-    observing,
     rerank,
 )
-from rerank_core.combinators._background import run_in_background
+from rerank_core._concurrency import run_in_background
 from support.cohere_server import CohereServer
 from support.faults import FAULTS, KEY, PRIVATE, QUERY, TEXTS, Fault
 from support.remote import without_pauses
@@ -129,7 +129,7 @@ def _surroundings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixt
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr(observing, "_warnings", observing._Throttle(60))
+    monkeypatch.setattr(_telemetry, "_warnings", _telemetry._Throttle(60))
 
 
 @contextmanager

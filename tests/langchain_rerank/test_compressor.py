@@ -15,7 +15,7 @@ from pydantic import ValidationError
 import langchain_rerank
 from langchain_rerank import RerankCompressor
 from rerank_core import InvalidInputError, Windowed
-from rerank_core.scorers import CohereScorer
+from rerank_core._remote.cohere import CohereScorer
 from support.langchain import revive
 from support.scorers import OverlapScorer, TableScorer
 

@@ -5,31 +5,31 @@ import pickle
 import pytest
 
 import rerank_core
-from rerank_core import errors
+from rerank_core import _errors
 
-CLASSES = [getattr(errors, name) for name in errors.__all__]
+CLASSES = [getattr(_errors, name) for name in _errors.__all__]
 
 
 def test_the_tree_is_the_documented_one() -> None:
-    assert errors.__doc__ is not None
+    assert _errors.__doc__ is not None
     for cls in CLASSES:
-        assert issubclass(cls, errors.RerankError)
-        assert cls.__name__ in errors.__doc__
+        assert issubclass(cls, _errors.RerankError)
+        assert cls.__name__ in _errors.__doc__
         assert getattr(rerank_core, cls.__name__) is cls
-    assert issubclass(errors.ConfigurationError, ValueError)
-    assert issubclass(errors.InvalidInputError, ValueError)
-    assert issubclass(errors.MissingExtraError, ImportError)
-    assert issubclass(errors.AllScorersFailed, ExceptionGroup)
+    assert issubclass(_errors.ConfigurationError, ValueError)
+    assert issubclass(_errors.InvalidInputError, ValueError)
+    assert issubclass(_errors.MissingExtraError, ImportError)
+    assert issubclass(_errors.AllScorersFailed, ExceptionGroup)
 
 
 def test_a_missing_extra_prints_the_install_line() -> None:
-    error = errors.MissingExtraError("cohere", "CohereScorer")
+    error = _errors.MissingExtraError("cohere", "CohereScorer")
     assert 'pip install "rerank-core[cohere]"' in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_a_scorer_error_says_all_it_knows_and_survives_pickling() -> None:
-    error = errors.RateLimitError(
+    error = _errors.RateLimitError(
         "too many requests",
         provider="cohere",
         status_code=429,
@@ -42,12 +42,12 @@ def test_a_scorer_error_says_all_it_knows_and_survives_pickling() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert (again.retry_after, again.retryable) == (2.5, True)
-    assert str(errors.ScorerError("it broke")) == "it broke"
+    assert str(_errors.ScorerError("it broke")) == "it broke"
 
 
 def test_all_scorers_failed_holds_every_cause() -> None:
-    causes = [errors.ServiceError("down"), errors.DeadlineExceeded("slow")]
-    with pytest.raises(errors.RerankError) as caught:
-        raise errors.AllScorersFailed("every scorer failed", causes)
+    causes = [_errors.ServiceError("down"), _errors.DeadlineExceeded("slow")]
+    with pytest.raises(_errors.RerankError) as caught:
+        raise _errors.AllScorersFailed("every scorer failed", causes)
     assert isinstance(caught.value, ExceptionGroup)
     assert list(caught.value.exceptions) == causes

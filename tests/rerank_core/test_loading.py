@@ -18,7 +18,7 @@ from rerank_core import (
     arerank,
     load_scorer,
 )
-from rerank_core.loading import HubCrossEncoder
+from rerank_core._local.auto import HubCrossEncoder
 from support.models import TinyModel
 from support.scorers import OverlapScorer
 

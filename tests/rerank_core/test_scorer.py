@@ -20,7 +20,7 @@ from rerank_core import (
     StopScoring,
     Windowed,
 )
-from rerank_core.scorer import Job
+from rerank_core._planning import Job
 from support.scorers import BlockingScorer, OverlapScorer
 
 

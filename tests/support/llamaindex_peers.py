@@ -7,7 +7,8 @@ from typing import Any
 from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
 from llamaindex_rerank import RerankPostprocessor
-from rerank_core.scorers import CohereScorer, TorchCrossEncoder
+from rerank_core._local.torch import TorchCrossEncoder
+from rerank_core._remote.cohere import CohereScorer
 from support.cohere_server import CohereServer, Reply, Request, answer
 from support.models import WORDS, TinyModel
 

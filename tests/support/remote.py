@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rerank_core.scorers._http import retry
+from rerank_core._remote import retry
 
 __all__ = ["mode", "surroundings", "without_pauses"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rerank_core.errors import MissingExtraError
+from rerank_core._errors import MissingExtraError
 
 __all__ = ["main"]
 

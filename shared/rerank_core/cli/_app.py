@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from rerank_core._loading import load_scorer
 from rerank_core._version import __version__
 from rerank_core.cli._export import ExportPrecision, run_export
 from rerank_core.cli._guard import Command, guarded
 from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
 from rerank_core.cli._records import InputFormat
-from rerank_core.loading import load_scorer
 
 __all__ = ["app"]
 

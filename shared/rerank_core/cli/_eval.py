@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn
 from rich.progress import Progress as ProgressBar
 
+from rerank_core._display import printable
+from rerank_core._errors import ConfigurationError, InvalidInputError
+from rerank_core._loading import load_scorer
+from rerank_core._scorer import Scorer
 from rerank_core.cli._eval_table import keep_lines, report_lines
 from rerank_core.cli._guard import tell
 from rerank_core.cli._output import check_target, write_lines
 from rerank_core.cli._rank import parse_blend
-from rerank_core.cli._text import printable
-from rerank_core.errors import ConfigurationError, InvalidInputError
 from rerank_core.evaluation import (
     DEFAULT_METRICS,
     Collection,
@@ -34,8 +36,6 @@ from rerank_core.evaluation import (
     plot,
     read_collection,
 )
-from rerank_core.loading import load_scorer
-from rerank_core.scorer import Scorer
 
 __all__ = ["EvalOptions", "run_eval"]
 

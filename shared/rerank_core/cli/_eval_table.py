@@ -11,7 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rerank_core.cli._text import printable
+from rerank_core._display import printable
+from rerank_core._usage import Usage
 from rerank_core.evaluation import (
     FIRST_STAGE,
     MEAN,
@@ -23,7 +24,6 @@ from rerank_core.evaluation import (
     Report,
     SystemReport,
 )
-from rerank_core.types import Usage
 
 __all__ = ["keep_lines", "report_lines"]
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_core._display import printable
 from rerank_core.cli._guard import tell
 from rerank_core.cli._output import write_lines
-from rerank_core.cli._text import printable
 from rerank_core.export import ExportReport, export_model
 
 __all__ = ["ExportPrecision", "run_export"]

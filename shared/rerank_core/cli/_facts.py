@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import rerank_core
-from rerank_core.scorers.onnx import cpu_features, default_threads, graph_candidates
+from rerank_core._local.files import cpu_features, graph_candidates
+from rerank_core._local.onnx import default_threads
 
 __all__ = ["EXTRAS", "gather_facts"]
 

@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
+from rerank_core._checks import suggest
 from rerank_core.cli._guard import Failure
-from rerank_core.validation import suggest
 
 __all__ = [
     "BadEntry",

@@ -12,15 +12,15 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from rerank_core.cli._text import printable
-from rerank_core.errors import (
+from rerank_core._checks import suggest
+from rerank_core._display import printable
+from rerank_core._errors import (
     AllScorersFailed,
     ConfigurationError,
     InvalidInputError,
     MissingExtraError,
     RerankError,
 )
-from rerank_core.validation import suggest
 
 __all__ = ["Command", "Failure", "guarded", "tell"]
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_core._display import printable
 from rerank_core.cli._facts import EXTRAS, gather_facts
 from rerank_core.cli._output import write_lines
-from rerank_core.cli._text import printable
 
 __all__ = ["show_info"]
 

@@ -15,16 +15,17 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn
 from rich.progress import Progress as ProgressBar
 
+from rerank_core._checks import check_query
+from rerank_core._display import printable
+from rerank_core._errors import ConfigurationError
+from rerank_core._ordering import Blend
+from rerank_core._reranking import rerank
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Ranking
 from rerank_core.cli._guard import Failure, tell
 from rerank_core.cli._output import check_target, write_lines
 from rerank_core.cli._records import InputFormat, Record, read_records
 from rerank_core.cli._table import table_lines
-from rerank_core.cli._text import printable
-from rerank_core.errors import ConfigurationError
-from rerank_core.ranking import Blend, rerank
-from rerank_core.scorer import Scorer
-from rerank_core.types import Progress, Ranking
-from rerank_core.validation import check_query
 
 __all__ = ["OutputFormat", "RankOptions", "parse_blend", "rank_file"]
 

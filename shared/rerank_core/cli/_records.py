@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from rerank_core._checks import describe
 from rerank_core.cli._formats import (
     BadEntry,
     Cells,
@@ -21,7 +22,6 @@ from rerank_core.cli._formats import (
     skip_gap,
     suggest_field,
 )
-from rerank_core.validation import describe
 
 __all__ = ["InputFormat", "Record", "read_records"]
 

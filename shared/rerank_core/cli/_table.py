@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_core._display import printable
+from rerank_core._ordering import Blend
+from rerank_core._types import RankedItem, Ranking, Scale
 from rerank_core.cli._records import Record
-from rerank_core.cli._text import printable
-from rerank_core.ranking import Blend
-from rerank_core.types import RankedItem, Ranking, Scale
 
 __all__ = ["table_lines"]
 

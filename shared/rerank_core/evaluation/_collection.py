@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rerank_core.errors import InvalidInputError
+from rerank_core._checks import describe
+from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._judgements import Judgements, read_judgements
 from rerank_core.evaluation._lines import read_objects
-from rerank_core.validation import describe
 
 __all__ = ["Collection", "read_collection"]
 

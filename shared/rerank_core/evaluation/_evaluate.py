@@ -12,8 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from rerank_core._checks import check_whole, describe
+from rerank_core._errors import ConfigurationError
+from rerank_core._ordering import Blend
+from rerank_core._scorer import Scorer
+from rerank_core._types import Scoring
 from rerank_core._version import __version__
-from rerank_core.errors import ConfigurationError
 from rerank_core.evaluation._changes import changes, count_changes
 from rerank_core.evaluation._compare import EvalProgress, compare, means
 from rerank_core.evaluation._journal import Journal
@@ -26,10 +30,6 @@ from rerank_core.evaluation._report import (
 )
 from rerank_core.evaluation._scoring import Replay, Scored, Task, order_of, score_queries
 from rerank_core.evaluation._statistics import CONFIDENCE
-from rerank_core.ranking import Blend
-from rerank_core.scorer import Scorer
-from rerank_core.types import Scoring
-from rerank_core.validation import check_whole, describe
 
 __all__ = ["System", "evaluate"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from rerank_core.errors import InvalidInputError
+from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._lines import Line, first_line, read_lines
 
 __all__ = ["Judgements", "read_judgements"]

@@ -8,14 +8,14 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from rerank_core.combinators import Cascade
-from rerank_core.errors import ConfigurationError
+from rerank_core._checks import check_whole, describe
+from rerank_core._combinators.cascade import Cascade
+from rerank_core._errors import ConfigurationError
+from rerank_core._scorer import Scorer
 from rerank_core.evaluation._compare import EvalProgress
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import check_metrics, measure
 from rerank_core.evaluation._scoring import Replay, Task, order_of, score_queries
-from rerank_core.scorer import Scorer
-from rerank_core.validation import check_whole, describe
 
 __all__ = ["KeepChoice", "KeepRow", "choose_keep"]
 

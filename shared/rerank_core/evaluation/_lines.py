@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import InvalidInputError
-from rerank_core.validation import describe
+from rerank_core._checks import describe
+from rerank_core._errors import InvalidInputError
 
 __all__ = ["Line", "first_line", "read_lines", "read_objects"]
 

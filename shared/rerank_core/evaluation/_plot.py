@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean
 
-from rerank_core.errors import MissingExtraError
+from rerank_core._errors import MissingExtraError
 from rerank_core.evaluation._report import FIRST_STAGE, Report
 
 __all__ = ["plot"]

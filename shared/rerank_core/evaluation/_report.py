@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from rerank_core.types import Usage
+from rerank_core._usage import Usage
 
 __all__ = [
     "FIRST_STAGE",

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from rerank_core.errors import ConfigurationError, MissingExtraError
+from rerank_core._checks import describe
+from rerank_core._errors import ConfigurationError, MissingExtraError
+from rerank_core._local.bi_encoder import BiEncoderScorer
 from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._runs import Candidate, FirstStage, read_run
-from rerank_core.scorers.bi_encoder import BiEncoderScorer
-from rerank_core.validation import describe
 
 __all__ = ["BM25_B", "BM25_K1", "first_stage"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rerank_core.errors import InvalidInputError
+from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._lines import Line, first_line, read_lines
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rerank_core._ordering import Blend
+from rerank_core._reranking import rerank
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Scale, Scoring
+from rerank_core._usage import Usage
 from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._runs import FirstStage
-from rerank_core.ranking import Blend, rerank
-from rerank_core.scorer import Scorer
-from rerank_core.types import Progress, Scale, Scoring, Usage
 
 __all__ = ["Replay", "Scored", "Task", "order_of", "score_queries"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rerank_core.errors import MissingExtraError
+from rerank_core._errors import MissingExtraError
 
 if TYPE_CHECKING:
     import numpy as np

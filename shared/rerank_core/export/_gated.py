@@ -23,14 +23,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from rerank_core.errors import ConfigurationError
+from rerank_core._errors import ConfigurationError
+from rerank_core._local.files import read_object
+from rerank_core._local.pairs import PairEncoder
+from rerank_core._local.settings import Activation, resolve_max_length, scale_of
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Scale, Scoring
+from rerank_core._usage import Usage
 from rerank_core.export._source import GATED, Source
-from rerank_core.scorer import Scorer
-from rerank_core.scorers._activation import Activation, scale_of
-from rerank_core.scorers._length import resolve_max_length
-from rerank_core.scorers._pairs import PairEncoder
-from rerank_core.scorers.onnx._files import read_object
-from rerank_core.types import Progress, Scale, Scoring, Usage
 
 __all__ = ["GatedPairs", "load_gated"]
 

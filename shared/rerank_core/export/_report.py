@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerank_core.errors import RerankError
-from rerank_core.scorers._activation import Activation
-from rerank_core.scorers.onnx._variants import Precision
-from rerank_core.types import Scale
+from rerank_core._errors import RerankError
+from rerank_core._local.files import Precision
+from rerank_core._local.settings import Activation
+from rerank_core._types import Scale
 
 __all__ = ["ExportError", "ExportReport", "Verification"]
 

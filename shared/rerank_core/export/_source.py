@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import ConfigurationError, MissingExtraError
-from rerank_core.scorer import Scorer
-from rerank_core.scorers import TorchCrossEncoder
-from rerank_core.scorers._activation import Activation, scale_of
-from rerank_core.scorers._torch_model import saved_activation
-from rerank_core.scorers.onnx._files import read_object
-from rerank_core.types import Scale
+from rerank_core._errors import ConfigurationError, MissingExtraError
+from rerank_core._local.files import read_object
+from rerank_core._local.sentence_transformers import saved_activation
+from rerank_core._local.settings import Activation, scale_of
+from rerank_core._local.torch import TorchCrossEncoder
+from rerank_core._scorer import Scorer
+from rerank_core._types import Scale
 
 __all__ = ["GATED", "Source", "load_source"]
 

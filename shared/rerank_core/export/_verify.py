@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rerank_core._local.files import Precision
+from rerank_core._scorer import Scorer
 from rerank_core.export._report import ExportError, Verification
 from rerank_core.export._texts import QUERIES, TEXTS
-from rerank_core.scorer import Scorer
-from rerank_core.scorers.onnx._variants import Precision
 
 __all__ = ["MOST_DIFFERENCE", "compare", "judge", "kendall_tau", "top_overlap"]
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rerank_core.errors import ConfigurationError
+from rerank_core._errors import ConfigurationError
 
 __all__ = ["SETTINGS", "check_target", "new_folder", "write_settings"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import rerank_core
+from rerank_core._local.files import graph_candidates
 from rerank_core.cli import _facts
-from rerank_core.scorers.onnx import graph_candidates
 
 INFO = [sys.executable, "-m", "rerank_core.cli", "info"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_core.cli._text import printable
+from rerank_core._display import printable
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ from rerank_core import (
     Span,
     Store,
 )
-from rerank_core.combinators._cached import _keys
-from rerank_core.combinators._stores import Entry
+from rerank_core._combinators.cached import _keys
+from rerank_core._combinators.stores import Entry
 from support.models import TinyModel
 from support.scorers import OverlapScorer, TableScorer
 

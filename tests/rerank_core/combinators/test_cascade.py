@@ -16,7 +16,7 @@ from rerank_core import (
     load_scorer,
     rerank,
 )
-from rerank_core.combinators import Fallback
+from rerank_core._combinators.fallback import Fallback
 from support.scorers import OverlapScorer, TableScorer
 
 TEXTS = [f"text {i}" for i in range(6)]

@@ -21,7 +21,7 @@ from rerank_core import (
     StopScoring,
     rerank,
 )
-from rerank_core.combinators import _deadline
+from rerank_core._combinators import deadline
 from support.cohere_server import CohereServer, Reply, Request, answer
 from support.models import TinyModel
 from support.scorers import BlockingScorer, OverlapScorer
@@ -135,8 +135,8 @@ def test_a_scorer_that_never_tells_is_left_behind(mode: str) -> None:
 
 def test_a_batch_that_would_come_too_late_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(_deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    watch = _deadline._Watch(1.0, lambda done, total: None)
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    watch = deadline._Watch(1.0, lambda done, total: None)
     for done in range(1, 4):
         clock[0] += 0.22
         if done < 3:
@@ -145,7 +145,7 @@ def test_a_batch_that_would_come_too_late_is_not_begun(monkeypatch: pytest.Monke
         watch(3, 9)  # at 0.66 s, and one twice as long would come at 1.1 s
     assert watch.stopped
     assert watch.left() == pytest.approx(0.34)
-    in_time = _deadline._Watch(1.0, lambda done, total: None)
+    in_time = deadline._Watch(1.0, lambda done, total: None)
     clock[0] += 0.99
     in_time(1, 9)  # nobody knows yet how long a batch takes
     in_time(9, 9)  # and the last one is welcome whenever it comes

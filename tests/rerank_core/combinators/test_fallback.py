@@ -22,7 +22,7 @@ from rerank_core import (
     Usage,
     rerank,
 )
-from rerank_core.combinators._breaker import Breaker
+from rerank_core._combinators.fallback import _Breaker as Breaker
 from support.scorers import OverlapScorer, TableScorer
 
 TEXTS = ["b", "a b", "c"]

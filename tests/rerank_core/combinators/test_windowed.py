@@ -16,7 +16,7 @@ from rerank_core import (
     Span,
     Windowed,
 )
-from rerank_core.combinators import _windowed
+from rerank_core._combinators import windowed as module
 from support.models import WORDS, TinyModel
 from support.scorers import OverlapScorer
 
@@ -45,7 +45,7 @@ def test_many_texts_are_cut_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     windowed = Windowed(OverlapScorer(), tokens=8, stride=5)
     texts = [" ".join(WORDS[at:]) for at in range(20)]
     together = windowed.score("drug discovery", texts)
-    monkeypatch.setattr(_windowed, "_CHUNK_CHARACTERS", 300)
+    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 300)
     asked: list[tuple[int, int]] = []
     by_chunks = windowed.score("drug discovery", texts, progress=lambda *at: asked.append(at))
     assert (by_chunks.scores, by_chunks.spans) == (together.scores, together.spans)

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from rerank_core.cli._text import printable
+from rerank_core._display import printable
+from rerank_core._errors import MissingExtraError, ScorerError
+from rerank_core._loading import load_scorer
+from rerank_core._reranking import rerank
+from rerank_core._types import Ranking, Scale
 from rerank_core.cli.demo._corpus import QUESTIONS, Chunk, standard_library_chunks
 from rerank_core.cli.demo._passages import PASSAGES, QUESTION
-from rerank_core.errors import MissingExtraError, ScorerError
-from rerank_core.loading import load_scorer
-from rerank_core.ranking import rerank
-from rerank_core.types import Ranking, Scale
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from langchain_rerank import RerankCompressor
     from llamaindex_rerank import RerankPostprocessor
-    from rerank_core.scorer import Scorer
+    from rerank_core._scorer import Scorer
 
 __all__ = ["run_demo", "standard_library_chunks"]
 

@@ -1,0 +1,98 @@
+"""Locks, threads and event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["ProcessLock", "in_thread", "run_in_background"]
+
+T = TypeVar("T")
+
+
+class ProcessLock:
+    """A lock of each process: one that a thread held during a fork is held for ever in the child.
+
+    What it guards must be whole between any two steps, as a fork may come between them.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {}
+
+    def __enter__(self) -> None:
+        # setdefault is atomic, so all threads of a process get the same lock.
+        self._locks.setdefault(os.getpid(), threading.Lock()).acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._locks[os.getpid()].release()
+
+
+class _Abandoned(Exception):
+    """Stops a worker thread between batches once nobody waits for its result."""
+
+
+async def in_thread(
+    work: Callable[[Callable[[int, int], None]], T], progress: Callable[[int, int], None]
+) -> T:
+    """Do work in a thread; if nobody waits for it any more, it ends where it calls progress."""
+    abandoned = threading.Event()
+
+    def checked(done: int, total: int) -> None:
+        if abandoned.is_set():
+            raise _Abandoned
+        progress(done, total)
+
+    try:
+        return await asyncio.to_thread(work, checked)
+    except asyncio.CancelledError:
+        abandoned.set()
+        raise
+
+
+_lock = ProcessLock()
+_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork keeps no threads
+
+
+def run_in_background(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in the background loop, and wait for it.
+
+    An interrupted wait, such as by Ctrl-C, cancels it.
+
+    Args:
+        work: The coroutine.
+
+    Returns:
+        What it returns.
+    """
+    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    with _lock:
+        loop = _loops.get(os.getpid())
+        if loop is None:
+            loop = asyncio.new_event_loop()
+            _loops[os.getpid()] = loop
+            thread = threading.Thread(target=loop.run_forever, name="rerank-loop", daemon=True)
+            thread.start()
+            atexit.register(_end, os.getpid(), loop, thread)
+        return loop
+
+
+def _end(process: int, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    """Close what was opened in the loop, such as connections, before the interpreter goes."""
+    if process != os.getpid():
+        return
+    asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=5)
+    loop.close()

@@ -1,0 +1,169 @@
+"""From a name, or from what `Scorer.to_config` returned, to a `Scorer`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, NamedTuple, TypeAlias
+
+from rerank_core._checks import describe, suggest
+from rerank_core._errors import ConfigurationError
+from rerank_core._scorer import Scorer
+
+__all__ = ["ScorerLike", "load_scorer", "shared_scorer"]
+
+ScorerLike: TypeAlias = "Scorer | Mapping[str, Any] | str | os.PathLike[str]"
+"""A scorer, or what `load_scorer` makes one from."""
+
+
+class _Kind(NamedTuple):
+    """A kind of scorer: where its class is, and an example of its names if it has any."""
+
+    module: str
+    name: str
+    example: str | None = None
+
+
+_KINDS = {
+    "onnx": _Kind("_local.onnx", "OnnxCrossEncoder", "onnx:PATH_OR_HUB_ID"),
+    "torch": _Kind("_local.torch", "TorchCrossEncoder", "torch:PATH_OR_HUB_ID"),
+    "bi": _Kind("_local.bi_encoder", "BiEncoderScorer", "bi:PATH_OR_HUB_ID"),
+    "hub": _Kind("_local.auto", "HubCrossEncoder"),
+    "cohere": _Kind("_remote.cohere", "CohereScorer", "cohere:rerank-v5.0-fast"),
+    "tei": _Kind("_remote.tei", "TeiScorer", "tei:http://HOST:PORT"),
+    "fallback": _Kind("_combinators.fallback", "Fallback"),
+    "deadline": _Kind("_combinators.deadline", "Deadline"),
+    "cascade": _Kind("_combinators.cascade", "Cascade"),
+    "cached": _Kind("_combinators.cached", "Cached"),
+    "windowed": _Kind("_combinators.windowed", "Windowed"),
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_scorer(spec: ScorerLike) -> Scorer:
+    """Make a scorer from a name. No model is loaded and no service is asked before its first use.
+
+    Args:
+        spec: One of
+
+            * ``"nano"``, the embedded model;
+            * ``"onnx:PATH_OR_HUB_ID"``, a cross-encoder on ONNX Runtime;
+            * ``"torch:PATH_OR_HUB_ID"``, one on sentence-transformers;
+            * ``"bi:PATH_OR_HUB_ID"``, a bi-encoder's cosine, on sentence-transformers;
+            * ``"cohere:MODEL"``, Cohere's rerank service;
+            * ``"tei:ADDRESS"``, a Text Embeddings Inference server;
+            * a folder, an ONNX file or a hub id such as ``"owner/model"``: on ONNX Runtime where
+              it has an ONNX file, else on sentence-transformers;
+            * what `Scorer.to_config` returned;
+            * a `Scorer`, which is returned as it is.
+
+    Returns:
+        The scorer.
+
+    Raises:
+        ConfigurationError: If the name is unknown, or an option does not fit.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+
+        scorer = load_scorer("nano")
+        scores = scorer.score("How do plants eat?", ["Plants use light.", "Cats purr."]).scores
+        assert scores[0] > scores[1]
+        ```
+    """
+    if isinstance(spec, Scorer):
+        return spec
+    if isinstance(spec, os.PathLike):
+        spec = os.fspath(spec)
+    if isinstance(spec, Mapping):
+        return _from_config(spec)
+    if not isinstance(spec, str) or not spec.strip():
+        raise ConfigurationError(f"scorer {describe(spec)} is no name; {_known_names()}")
+    from rerank_core._local.files import EMBEDDED, local_path, looks_like_path
+
+    there = local_path(spec) is not None
+    prefix, _, model = spec.partition(":")
+    kind = _KINDS.get(prefix)
+    if kind is not None and kind.example and not there:
+        if not model.strip():
+            raise ConfigurationError(
+                f"scorer {spec!r} names no model; did you mean {kind.example!r}? {_known_names()}"
+            )
+        return _make(kind, model.strip())
+    if spec in EMBEDDED:
+        return _make(_KINDS["onnx"], spec)
+    if looks_like_path(spec) and not there:
+        raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
+    if there or _HUB_ID.fullmatch(spec):
+        return _make(_KINDS["hub"], spec)
+    meant = f"cohere:{spec}" if spec.startswith("rerank-") else ""
+    hint = f"; did you mean {meant!r}?" if meant else suggest(spec, (*EMBEDDED, *_examples()))
+    raise ConfigurationError(f"scorer {spec!r} is unknown{hint or ';'} {_known_names()}")
+
+
+def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
+    """Return the scorer that this process keeps for a name or a configuration.
+
+    The eight used last are kept, with their models.
+
+    Args:
+        spec: As for `load_scorer`.
+
+    Raises:
+        ConfigurationError: If the name is unknown, or an option does not fit.
+    """
+    try:
+        written = json.dumps(os.fspath(spec) if isinstance(spec, os.PathLike) else spec)
+    except (TypeError, ValueError):  # not plain JSON: load_scorer knows what to make of it
+        return load_scorer(spec)
+    return _kept(written)
+
+
+@lru_cache(maxsize=8)
+def _kept(written: str) -> Scorer:
+    return load_scorer(json.loads(written))
+
+
+def _from_config(config: Mapping[str, Any]) -> Scorer:
+    options = dict(config)
+    name = options.pop("type", None)
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        hint = suggest(name, _KINDS) if isinstance(name, str) else ""
+        raise ConfigurationError(
+            f"scorer configuration has type {describe(name)}{hint or ';'} "
+            f"it must be one of {', '.join(map(repr, _KINDS))}"
+        )
+    try:
+        return _class_of(kind).from_config(options, load_scorer)
+    except TypeError as error:
+        raise ConfigurationError(f"scorer configuration does not fit: {error}") from error
+
+
+def _make(kind: _Kind, model: str) -> Scorer:
+    make: Callable[[str], Scorer] = _class_of(kind)
+    return make(model)
+
+
+def _class_of(kind: _Kind) -> type[Scorer]:
+    found: type[Scorer] = getattr(import_module(f"rerank_core.{kind.module}"), kind.name)
+    return found
+
+
+def _examples() -> list[str]:
+    return [kind.example for kind in _KINDS.values() if kind.example]
+
+
+def _known_names() -> str:
+    from rerank_core._local.files import EMBEDDED
+
+    names = ", ".join(f'"{name}"' for name in _examples())
+    return (
+        f'what works: "{EMBEDDED[0]}" (embedded), {names}, a folder, '
+        'or a hub id such as "cross-encoder/ms-marco-MiniLM-L6-v2"'
+    )

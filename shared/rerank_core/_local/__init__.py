@@ -1,0 +1,1 @@
+"""Scorers that run a model in this process."""

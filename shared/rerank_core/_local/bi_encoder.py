@@ -1,0 +1,218 @@
+"""`BiEncoderScorer`: cosine of a query's and a text's embedding, by sentence-transformers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rerank_core._checks import check_name, check_whole, describe, optional
+from rerank_core._errors import ConfigurationError
+from rerank_core._local.files import model_name
+from rerank_core._local.pairs import batch_usage, plan_batches, rounds
+from rerank_core._local.sentence_transformers import LoadedBiEncoder, load_bi_encoder
+from rerank_core._planning import Tally
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Scale, Scoring, StopScoring
+from rerank_core._usage import Usage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["BiEncoderScorer"]
+
+_BATCH_TOKENS = 4096
+
+
+class _Embedded(NamedTuple):
+    """Vectors of texts, the positions of those that were embedded, and what that cost."""
+
+    vectors: npt.NDArray[np.float32]
+    done: list[int]
+    usage: Usage
+
+
+class BiEncoderScorer(Scorer):
+    """Scores a text by the cosine of its embedding and the query's.
+
+    A bi-encoder reads query and text apart, so it cannot see how they fit together: it is what
+    dense retrievers use, and the baseline that a reranker behind one has to beat. Nothing is
+    loaded before the first use. Weights come from safetensors files only, and no code of the
+    model's folder runs. Calls from several threads take turns.
+
+    The prompts that a model was saved with are used: ``"query"`` for queries, and ``"document"``,
+    ``"passage"`` or ``"corpus"`` for texts.
+
+    Args:
+        model: Hub id or folder of the model.
+        max_length: Most tokens of a text, special tokens included. Default: the model's own.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, … Default: ``"cpu"``.
+        batch_tokens: Most tokens of a batch, padding included. Default: 4,096.
+        query_prompt: Put before a query, such as ``"query: "``. Default: the model's own.
+        document_prompt: Put before a text, such as ``"passage: "``. Default: the model's own.
+        revision: Branch, tag or commit on the hub. Default: its main branch.
+        local_files_only: Never ask the hub. Default: False.
+
+    Raises:
+        ConfigurationError: If an option is wrong. That a model cannot be loaded shows at first
+            use.
+    """
+
+    _cuts_pairs = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_length: int | None = None,
+        device: str = "cpu",
+        batch_tokens: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        for name, prompt in (("query_prompt", query_prompt), ("document_prompt", document_prompt)):
+            if prompt is not None and not isinstance(prompt, str):
+                raise ConfigurationError(f"{name} must be a str, not {describe(prompt)}")
+        self._model = check_name(model, "model", "sentence-transformers/all-MiniLM-L6-v2")
+        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
+        self._options: dict[str, Any] = {
+            "max_length": optional(check_whole, max_length, "max_length"),
+            "device": str(device),
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+            "revision": revision,
+            "local_files_only": bool(local_files_only) or None,
+        }
+        self._lock = threading.RLock()
+        self._model_in_use: LoadedBiEncoder | None = None
+
+    @property
+    def name(self) -> str:
+        """``bi:`` and the hub id, or the folder's name."""
+        return f"bi:{model_name(self._model)}"
+
+    @property
+    def scale(self) -> Scale:
+        """`LOGIT`: a cosine can be negative, and only differences within a query mean something."""
+        return Scale.LOGIT
+
+    @property
+    def fingerprint(self) -> str:
+        """Hub commit or hash of the files, precision, maximum length and prompts."""
+        loaded = self._loaded()
+        return (
+            f"{self.name}@{loaded.identity}:dtype={loaded.encoder.dtype}"
+            f":max_length={loaded.max_length}:prompts={loaded.prompts!r}"
+            f":device={self._options['device']}"
+        )
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a query or a text that the model reads; loads the model."""
+        return self._loaded().max_length
+
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring."""
+        self._loaded()
+
+    def close(self) -> None:
+        """Release the model; the next scoring loads it again."""
+        with self._lock:
+            self._model_in_use = None
+
+    def embed_queries(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed queries.
+
+        Args:
+            queries: Their texts.
+
+        Returns:
+            One row of length 1 (in the Euclidean norm) for each.
+        """
+        return self._embed(queries, self._loaded().prompts.query).vectors
+
+    def embed_documents(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Embed documents.
+
+        Args:
+            texts: Their texts.
+            progress: Called between batches with (texts done, texts in all).
+
+        Returns:
+            One row of length 1 (in the Euclidean norm) for each.
+        """
+        return self._embed(texts, self._loaded().prompts.document, progress).vectors
+
+    def to_config(self) -> dict[str, Any]:
+        """The arguments that were set, with ``"type": "bi"``."""
+        options = {**self._options, "batch_tokens": self._batch_tokens}
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"type": "bi", "model": self._model, **chosen}
+
+    def _loaded(self) -> LoadedBiEncoder:
+        """Load the model, once."""
+        with self._lock:
+            if self._model_in_use is None:
+                self._model_in_use = load_bi_encoder(self._model, self._options)
+            return self._model_in_use
+
+    def _embed(
+        self, texts: Sequence[str], prompt: str, progress: Progress | None = None
+    ) -> _Embedded:
+        """Embed texts; all of them, unless `progress` stops the work."""
+        import numpy as np
+
+        loaded = self._loaded()
+        vectors = np.zeros((len(texts), loaded.width), dtype=np.float32)
+        done: list[int] = []
+        usage = Usage()
+
+        def tick() -> None:
+            if progress is not None:
+                progress(len(done), len(texts))
+
+        budget = self._batch_tokens or _BATCH_TOKENS
+        try:
+            for first, piece in rounds(texts):
+                if first:
+                    tick()
+                with self._lock:
+                    lengths, truncated = loaded.lengths([prompt + text for text in piece])
+                # The first stage's best first, should this end early.
+                for batch in sorted(plan_batches(lengths, budget), key=min):
+                    places = [first + at for at in batch]
+                    with self._lock:
+                        vectors[places] = loaded.encode([piece[at] for at in batch], prompt)
+                    done += places
+                    usage += batch_usage(batch, lengths, truncated)
+                    tick()
+        except StopScoring:
+            pass  # what has come is kept
+        return _Embedded(vectors, done, usage)
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        loaded = self._loaded()
+        fitting = loaded.fit(query)
+        (asked,) = self.embed_queries([fitting])
+        vectors, done, usage = self._embed(texts, loaded.prompts.document, progress)
+        if fitting != query:
+            usage += Usage(truncated_queries=len(done))
+        tally = Tally(len(texts))
+        # One by one: in a matrix product a score could depend on the texts beside it.
+        tally.add(done, [float(vectors[position] @ asked) for position in done], usage)
+        return tally.scoring()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("_model", "_batch_tokens", "_options")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _model_in_use=None)
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"BiEncoderScorer({self._model!r})"

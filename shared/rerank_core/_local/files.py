@@ -1,0 +1,275 @@
+"""Files of a model: inside this package, in a folder, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rerank_core._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = [
+    "EMBEDDED",
+    "MissingGraphError",
+    "ModelFiles",
+    "Precision",
+    "cpu_features",
+    "embedded_tokenizer",
+    "find_files",
+    "graph_candidates",
+    "local_path",
+    "looks_like_path",
+    "model_name",
+    "read_object",
+]
+
+_MODELS = Path(__file__).parents[1] / "models"
+EMBEDDED = tuple(sorted(folder.name for folder in _MODELS.iterdir() if folder.is_dir()))
+"""Names of the models that travel inside this package."""
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class MissingGraphError(ConfigurationError):
+    """The model is there, but nobody exported it to ONNX."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where a model's files lie.
+
+    Attributes:
+        name: Short name of the model.
+        folder: Folder of the configuration files and the tokenizer.
+        graph: The ONNX file.
+        commit: The hub's commit, for a model from the hub.
+    """
+
+    name: str
+    folder: Path
+    graph: Path
+    commit: str | None = None
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer's file."""
+        return self.folder / "tokenizer.json"
+
+    def identity(self) -> str:
+        """Name the exact content: the hub's commit, or a hash of the files."""
+        if self.commit is not None:
+            return f"{self.name}@{self.commit}/{self.graph.relative_to(self.folder).as_posix()}"
+        digest = hashlib.blake2b(digest_size=16)
+        # Large graphs keep their weights beside them, as model.onnx_data or model.onnx.data.
+        graphs = sorted(self.graph.parent.glob(f"{self.graph.name}*"))
+        for path in (*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        return digest.hexdigest()
+
+
+@cache
+def embedded_tokenizer() -> Tokenizer:
+    """Return the first embedded model's tokenizer, for counting and cutting texts."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(_MODELS / EMBEDDED[0] / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def looks_like_path(model: str) -> bool:
+    """Say whether a name can only mean a place on this disk."""
+    return (
+        model.startswith((".", "/", "~"))
+        or "\\" in model
+        or model.endswith(".onnx")
+        or model.count("/") > 1
+    )
+
+
+def find_files(
+    model: str,
+    *,
+    precision: Precision | None,
+    file: str | None,
+    revision: str | None,
+    local_files_only: bool,
+) -> ModelFiles:
+    """Find a model's files, fetching them from the hub if they are not in its cache.
+
+    Args:
+        model: Name of an embedded model, an ONNX file or its folder, or a hub id.
+        precision: Which of several graphs to take; see `graph_candidates`.
+        file: The graph to take, relative to the folder or repository.
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Look in the hub's cache only.
+
+    Returns:
+        The files; they exist.
+
+    Raises:
+        ConfigurationError: If there is no such model, it lacks a file (which is named), or an
+            option means nothing for it.
+        ServiceError: If the hub cannot be reached and the model is not in its cache.
+    """
+    graphs = (file,) if file else graph_candidates(precision)
+    path = _MODELS / model if model in EMBEDDED else local_path(model)
+    if path is not None and revision is not None:
+        raise ConfigurationError(
+            f"revision {revision!r} means nothing for {model!r}, a local model"
+        )
+    if path is not None and path.is_file():
+        if precision is not None or file is not None:
+            raise ConfigurationError(f"model {model!r} is a file: leave out precision and file")
+        above = path.parent
+        if not (above / "tokenizer.json").exists() and above.name == "onnx":
+            above = above.parent
+        return _complete(ModelFiles(model_name(model), above, path))
+    if path is not None:
+        return _in_folder(model_name(model), path, graphs, precision)
+    if looks_like_path(model):
+        raise ConfigurationError(f"model {model!r}: no such file or folder")
+    if not _HUB_ID.fullmatch(model):
+        raise ConfigurationError(
+            f"model {model!r} is neither an embedded model ({', '.join(EMBEDDED)}), a path, nor a "
+            "hub id such as 'cross-encoder/ms-marco-MiniLM-L6-v2'"
+        )
+    from rerank_core._local.hub import fetch
+
+    snapshot = fetch(model, graphs, revision, local_files_only)
+    return _in_folder(model, snapshot, graphs, precision, commit=snapshot.name)
+
+
+def _in_folder(
+    name: str,
+    folder: Path,
+    graphs: Sequence[str],
+    precision: Precision | None,
+    commit: str | None = None,
+) -> ModelFiles:
+    stated = read_object(folder / "rerank_config.json").get("precision")
+    if precision is not None and stated is not None:  # made by one export, so there is one graph
+        if stated != precision:
+            raise ConfigurationError(f"model {name!r} is {stated} only, not {precision}")
+        graphs = graph_candidates(None)
+    for graph in graphs:
+        if (folder / graph).is_file():
+            return _complete(ModelFiles(name, folder, folder / graph, commit))
+    raise MissingGraphError(
+        f"model {name!r} has no {' or '.join(graphs)}"
+        + (" on the hub" if commit else f" in {folder}")
+        + f"; make one with 'rerank export', or load it with 'torch:{name}'"
+    )
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object from a file; a missing file is an empty one.
+
+    Raises:
+        ConfigurationError: If it holds anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold a JSON object")
+    return content
+
+
+def _complete(files: ModelFiles) -> ModelFiles:
+    if not files.tokenizer.is_file():
+        raise ConfigurationError(
+            f"model {files.name!r} has no tokenizer.json in {files.folder}; "
+            "a fast tokenizer is needed"
+        )
+    return files
+
+
+def local_path(model: str) -> Path | None:
+    """Return the file or folder of this name, or None if there is none."""
+    try:
+        path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path's own raises for "~nobody"
+        return path if path.exists() else None
+    except (OSError, ValueError):  # too long for a path, or a null byte in it
+        return None
+
+
+def model_name(model: str) -> str:
+    """Return a folder's or file's own name, and any other name as it is.
+
+    Args:
+        model: A path, a hub id or an embedded model's name.
+    """
+    path = local_path(model)
+    if path is not None and path.is_dir():
+        return path.resolve().name
+    return Path(model).stem if model.endswith(".onnx") else model
+
+
+Precision = Literal["fp32", "int8"]
+
+# As sentence-transformers names the graphs it quantises for one kind of CPU:
+# https://sbert.net/docs/cross_encoder/usage/efficiency.html
+_BY_FEATURE = {
+    "avx512_vnni": "qint8_avx512_vnni",
+    "avx512": "qint8_avx512",
+    "avx2": "quint8_avx2",
+    "arm64": "qint8_arm64",
+}
+# As Optimum and transformers.js name them, for any CPU.
+_FOR_ANY_CPU = ("quantized", "uint8", "int8")
+
+
+def graph_candidates(precision: Precision | None) -> tuple[str, ...]:
+    """Name the files a graph may lie in, by preference.
+
+    Args:
+        precision: ``"int8"`` asks for a quantised graph that suits this CPU; ``"fp32"`` and None
+            for the plain one.
+
+    Returns:
+        Paths relative to the model's folder or repository.
+    """
+    names = ["model"]
+    if precision == "int8":
+        suited = [_BY_FEATURE[feature] for feature in cpu_features()]
+        names = [f"model_{suffix}" for suffix in (*suited, *_FOR_ANY_CPU)]
+    return tuple(f"{folder}{name}.onnx" for name in names for folder in ("", "onnx/"))
+
+
+@cache
+def cpu_features() -> tuple[str, ...]:
+    """Say which kinds of quantised graphs this CPU runs well, best first.
+
+    Returns:
+        Some of ``"avx512_vnni"``, ``"avx512"``, ``"avx2"``, or ``"arm64"``. Where the system does
+        not tell, an x86-64 CPU counts as one with AVX2, which nearly all have.
+    """
+    if platform.machine().lower() in {"arm64", "aarch64"}:
+        return ("arm64",)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ("avx2",)
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), {"avx2"})
+    known = {
+        "avx512_vnni": "avx512_vnni" in flags,
+        "avx512": "avx512f" in flags,
+        "avx2": "avx2" in flags,
+    }
+    return tuple(feature for feature, there in known.items() if there)

@@ -1,0 +1,139 @@
+"""One ONNX graph: its real inputs, its one output, and the threads that run it."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rerank_core._errors import ConfigurationError, ScorerError
+from rerank_core._local.pairs import round_up
+from rerank_core._local.settings import to_logits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from rerank_core._local.pairs import EncodedPairs
+
+__all__ = ["PADDING_MULTIPLE", "Graph", "quantises_activations"]
+
+PADDING_MULTIPLE = 8
+
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class Graph:
+    """Runs batches of pairs; safe from several threads.
+
+    Each run uses the calling thread alone: as many batches at once as there are threads is
+    faster than one batch over all threads, and one session serves them all.
+
+    Args:
+        path: The ONNX file.
+        providers: Execution providers, by preference.
+
+    Raises:
+        ConfigurationError: If the file cannot be loaded, wants inputs that are unknown here, or
+            a provider is not available.
+    """
+
+    def __init__(self, path: Path, providers: Sequence[str]) -> None:
+        import onnxruntime as ort
+
+        missing = sorted(set(providers) - set(ort.get_available_providers()))
+        if missing:
+            raise ConfigurationError(
+                f"providers {missing} are not available; this onnxruntime has "
+                f"{ort.get_available_providers()}"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only: its warnings speak to graph authors
+        try:
+            self._session = ort.InferenceSession(
+                str(path),
+                options,
+                providers=list(providers),
+                # Fused, a norm with its sum takes four times as long as the two apart: a tenth of
+                # an int8 BERT's time.
+                disabled_optimizers=["SkipLayerNormFusion"],
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ConfigurationError(f"{path} is not an ONNX model that can be run") from error
+        self._path = path
+        inputs = {node.name: node.type for node in self._session.get_inputs()}
+        strange = sorted(set(inputs) - set(_INPUTS))
+        if "input_ids" not in inputs or strange or set(inputs.values()) - set(_DTYPES):
+            raise ConfigurationError(
+                f"{path} wants the inputs {inputs}; a cross-encoder takes integers under "
+                f"{', '.join(_INPUTS)}"
+            )
+        self._inputs = {name: _DTYPES[kind] for name, kind in inputs.items()}
+        outputs = [node.name for node in self._session.get_outputs()]
+        self._output = "logits" if "logits" in outputs else outputs[0]
+
+    def run(
+        self, pairs: Sequence[tuple[EncodedPairs, int]], pad_token_id: int
+    ) -> npt.NDArray[np.float64]:
+        """Score one batch.
+
+        Args:
+            pairs: For each pair its query's encoding and the position of the text in it.
+            pad_token_id: Fills up the shorter pairs.
+
+        Returns:
+            One logit per pair, shape (pairs,).
+
+        Raises:
+            ScorerError: If the run fails.
+        """
+        width = padded_width(pairs)
+        shape = (len(pairs), width)
+        ids = np.full(shape, pad_token_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        types = np.zeros(shape, dtype=np.int64)
+        for row, (encoded, position) in enumerate(pairs):
+            head, text, tail = encoded.heads[position], encoded.texts[position], encoded.tail
+            start = len(head.ids)
+            end = start + len(text)
+            length = end + len(tail)
+            ids[row, :start], types[row, :start] = head.ids, head.types
+            ids[row, start:end], types[row, start:end] = text, encoded.text_type
+            ids[row, end:length], types[row, end:length] = tail, encoded.tail_types
+            mask[row, :length] = 1
+        arrays: dict[str, npt.NDArray[np.int64]] = dict(
+            zip(_INPUTS, (ids, mask, types), strict=True)
+        )
+        feed: dict[str, Any] = {
+            name: arrays[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()
+        }
+        try:
+            (outputs,) = self._session.run([self._output], feed)
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ScorerError(
+                f"the model failed on a batch of {shape[0]} pairs of {width} tokens",
+                provider="onnx",
+                hint="If memory ran out, lower batch_tokens or max_length",
+            ) from error
+        return to_logits(outputs, str(self._path))
+
+
+def padded_width(pairs: Sequence[tuple[EncodedPairs, int]]) -> int:
+    """Tokens in each row of a batch; a pair alone is not padded."""
+    longest = max(encoded.length(position) for encoded, position in pairs)
+    return longest if len(pairs) == 1 else round_up(longest, PADDING_MULTIPLE)
+
+
+def quantises_activations(path: Path) -> bool:
+    """Say whether a graph takes its activations' scale from each batch it is given.
+
+    Such a graph's scores depend on the texts that share a batch, so those must not share one.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"DynamicQuantize") >= 0

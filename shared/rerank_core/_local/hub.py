@@ -1,0 +1,82 @@
+"""Fetching a model's files from the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rerank_core._errors import ConfigurationError, ServiceError
+
+__all__ = ["fetch"]
+
+_SETTINGS = ("*config.json", "tokenizer.json")
+
+
+def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_only: bool) -> Path:
+    """Return the snapshot's folder, with the settings and the first of the graphs there is."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    unknown: list[LocalEntryNotFoundError] = []
+
+    def fetch_file(file: str) -> bool:
+        try:
+            hf_hub_download(model, file, revision=snapshot.name, local_files_only=local_files_only)
+        except LocalEntryNotFoundError as error:  # the hub did not say that it has no such file
+            unknown.append(error)
+            return False
+        except EntryNotFoundError:
+            return False
+        return True
+
+    wanted = f"{model}/{graphs[-1]}" + (f" at revision {revision!r}" if revision else "")
+    try:
+        snapshot = Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                allow_patterns=list(_SETTINGS),
+                local_files_only=local_files_only,
+            )
+        )
+        for graph in graphs:
+            if (snapshot / graph).exists() or fetch_file(graph):
+                fetch_file(f"{graph}_data")
+                fetch_file(f"{graph}.data")
+                return snapshot
+        # Weights for torch alone in the cache mean that somebody chose torch for this model.
+        if unknown and not any(snapshot.glob("*.safetensors")):
+            raise unknown[0]
+        return snapshot
+    except GatedRepoError as error:
+        raise ConfigurationError(
+            f"{wanted}: the repository is gated; accept its terms on the hub and set HF_TOKEN"
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise ConfigurationError(
+            f"{wanted}: no such repository or revision on the hub, or it is private "
+            "(set HF_TOKEN for those)"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ServiceError(
+            f"{wanted} is not in the local cache and the hub was not reached",
+            provider="huggingface-hub",
+            retryable=not local_files_only,
+            hint="Connect once to fetch it, copy it into the cache, unset HF_HUB_OFFLINE, "
+            'or use the embedded model "nano"',
+        ) from error
+    except Exception as error:  # the HTTP library's own leak through, and it has changed before
+        raise ServiceError(
+            f"{wanted} could not be fetched: {type(error).__name__}",
+            provider="huggingface-hub",
+            retryable=True,
+            hint='Try again, or use the embedded model "nano"',
+        ) from error

@@ -1,0 +1,263 @@
+"""`OnnxCrossEncoder`: the options of a model on ONNX Runtime, loaded at first use."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from rerank_core._checks import check_choice, check_whole, describe, optional
+from rerank_core._errors import ConfigurationError
+from rerank_core._local.files import EMBEDDED, ModelFiles, Precision, find_files, model_name
+from rerank_core._local.settings import (
+    Activation,
+    ModelSettings,
+    check_activation,
+    read_settings,
+    scale_of,
+)
+from rerank_core._planning import Job
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Scale, Scoring
+
+if TYPE_CHECKING:
+    from rerank_core._local.engine import Engine
+
+__all__ = ["OnnxCrossEncoder", "default_threads"]
+
+
+class _Resolved(NamedTuple):
+    files: ModelFiles
+    settings: ModelSettings
+
+
+class OnnxCrossEncoder(Scorer):
+    """A cross-encoder on ONNX Runtime: BERT, RoBERTa, XLM-R and ModernBERT exports.
+
+    Nothing is loaded or fetched before the first scoring (or `load`). Each distinct text is
+    tokenised once; pairs are sorted by true token length and batched by a budget of tokens,
+    padding included, which also bounds memory. Only texts are cut to `max_length`, never the
+    query, and ``usage.truncated`` counts them.
+
+    A graph with dynamically quantised activations (int8) takes their scale from the whole batch,
+    so a score would depend on its neighbours. By default such a graph reads one pair at a time:
+    every score is then its pair's own.
+
+    Args:
+        model: ``"nano"`` (embedded), an ONNX file, a folder with ``model.onnx`` or
+            ``onnx/model.onnx`` and ``tokenizer.json``, or a hub id of such a repository.
+        revision: Branch, tag or commit on the hub. Default: its main branch.
+        precision: ``"int8"`` takes the quantised graph of a folder or repository that suits this
+            CPU best, such as ``onnx/model_quint8_avx2.onnx`` (`graph` says which). Default: the
+            plain ``model.onnx``, whatever it holds.
+        file: The graph to take, relative to the folder or repository, instead of that choice.
+        max_length: Most tokens of a pair, special tokens included. Default: what the model says,
+            else 512.
+        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: what
+            the model's configuration says, else ``"sigmoid"`` as in sentence-transformers.
+        threads: Batches computed at once, over all callers. Default: the CPUs this process may
+            use.
+        batch_tokens: Most tokens of a batch, padding included; raise it on a GPU. Default: 256,
+            or one pair at a time where the graph quantises activations dynamically.
+        providers: Execution providers of ONNX Runtime, by preference. Default: the CPU.
+        local_files_only: Look for a hub model in the local cache only. Default: False.
+
+    Raises:
+        ConfigurationError: If an option is out of range. That a model cannot be found or loaded
+            shows at first use.
+    """
+
+    _cuts_pairs = True
+    _resolved: _Resolved | None
+    _identity: str | None
+    _loaded: Engine | None
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "nano",
+        *,
+        revision: str | None = None,
+        precision: Precision | None = None,
+        file: str | None = None,
+        max_length: int | None = None,
+        activation: Activation | None = None,
+        threads: int | None = None,
+        batch_tokens: int | None = None,
+        providers: Sequence[str] | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        self._model = os.fspath(model)
+        if not isinstance(self._model, str) or not self._model.strip():
+            raise ConfigurationError(f"model must be a name or a path, not {describe(model)}")
+        if isinstance(providers, str) or (providers is not None and not list(providers)):
+            raise ConfigurationError(
+                f"providers must be a list such as ['CPUExecutionProvider'], "
+                f"not {describe(providers)}"
+            )
+        if file is not None and (not isinstance(file, str) or precision is not None):
+            raise ConfigurationError(
+                f"file must be a path within the model, without precision beside it, "
+                f"not {describe(file)}"
+            )
+        self._revision = revision
+        self._precision = optional(check_choice, precision, "precision", get_args(Precision))
+        self._file = file
+        self._max_length = optional(check_whole, max_length, "max_length")
+        self._activation = check_activation(activation)
+        self._threads = optional(check_whole, threads, "threads")
+        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
+        self._providers = None if providers is None else list(providers)
+        self._local_files_only = local_files_only
+        self._forget()
+
+    @property
+    def name(self) -> str:
+        """The embedded model's name, the folder's or file's name, or the hub id."""
+        return model_name(self._model)
+
+    @property
+    def scale(self) -> Scale:
+        """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``."""
+        return scale_of(self._resolve().settings.activation)
+
+    @property
+    def fingerprint(self) -> str:
+        """Content of the model's files, maximum length, activation and batching."""
+        files, settings = self._resolve()
+        with self._lock:
+            if self._identity is None:
+                self._identity = files.identity()
+        return (
+            f"onnx:{self._identity}:max_length={settings.max_length}"
+            f":activation={settings.activation}:batch_tokens={self._batch_tokens}"
+        )
+
+    @property
+    def graph(self) -> str:
+        """The graph's file, relative to the model's folder; looks the model up."""
+        files, _ = self._resolve()
+        return files.graph.relative_to(files.folder).as_posix()
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a pair that the model reads; looks the model up."""
+        return self._resolve().settings.max_length
+
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring."""
+        self._engine()
+
+    def close(self) -> None:
+        """Release the model and its threads; the next scoring loads it again."""
+        with self._lock:
+            loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()
+
+    def to_config(self) -> dict[str, Any]:
+        """The constructor's arguments that were set, with ``"type": "onnx"``."""
+        options = {
+            "revision": self._revision,
+            "precision": self._precision,
+            "file": self._file,
+            "max_length": self._max_length,
+            "activation": self._activation,
+            "threads": self._threads,
+            "batch_tokens": self._batch_tokens,
+            "providers": self._providers,
+            "local_files_only": self._local_files_only or None,
+        }
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"type": "onnx", "model": self._model, **chosen}
+
+    def _resolve(self) -> _Resolved:
+        """Find the files and read their settings, once."""
+        with self._lock:
+            if self._resolved is None:
+                files = find_files(
+                    self._model,
+                    precision=self._precision,
+                    file=self._file,
+                    revision=self._revision,
+                    local_files_only=self._local_files_only,
+                )
+                settings = read_settings(files, self._max_length, self._activation)
+                self._resolved = _Resolved(files, settings)
+            return self._resolved
+
+    def _engine(self) -> Engine:
+        """Load the model, once."""
+        with self._lock:
+            if self._loaded is None:
+                from rerank_core._local.engine import Engine
+
+                self._loaded = Engine(
+                    *self._resolve(),
+                    self._threads or default_threads(),
+                    self._batch_tokens,
+                    self._providers or ["CPUExecutionProvider"],
+                )
+            return self._loaded
+
+    def _forget(self) -> None:
+        """Start out, or again after unpickling, with nothing found or loaded."""
+        # One lock for each instance: a download for one must not hold up another.
+        self._lock = threading.RLock()
+        self._resolved = None
+        self._identity = None
+        self._loaded = None
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        return self._score_jobs([Job(query, tuple(texts))], progress)[0]
+
+    def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
+        if self._model in EMBEDDED:
+            self._warn_of_scripts(jobs)
+        return self._engine().score(jobs, progress)
+
+    def _warn_of_scripts(self, jobs: Sequence[Job]) -> None:
+        """Warn if the embedded model, which was trained on English, is asked to read others."""
+        if "scripts" in self._warned:
+            return
+        for query, texts in jobs:
+            if _mostly_not_latin(query) or any(map(_mostly_not_latin, texts)):
+                self._warn_once(
+                    "scripts",
+                    "%s was trained on English, and was given texts that are mostly not in Latin "
+                    "script: their scores mean little; use a multilingual model, such as "
+                    "'BAAI/bge-reranker-v2-m3' (said once for each scorer)",
+                    facts={},
+                )
+                return
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("_lock", "_resolved", "_identity", "_loaded")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __repr__(self) -> str:
+        return f"OnnxCrossEncoder({self._model!r})"
+
+
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+
+
+def _mostly_not_latin(text: str) -> bool:
+    """Tell whether most letters at the beginning of a text are in another script."""
+    if text.isascii():
+        return False
+    beginning = text[:1000]
+    letters = sum(map(str.isalpha, beginning))
+    return letters > 1 and 2 * len(_LATIN.findall(beginning)) < letters
+
+
+def default_threads() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

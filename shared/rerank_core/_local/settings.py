@@ -1,0 +1,207 @@
+"""Settings of a model, from its own files or the user: longest pair, activation, padding token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from rerank_core._checks import check_choice, optional
+from rerank_core._errors import ConfigurationError
+from rerank_core._local.files import ModelFiles, read_object
+from rerank_core._types import Scale
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "Activation",
+    "ModelSettings",
+    "apply_activation",
+    "check_activation",
+    "configured_activation",
+    "read_settings",
+    "resolve_max_length",
+    "scale_of",
+    "to_logits",
+]
+
+Activation = Literal["identity", "sigmoid"]
+
+# How sentence-transformers spells them in a saved configuration.
+_TORCH_NAMES: Mapping[str, Activation] = {"Identity": "identity", "Sigmoid": "sigmoid"}
+
+
+def check_activation(activation: object) -> Activation | None:
+    """Return a known activation or None.
+
+    Raises:
+        ConfigurationError: If it is unknown.
+    """
+    return optional(check_choice, activation, "activation", get_args(Activation))
+
+
+def configured_activation(settings: Mapping[str, Any]) -> Activation:
+    """Read the activation from a model's configuration.
+
+    Args:
+        settings: The merged content of the model's configuration files.
+
+    Returns:
+        What sentence-transformers saved (under ``sentence_transformers.activation_fn``,
+        ``activation_fn`` or, before 4.0, ``sbert_ce_default_activation_function``), else
+        ``"sigmoid"``, its documented default for one label: https://sbert.net/docs/package_reference/cross_encoder/cross_encoder.html
+
+    Raises:
+        ConfigurationError: If it names an activation we do not know.
+    """
+    nested = settings.get("sentence_transformers")
+    saved = (
+        (nested.get("activation_fn") if isinstance(nested, Mapping) else None)
+        or settings.get("activation_fn")
+        or settings.get("sbert_ce_default_activation_function")
+    )
+    if saved is None:
+        return "sigmoid"
+    short = str(saved).rsplit(".", 1)[-1]
+    if short not in _TORCH_NAMES:
+        raise ConfigurationError(
+            f"the model's configuration names the activation {saved!r}, which is unknown here; "
+            "pass activation='identity' or activation='sigmoid'"
+        )
+    return _TORCH_NAMES[short]
+
+
+def scale_of(activation: Activation) -> Scale:
+    """Say what scores mean after an activation."""
+    return Scale.LOGIT if activation == "identity" else Scale.UNIT
+
+
+def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray[np.float64]:
+    """Reduce a head's outputs to one logit per pair.
+
+    Args:
+        outputs: Shape (pairs,), (pairs, 1) or (pairs, 2). With two labels the second means
+            "relevant", and the difference of the two is its logit, since
+            softmax(a, b)[1] = sigmoid(b - a).
+        model: Name of the model, for the error.
+
+    Returns:
+        Shape (pairs,).
+
+    Raises:
+        ConfigurationError: If the head has more labels, so that no column means relevance.
+    """
+    import numpy as np
+
+    values = np.asarray(outputs, dtype=np.float64)
+    if values.ndim == 1:
+        return values
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
+    if values.ndim == 2 and values.shape[1] == 2:
+        return np.asarray(values[:, 1] - values[:, 0])
+    raise ConfigurationError(
+        f"model {model!r} is no reranker: its output has shape {values.shape}, but a reranker "
+        "has one score, or two labels, for each pair"
+    )
+
+
+def apply_activation(activation: Activation, logits: Sequence[float]) -> list[float]:
+    """Apply an activation, in double precision, so that large logits keep their order."""
+    return [float(x) if activation == "identity" else _sigmoid(float(x)) for x in logits]
+
+
+def _sigmoid(x: float) -> float:
+    # Of the two equal forms the one whose exponential cannot overflow. NaN falls through.
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    return math.exp(x) / (1.0 + math.exp(x))
+
+
+_UNSTATED_LENGTH = 512
+# Tokenizers that know no limit state one of 10^30.
+_NO_LIMIT = 10**6
+# These count positions from the padding id + 1, so that many of them are out of reach.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
+
+
+def resolve_max_length(settings: Mapping[str, Any], chosen: int | None, model: str) -> int:
+    """Take the user's choice, or else the least limit that the model's configuration states.
+
+    Args:
+        settings: The merged content of the model's configuration files: ``max_length``,
+            ``model_max_length`` and ``max_position_embeddings`` count.
+        chosen: The user's choice, or None.
+        model: Name of the model, for the error.
+
+    Returns:
+        Most tokens of a pair, special tokens included; 512 where nothing states a limit.
+
+    Raises:
+        ConfigurationError: If the choice is more than the model has positions for.
+    """
+    positions = settings.get("max_position_embeddings")
+    if isinstance(positions, int) and settings.get("model_type") in _OFFSET_POSITIONS:
+        pad = settings.get("pad_token_id")
+        positions -= (pad if isinstance(pad, int) else 1) + 1
+    if chosen is not None:
+        if isinstance(positions, int) and chosen > positions:
+            raise ConfigurationError(
+                f"max_length {chosen} is more than the {positions} positions of model {model!r}"
+            )
+        return chosen
+    stated = (settings.get("max_length"), settings.get("model_max_length"), positions)
+    limits = [limit for limit in stated if isinstance(limit, int) and 0 < limit < _NO_LIMIT]
+    return min(limits, default=_UNSTATED_LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How a model wants to be run.
+
+    Attributes:
+        max_length: Most tokens of a pair, by the argument or the model.
+        activation: What turns its logits into scores, by the argument or the model.
+        pad_token_id: Id of the padding token, where a file states it.
+    """
+
+    max_length: int
+    activation: Activation
+    pad_token_id: int | None
+
+
+def read_settings(
+    files: ModelFiles, max_length: int | None, activation: Activation | None
+) -> ModelSettings:
+    """Read ``rerank_config.json``, ``config.json`` and ``tokenizer_config.json``; the first wins.
+
+    Args:
+        files: The model's files; each configuration file may be missing.
+        max_length: The user's choice, or None.
+        activation: The user's choice, or None.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigurationError: If a file is not a JSON object, or `max_length` is more than the
+            model has positions for.
+    """
+    settings: dict[str, Any] = {}
+    for name in ("tokenizer_config.json", "config_sentence_transformers.json", "config.json"):
+        settings.update(read_object(files.folder / name))
+    # In others' files these keys mean a hidden layer's function and a length of generated text.
+    settings.pop("activation", None)
+    settings.pop("max_length", None)
+    settings.update(read_object(files.folder / "rerank_config.json"))
+    own = settings.get("activation")
+    check_activation(own)
+    pad = settings.get("pad_token_id")
+    return ModelSettings(
+        max_length=resolve_max_length(settings, max_length, files.name),
+        activation=activation or own or configured_activation(settings),
+        pad_token_id=pad if isinstance(pad, int) else None,
+    )

@@ -1,0 +1,170 @@
+"""Where requests go and which key they carry; a key never leaves over plain http."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from rerank_core._errors import AuthenticationError, ConfigurationError, RerankError
+
+__all__ = ["ApiKey", "Keyring", "check_url", "is_loopback", "refuse_plain_http"]
+
+ApiKey: TypeAlias = str | Callable[[], str] | Literal[False] | None
+
+
+def check_url(url: str, argument: str = "base_url", *, query: bool = False) -> str:
+    """Return an address without a slash at its end, or raise.
+
+    Args:
+        url: The address.
+        argument: What to call it in an error.
+        query: Whether it may have one, such as ``?api-version=1``.
+
+    Raises:
+        ConfigurationError: If it is no http(s) address, or holds a user, a query or a fragment.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{argument} must be a str, not a {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    # The address itself stays out of the message: a user part may hold a password.
+    if "@" in url:
+        raise ConfigurationError(
+            f"{argument} must not hold a user or password; pass the key as api_key"
+        )
+    odd = "\\" in url or any(character.isspace() for character in url)
+    odd = odd or "#" in url or ("?" in url and not query)
+    if parts.scheme not in ("http", "https") or not host or odd:
+        raise ConfigurationError(
+            f"{argument} must be an address such as 'https://rerank.example.com/prefix', "
+            f"without query or fragment, not {url!r}"
+        )
+    return url if query else url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine: localhost, 127.0.0.0/8, ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def refuse_plain_http(scheme: str, host: str) -> None:
+    """Allow a key to go to this address, or raise.
+
+    Raises:
+        ConfigurationError: If anybody on the way could read it.
+    """
+    if scheme != "https" and not is_loopback(host):
+        raise ConfigurationError(
+            f"a key would go to {host!r} over plain http, where others can read it; use an "
+            "https base_url, or api_key=False if that server needs no key"
+        )
+
+
+class Keyring:
+    """Finds the key for a request, at the time of the request.
+
+    Args:
+        api_key: As in `CohereScorer`.
+        url: Where it would go; a checked address.
+        provider: Who is asked, for errors.
+        variables: Environment variables that may hold the key, in this order.
+        needed: Whether the service refuses to work without one.
+        dropped: Whether an explicit key was left out when the scorer was pickled.
+    """
+
+    def __init__(
+        self,
+        api_key: ApiKey,
+        url: str,
+        *,
+        provider: str,
+        variables: tuple[str, ...],
+        needed: bool,
+        dropped: bool = False,
+    ) -> None:
+        self._provider = provider
+        self._variables = variables
+        self._needed = needed
+        if not (api_key is None or api_key is False or isinstance(api_key, str)):
+            if not callable(api_key):
+                # Not shown: it may be a key in another wrapping, such as bytes.
+                raise ConfigurationError(
+                    "api_key must be a str, a function without arguments, False (send none) or "
+                    f"None (take it from the environment), not a {type(api_key).__name__}"
+                )
+        elif api_key:
+            self._sendable(api_key, "api_key")
+        if isinstance(api_key, str) and api_key.strip():
+            parts = urlsplit(url)
+            refuse_plain_http(parts.scheme, parts.hostname or "")
+        self._api_key = api_key
+        self._dropped = dropped
+
+    @property
+    def disabled(self) -> bool:
+        """Whether no key is to be sent at all."""
+        return self._api_key is False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An explicit key never travels, neither does a function that may hold one.
+        given = self._api_key is not None and self._api_key is not False
+        kept = False if self._api_key is False else None
+        return {**self.__dict__, "_api_key": kept, "_dropped": self._dropped or given}
+
+    def key(self) -> str:
+        """Return the key, or ``""`` where a service is asked without one.
+
+        Raises:
+            AuthenticationError: If there is none but one is needed, or it is unusable.
+        """
+        if self._api_key is False:
+            return ""
+        sources = [("api_key", self._from_argument())]
+        sources += [(name, os.environ.get(name, "")) for name in self._variables]
+        for source, key in sources:
+            if key.strip():
+                return self._sendable(key, source)
+        if not self._needed:
+            return ""
+        hint = f"Pass api_key, or set {' or '.join(self._variables)}"
+        if self._dropped:
+            hint += "; the key given to the constructor is never pickled"
+        raise AuthenticationError("there is no API key", provider=self._provider, hint=hint)
+
+    def _from_argument(self) -> str:
+        if not callable(self._api_key):
+            return self._api_key or ""
+        try:
+            key = self._api_key()
+        except RerankError:
+            raise
+        except Exception as error:
+            raise AuthenticationError(
+                f"the api_key function raised {type(error).__name__}", provider=self._provider
+            ) from error
+        if not isinstance(key, str):
+            raise AuthenticationError(
+                f"the api_key function returned a {type(key).__name__}, not a str",
+                provider=self._provider,
+            )
+        return key
+
+    def _sendable(self, key: str, source: str) -> str:
+        """Strip a key; refuse one that no header can carry, before an error quotes it."""
+        key = key.strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise AuthenticationError(
+                f"the key from {source} holds spaces, control or non-ASCII characters",
+                provider=self._provider,
+                hint="Copy it again, without quotes or a 'Bearer' before it",
+            )
+        return key

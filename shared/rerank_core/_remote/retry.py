@@ -1,0 +1,111 @@
+"""The one retry policy: exponential waits with jitter, or what ``Retry-After`` asks for."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from rerank_core._errors import ScorerError
+from rerank_core._telemetry import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    from tenacity import RetryCallState
+
+__all__ = ["async_attempts", "attempts", "parse_retry_after", "pause"]
+
+LONGEST_PAUSE = 60.0  # seconds; a longer Retry-After is raised at once, for the caller to decide
+
+
+def attempts(max_retries: int) -> Iterable[AbstractContextManager[None, bool | None]]:
+    """Return the attempts for one request.
+
+    Each is a context that swallows an error which will be retried; the last error of all is
+    raised unchanged.
+    """
+    from tenacity import Retrying
+
+    return Retrying(**_policy(max_retries))
+
+
+def async_attempts(max_retries: int) -> AsyncIterable[AbstractContextManager[None, bool | None]]:
+    """Return the attempts for ``async for``."""
+    from tenacity import AsyncRetrying
+
+    return AsyncRetrying(**_policy(max_retries))
+
+
+def _policy(max_retries: int) -> dict[str, Any]:
+    from tenacity import retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+    grows = wait_exponential(multiplier=0.5, max=10) + wait_random(0, 1)
+    return {
+        # No time limit: bounded by the attempts, each of which has its own.
+        "stop": stop_after_attempt(max_retries + 1),
+        "retry": retry_if_exception(lambda error: pause(error) is not False),
+        "wait": lambda state: _wait(state, grows),
+        "before_sleep": _tell,
+        "reraise": True,
+    }
+
+
+def _wait(state: RetryCallState, grows: Callable[[RetryCallState], float]) -> float:
+    asked = pause(_error(state))
+    return grows(state) if asked is True else float(asked)
+
+
+def _tell(state: RetryCallState) -> None:
+    """Log that a request will be sent again; the service's words stay out, as they may quote."""
+    if log.isEnabledFor(logging.DEBUG):
+        error = _error(state)
+        kind, provider = type(error).__name__, getattr(error, "provider", None)
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        log.debug(
+            "%s: attempt %d ended with %s; the next in %.1f s",
+            *(provider, state.attempt_number, kind, seconds),
+            extra={"error.type": kind, "rerank.pause": seconds},
+        )
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def pause(error: BaseException | None) -> bool | float:
+    """Say whether to try again: False, True (wait as planned), or the seconds to wait."""
+    if not isinstance(error, ScorerError) or not error.retryable:
+        return False
+    if error.retry_after is None:
+        return True
+    if error.retry_after > LONGEST_PAUSE:
+        return False
+    # Never earlier than asked; spread, so that clients told the same do not return together.
+    return error.retry_after * random.uniform(1.0, 1.1)  # noqa: S311 - no secret depends on it
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Read a ``Retry-After`` header: seconds or an HTTP date (RFC 9110, section 10.2.3).
+
+    Returns:
+        Seconds from now, not below 0; None if there is no header or it cannot be read.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:  # "-0000": UTC, place unknown
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

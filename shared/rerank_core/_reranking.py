@@ -1,0 +1,257 @@
+"""`rerank` and `arerank`: every decision is shared, only the wait for the scorer differs."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
+from typing import Any, Never, SupportsIndex
+
+from rerank_core._checks import (
+    check_budget,
+    check_number,
+    check_query,
+    check_texts,
+    check_whole,
+    describe,
+    optional,
+    refuse_unknown,
+)
+from rerank_core._errors import InvalidInputError
+from rerank_core._loading import shared_scorer
+from rerank_core._ordering import Blend, make_blend
+from rerank_core._scorer import Scorer
+from rerank_core._telemetry import observe_ranking
+from rerank_core._types import Progress, RankedItem, Ranking, Scoring
+
+__all__ = ["arerank", "rerank"]
+
+
+def rerank(
+    query: str,
+    candidates: Iterable[str],
+    scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str] = "nano",
+    *,
+    depth: int | None = None,
+    top_n: int | None = None,
+    min_score: float | None = None,
+    blend: Blend | Mapping[str, Any] | str | None = None,
+    prior: Iterable[float | None] | None = None,
+    max_tokens: int | None = None,
+    count_tokens: Callable[[str], int] | None = None,
+    progress: Progress | None = None,
+    **unknown: Never,
+) -> Ranking:
+    """Score the candidates for the query, order them, and keep the best.
+
+    Scored candidates come first, by descending score; ties keep first-stage order. Candidates
+    that were not scored follow, in first-stage order, and no threshold drops them. Then the
+    ranking is cut to `top_n`, and after that to its longest beginning that fits `max_tokens`.
+
+    Args:
+        query: What the user asked; not blank.
+        candidates: Texts in first-stage order. Read once, so a generator will do.
+        scorer: What scores them: a `Scorer`, or a name or configuration as for `load_scorer`;
+            what is made from one is kept for the next call with the same. Default: ``"nano"``,
+            the embedded model.
+        depth: Only so many of the first candidates are scored; the rest follow unscored. The
+            lever for speed and cost, often called ``top_k``. None scores all.
+        top_n: At most this many stay. None keeps all.
+        min_score: Scored candidates below it are dropped. It is on the scale of the ranking:
+            the scorer's, or the blend's where there is one.
+        blend: Mix the scores with the first stage: a `Blend`, ``"METHOD"`` or
+            ``"METHOD:WEIGHT"`` such as ``"rrf:0.3"``, or a mapping of `Blend`'s arguments.
+        prior: First-stage score of each candidate, in the order of `candidates`.
+        max_tokens: At most this many tokens of text stay, by `count_tokens`.
+        count_tokens: Counts the tokens of a text as the LLM will.
+        progress: Called between batches with (pairs done, pairs in all).
+        **unknown: Refused, with the argument that was probably meant.
+
+    Returns:
+        The candidates that stayed, best first, with what it cost.
+
+    Raises:
+        InvalidInputError: If an argument is wrong or unknown; the message names it.
+        ConfigurationError: If the scorer or the blend cannot be made, or there is `max_tokens`
+            without `count_tokens`.
+        ScorerError: If the scorer fails.
+
+    Example:
+        ```python
+        from rerank_core import rerank
+
+        texts = ["Yeast makes dough rise.", "Use json.dump to write JSON to a file."]
+        ranking = rerank("How do I write JSON to a file?", texts)
+        assert ranking[0].index == 1
+        print(ranking)
+        ```
+    """
+    request = _Request(
+        query,
+        candidates,
+        scorer,
+        depth,
+        top_n,
+        min_score,
+        blend,
+        prior,
+        max_tokens,
+        count_tokens,
+        unknown,
+    )
+    with observe_ranking(request.scorer.name, len(request.texts)) as finish:
+        scoring = request.scorer.score(request.query, request.to_score, progress=progress)
+        return finish(request.rank(scoring))
+
+
+async def arerank(
+    query: str,
+    candidates: Iterable[str],
+    scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str] = "nano",
+    *,
+    depth: int | None = None,
+    top_n: int | None = None,
+    min_score: float | None = None,
+    blend: Blend | Mapping[str, Any] | str | None = None,
+    prior: Iterable[float | None] | None = None,
+    max_tokens: int | None = None,
+    count_tokens: Callable[[str], int] | None = None,
+    progress: Progress | None = None,
+    **unknown: Never,
+) -> Ranking:
+    """Like `rerank`, without blocking the event loop while the scorer works.
+
+    Example:
+        ```python
+        import asyncio
+
+        from rerank_core import arerank
+
+        ranking = asyncio.run(arerank("How do plants eat?", ["Plants use light.", "Cats purr."]))
+        assert ranking[0].index == 0
+        ```
+    """
+    request = _Request(
+        query,
+        candidates,
+        scorer,
+        depth,
+        top_n,
+        min_score,
+        blend,
+        prior,
+        max_tokens,
+        count_tokens,
+        unknown,
+    )
+    with observe_ranking(request.scorer.name, len(request.texts)) as finish:
+        scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
+        # Counting tokens can take long, and so can a scorer's look at its model's files.
+        return finish(await asyncio.to_thread(request.rank, scoring))
+
+
+class _Request:
+    """A validated call, and the way from its scoring to its ranking."""
+
+    def __init__(
+        self,
+        query: str,
+        candidates: Iterable[str],
+        scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str],
+        depth: int | None,
+        top_n: int | None,
+        min_score: float | None,
+        blend: Blend | Mapping[str, Any] | str | None,
+        prior: Iterable[float | None] | None,
+        max_tokens: int | None,
+        count_tokens: Callable[[str], int] | None,
+        unknown: Mapping[str, Any],
+    ) -> None:
+        if unknown:
+            refuse_unknown(unknown, signature(rerank).parameters)
+        check_budget(max_tokens, count_tokens)
+        self.query = check_query(query)
+        self.depth = optional(check_whole, depth, "depth", error=InvalidInputError)
+        self.top_n = optional(check_whole, top_n, "top_n", error=InvalidInputError)
+        self.min_score = optional(check_number, min_score, "min_score", error=InvalidInputError)
+        self.max_tokens = optional(check_whole, max_tokens, "max_tokens", error=InvalidInputError)
+        self.count_tokens = count_tokens
+        self.texts = check_texts(candidates, "candidates")
+        self.priors = _check_priors(prior, len(self.texts))
+        self.blend = make_blend(blend)
+        if self.blend is not None:
+            self.blend.check(self.priors[: self.depth])
+        self.scorer = scorer if isinstance(scorer, Scorer) else shared_scorer(scorer)
+
+    @property
+    def to_score(self) -> list[str]:
+        """The candidates that are scored; the others follow them."""
+        return self.texts[: self.depth]
+
+    def rank(self, scoring: Scoring) -> Ranking:
+        """Order and trim the candidates."""
+        unread = len(self.texts) - len(scoring.scores)
+        scores = list(scoring.scores)
+        if self.blend is not None:
+            scores = self.blend.apply(scores, self.priors[: self.depth])
+        scores += [None] * unread
+        spans = (*(scoring.spans or ((),) * len(scoring.scores)), *((),) * unread)
+        items = [
+            RankedItem(index, score, prior, passages, text)
+            for index, (score, prior, passages, text) in enumerate(
+                zip(scores, self.priors, spans, self.texts, strict=True)
+            )
+        ]
+        # A sort is stable, so equal scores keep first-stage order, and so do unscored items
+        # but where a secondary score orders them.
+        second = (*(scoring.secondary or (None,) * len(scoring.scores)), *(None,) * unread)
+
+        def place(item: RankedItem) -> tuple[bool, bool, float]:
+            score = second[item.index] if item.score is None else item.score
+            return item.score is None, score is None, -(score or 0.0)
+
+        items.sort(key=place)
+        if self.min_score is not None:
+            least = self.min_score
+            items = [item for item in items if item.score is None or item.score >= least]
+        return Ranking(
+            items=tuple(self._fitting(items[: self.top_n])),
+            scorer=self.scorer.name,
+            scale=self.blend.scale if self.blend else scoring.scale or self.scorer.scale,
+            usage=scoring.usage,
+            degraded=scoring.degraded,
+            causes=scoring.causes,
+        )
+
+    def _fitting(self, items: list[RankedItem]) -> list[RankedItem]:
+        if self.max_tokens is None or self.count_tokens is None:
+            return items
+        room = self.max_tokens
+        for kept, item in enumerate(items):
+            counted = self.count_tokens(item.text)
+            if not isinstance(counted, SupportsIndex) or (taken := operator.index(counted)) < 0:
+                raise InvalidInputError(
+                    f"count_tokens must return a number of tokens, not {describe(counted)}"
+                )
+            room -= taken
+            if room < 0:
+                return items[:kept]
+        return items
+
+
+def _check_priors(prior: Iterable[float | None] | None, count: int) -> list[float | None]:
+    if prior is None:
+        return [None] * count
+    if isinstance(prior, str | bytes) or not isinstance(prior, Iterable):
+        raise InvalidInputError(f"prior must be a list of numbers, not {describe(prior)}")
+    priors = [
+        optional(check_number, value, f"prior[{i}]", error=InvalidInputError)
+        for i, value in enumerate(prior)
+    ]
+    if len(priors) != count:
+        raise InvalidInputError(
+            f"prior must hold one score for each of the {count} candidates, not {len(priors)}"
+        )
+    return priors

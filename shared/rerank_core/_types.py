@@ -1,0 +1,242 @@
+"""The nouns: what goes into a scorer and a ranking, and what comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
+
+from rerank_core._display import html_table, text_table
+from rerank_core._errors import MissingExtraError, NonFiniteScoreError
+from rerank_core._usage import Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "CIRCUIT_OPEN",
+    "DEADLINE",
+    "OTHER",
+    "STOPPED",
+    "Progress",
+    "RankedItem",
+    "Ranking",
+    "Scale",
+    "Scoring",
+    "Span",
+    "StopScoring",
+    "Usage",
+    "unique",
+]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (pairs done, pairs in all) as a scoring goes on; what it raises stops the scoring.
+
+It may be called from another thread. If it raises `StopScoring`, what has been scored is kept.
+"""
+
+# The causes of a degraded scoring that are not the name of an error.
+DEADLINE, STOPPED, CIRCUIT_OPEN, OTHER = "deadline", "stopped", "circuit_open", "other"
+
+
+class StopScoring(Exception):
+    """Raised by a progress callback to end a scoring early and keep what has been scored.
+
+    The scorer then leaves the other texts unscored, and says so in ``degraded``.
+    """
+
+
+class Scale(StrEnum):
+    """What a score means.
+
+    Only `PROBABILITY` may be read as "the chance that this text is relevant", and nothing is on
+    that scale until it was calibrated on labelled data.
+    """
+
+    LOGIT = "logit"
+    """Any real number; only differences within one query mean something."""
+    UNIT = "unit"
+    """Between 0 and 1 and monotone in relevance, but not a probability."""
+    PROBABILITY = "probability"
+    """A calibrated probability of relevance."""
+
+    @property
+    def meaning(self) -> str:
+        """What a score on this scale is, in a few words."""
+        return _MEANING[self]
+
+
+_MEANING = {
+    Scale.LOGIT: "logit: any real number, not a probability",
+    Scale.UNIT: "0 to 1, not a probability",
+    Scale.PROBABILITY: "calibrated probability",
+}
+
+
+class Span(NamedTuple):
+    """A passage of a text: the half-open range of characters ``text[start:end]``.
+
+    Attributes:
+        start: Its first character.
+        end: The character after its last.
+        score: Its own score, on the scale of the text's score; None where it is not known.
+    """
+
+    start: int
+    end: int
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """The scores of some texts for one query, in the order the texts came.
+
+    Attributes:
+        scores: One plain float per text, or None where the text was not scored.
+        usage: What it cost.
+        degraded: Why the scoring is less than was asked for, in a sentence for people; None if
+            it is whole.
+        spans: Per text its relevant passages, best first, where the scorer knows them.
+        secondary: Per text a score on another scale, which orders the texts without a score
+            among themselves; without it they keep first-stage order.
+        scale: What the scores mean, where that is not what the scorer's `scale` says, because
+            another scorer stood in.
+        causes: Why the scoring is degraded, in codes for programs, without repetition: the class
+            names of the errors that scorers raised, such as ``"RateLimitError"``;
+            ``"deadline"``, the time of a `Deadline` was up; ``"stopped"``, a progress callback
+            ended the scoring; ``"circuit_open"``, a `Fallback` did not ask a scorer that keeps
+            failing; ``"other"``, where a scorer gives no code. Empty if it is whole.
+
+    Raises:
+        NonFiniteScoreError: If a score is NaN or infinite.
+        ValueError: If `spans` or `secondary` do not hold one entry per score.
+    """
+
+    scores: tuple[float | None, ...]
+    usage: Usage = field(default_factory=Usage)
+    degraded: str | None = None
+    spans: tuple[tuple[Span, ...], ...] | None = None
+    secondary: tuple[float | None, ...] | None = None
+    scale: Scale | None = None
+    causes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", _plain(self.scores))
+        if self.secondary is not None:
+            object.__setattr__(self, "secondary", _plain(self.secondary))
+        if self.degraded is not None and not self.causes:
+            object.__setattr__(self, "causes", (OTHER,))
+        for name, entries in (("spans", self.spans), ("secondary scores", self.secondary)):
+            if entries is not None and len(entries) != len(self.scores):
+                raise ValueError(f"{len(entries)} {name} for {len(self.scores)} scores")
+
+
+def unique(causes: Iterable[str]) -> tuple[str, ...]:
+    """Return causes without repetition, in the order in which they first came."""
+    return tuple(dict.fromkeys(causes))
+
+
+def _plain(scores: Sequence[float | None]) -> tuple[float | None, ...]:
+    # float() also turns numpy scalars into plain floats, so none can leak from a scorer.
+    plain = tuple(None if score is None else float(score) for score in scores)
+    for position, score in enumerate(plain):
+        if score is not None and not math.isfinite(score):
+            raise NonFiniteScoreError(f"the score of text {position} is {score}")
+    return plain
+
+
+@dataclass(frozen=True, slots=True)
+class RankedItem:
+    """One candidate in its new place.
+
+    Attributes:
+        index: Its position among the candidates, from 0.
+        score: Its score on the ranking's scale; None if it was not scored.
+        prior: Its first-stage score, where one was given.
+        spans: Its relevant passages, best first; empty where the scorer does not know them.
+        text: The candidate itself.
+    """
+
+    index: int
+    score: float | None
+    prior: float | None
+    spans: tuple[Span, ...]
+    text: str = field(repr=False)
+
+    @property
+    def span(self) -> Span | None:
+        """The best of the spans, or None."""
+        return self.spans[0] if self.spans else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Sequence[RankedItem]):
+    """Candidates in their new order, trimmed; a sequence of `RankedItem`.
+
+    ``print`` and notebooks show it as a table.
+
+    Attributes:
+        items: The candidates that stayed, best first.
+        scorer: Name of the scorer.
+        scale: What the scores mean. A blended score is relative to its own list: compare it
+            within one ranking only.
+        usage: What the scoring cost.
+        degraded: Why the ranking is less than was asked for, in a sentence for people; None if it
+            is whole.
+        causes: Why, in codes for programs: see `Scoring`.
+    """
+
+    items: tuple[RankedItem, ...]
+    scorer: str
+    scale: Scale
+    usage: Usage = field(default_factory=Usage)
+    degraded: str | None = None
+    causes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[RankedItem]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, key: int) -> RankedItem: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[RankedItem, ...]: ...
+    def __getitem__(self, key: int | slice) -> RankedItem | tuple[RankedItem, ...]:
+        return self.items[key]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a data frame with one row per item, best first.
+
+        Returns:
+            The columns ``rank`` and ``was`` (new and first-stage place, from 1), ``score``,
+            ``prior`` (both NaN where there is none) and ``text``; the index is `RankedItem.index`.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("pandas", "Ranking.to_pandas") from error
+        rows = {
+            "rank": range(1, len(self) + 1),
+            "was": [item.index + 1 for item in self],
+            "score": pd.array([item.score for item in self], dtype="float64"),
+            "prior": pd.array([item.prior for item in self], dtype="float64"),
+            "text": [item.text for item in self],
+        }
+        return pd.DataFrame(rows, index=[item.index for item in self])
+
+    def __str__(self) -> str:
+        return text_table(self._heading(), self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._heading(), self)
+
+    def _heading(self) -> str:
+        degraded = f"; degraded: {self.degraded}" if self.degraded else ""
+        return f"{self.scorer} ({self.scale.meaning}){degraded}"

@@ -1,1 +1,0 @@
-"""What scorers that ask a service over HTTP share."""

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+
+from rerank_core import ConfigurationError, OnnxCrossEncoder, ServiceError
+from rerank_core._local.files import EMBEDDED, MissingGraphError, looks_like_path
+from support.models import TinyModel
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def put_in_cache(cache: Path, repository: str, source: Path) -> None:
+    """Lay a folder down as the hub's library does after a download."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(source, folder / "snapshots" / COMMIT)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_the_embedded_models_are_all_complete() -> None:
+    assert "nano" in EMBEDDED
+    for name in EMBEDDED:
+        scorer = OnnxCrossEncoder(name, local_files_only=True)
+        assert scorer.score("a river", ["water"]).usage.pairs == 1
+        card = scorer._resolve().files.folder / "README.md"
+        assert len(card.read_text()) > 500
+
+
+def test_graphs_are_found_in_both_places(tiny: Callable[..., TinyModel], tmp_path: Path) -> None:
+    expected = OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores
+    folder = shutil.copytree(tiny().onnx, tmp_path / "repository")
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    for model in (folder, folder / "onnx" / "model.onnx"):
+        assert OnnxCrossEncoder(model).score("drug", ["list"]).scores == expected
+
+
+def test_a_folder_without_a_graph_or_tokenizer_says_which(
+    tiny: Callable[..., TinyModel], tmp_path: Path
+) -> None:
+    with pytest.raises(MissingGraphError, match=r"no model\.onnx or onnx/model\.onnx in .*torch:"):
+        OnnxCrossEncoder(tiny().torch).load()
+    folder = shutil.copytree(tiny().onnx, tmp_path / "bare")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigurationError, match=r"no tokenizer\.json"):
+        OnnxCrossEncoder(folder).load()
+
+
+def test_a_cached_hub_model_loads_without_the_hub(
+    cache: Path, tiny: Callable[..., TinyModel]
+) -> None:
+    put_in_cache(cache, "owner/reranker", tiny().onnx)
+    scorer = OnnxCrossEncoder("owner/reranker", local_files_only=True)
+    assert scorer.score("drug", ["list"]).scores == (
+        OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores
+    )
+    assert f"owner/reranker@{COMMIT}/model.onnx" in scorer.fingerprint
+
+
+def test_a_cached_hub_model_without_a_graph_names_it(
+    cache: Path, tiny: Callable[..., TinyModel]
+) -> None:
+    put_in_cache(cache, "owner/torch-only", tiny().torch)
+    with pytest.raises(MissingGraphError, match=r"onnx/model\.onnx on the hub"):
+        OnnxCrossEncoder("owner/torch-only", local_files_only=True).load()
+
+
+def test_a_model_that_is_not_cached_names_the_file_and_the_ways_out(cache: Path) -> None:
+    with pytest.raises(ServiceError, match=r"owner/model/onnx/model\.onnx.*HF_HUB_OFFLINE") as info:
+        OnnxCrossEncoder("owner/model", local_files_only=True).load()
+    assert info.value.provider == "huggingface-hub"
+    assert info.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("model", ["no model!", "a:b"])
+def test_what_cannot_be_a_hub_id_is_refused(model: str) -> None:
+    with pytest.raises(ConfigurationError, match="neither an embedded model"):
+        OnnxCrossEncoder(model).load()
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [("./a", True), ("/a", True), ("~/a", True), ("a/b/c", True), ("m.onnx", True), ("a/b", False)],
+)
+def test_paths_and_hub_ids_are_told_apart(model: str, path: bool) -> None:
+    assert looks_like_path(model) is path
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The few answers of the hub that a download asks for."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def _answer(self, with_body: bool) -> None:
+        path = self.path.partition("?")[0]
+        files = [p for p in sorted(self.folder.rglob("*")) if p.is_file()]
+        headers = {"X-Repo-Commit": COMMIT}
+        if not path.startswith(("/api/models/owner/model", "/owner/model/resolve/")):
+            body, status = b'{"error": "Repository not found"}', 404
+            headers["X-Error-Code"] = "RepoNotFound"
+        elif "/tree/" in path:
+            body, status = self._json(
+                [
+                    {
+                        "type": "file",
+                        "path": p.relative_to(self.folder).as_posix(),
+                        "size": p.stat().st_size,
+                        "oid": sha1(p.read_bytes()).hexdigest(),
+                    }
+                    for p in files
+                ]
+            )
+        elif path.startswith("/api/"):
+            siblings = [{"rfilename": p.relative_to(self.folder).as_posix()} for p in files]
+            body, status = self._json({"id": "owner/model", "sha": COMMIT, "siblings": siblings})
+        elif path.endswith(".onnx") and (self.folder / "broken").exists():
+            body, status = b"", 501  # not among those the library waits for
+        else:
+            file = self.folder / path.split("/", 5)[5]
+            body, status = (file.read_bytes(), 200) if file.is_file() else (b"", 404)
+            headers["ETag"] = f'"{sha1(body).hexdigest()}"'
+            if status == 404:
+                headers["X-Error-Code"] = "EntryNotFound"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def _json(self, content: object) -> tuple[bytes, int]:
+        return json.dumps(content).encode(), 200
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tiny: Callable[..., TinyModel], tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "on-the-hub"
+    shutil.copytree(tiny().onnx, folder)
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    handler = type("TinyHub", (Hub,), {"folder": folder})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+# The hub's library reads its settings once, at import: a process of its own sees these.
+SCRIPT = """
+import sys
+from rerank_core import RerankError, load_scorer
+try:
+    scorer = load_scorer(sys.argv[1])
+    print(scorer.score("drug", ["list"]).scores, scorer.fingerprint)
+except RerankError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def run_with_hub(endpoint: str, cache: Path, model: str, offline: str = "0") -> str:
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_OFFLINE": offline,
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    command = [sys.executable, "-c", SCRIPT, model]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_hub_model_is_fetched_once_and_then_works_offline(
+    hub: str, tmp_path: Path, tiny: Callable[..., TinyModel]
+) -> None:
+    fetched = run_with_hub(hub, tmp_path / "cache", "owner/model")
+    assert f"owner/model@{COMMIT}/onnx/model.onnx" in fetched
+    assert str(OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores) in fetched
+    assert run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model", "1") == fetched
+
+
+def test_a_passing_failure_of_the_hub_does_not_change_the_model(hub: str, tmp_path: Path) -> None:
+    (tmp_path / "on-the-hub" / "broken").touch()
+    said = run_with_hub(hub, tmp_path / "cache", "owner/model")
+    assert said.startswith("ServiceError huggingface-hub: owner/model/onnx/model.onnx")
+    (tmp_path / "on-the-hub" / "broken").unlink()
+    assert COMMIT in run_with_hub(hub, tmp_path / "cache", "owner/model")
+
+
+def test_a_repository_the_hub_does_not_know_is_a_configuration_error(
+    hub: str, tmp_path: Path
+) -> None:
+    said = run_with_hub(hub, tmp_path / "cache", "owner/other")
+    assert said.startswith("ConfigurationError owner/other/onnx/model.onnx: no such repository")
+
+
+def test_a_hub_that_is_down_is_a_service_error(tmp_path: Path) -> None:
+    said = run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model")
+    assert said.startswith("ServiceError huggingface-hub: owner/model/onnx/model.onnx")

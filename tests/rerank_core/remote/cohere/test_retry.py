@@ -1,0 +1,146 @@
+"""CohereScorer's one retry policy: what is tried again, how often, and after which wait."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import cohere
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import RetryCallState, Retrying
+
+from rerank_core import (
+    CohereScorer,
+    RateLimitError,
+    ServiceError,
+)
+from rerank_core._remote import retry
+from rerank_core._remote.retry import parse_retry_after, pause
+from support.cohere_runs import KEY, failure, run
+from support.cohere_server import CohereServer, Reply
+
+_REAL_WAIT = retry._wait  # all tests here go without pauses
+
+
+def test_a_passing_failure_is_retried_and_counted(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    server.script(Reply({"message": "busy"}, status=503), Reply(drop=True))
+    scoring = run(scorer, mode)
+    assert scoring.scores == (1.0, 0.0)
+    assert scoring.usage.requests == 3
+
+
+def test_no_retries_when_none_are_wanted(server: CohereServer, mode: str) -> None:
+    server.script(Reply({"message": "busy"}, status=503))
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, max_retries=0)
+    assert failure(scorer, mode).retryable
+    assert len(server.requests) == 1
+
+
+def test_a_long_retry_after_is_raised_at_once(
+    scorer: CohereScorer, server: CohereServer, mode: str
+) -> None:
+    server.script(Reply({"message": "slow down"}, status=429, headers={"Retry-After": "61"}))
+    error = failure(scorer, mode)
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after == 61
+    assert len(server.requests) == 1
+
+
+def test_retry_after_decides_the_wait(
+    scorer: CohereScorer,
+    server: CohereServer,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_core")
+    monkeypatch.setattr(retry, "_wait", _REAL_WAIT)  # which the service sets to nothing
+    past = format_datetime(datetime.now(UTC) - timedelta(minutes=1), usegmt=True)
+    for value in ("0", past):
+        server.script(Reply({"message": "wait"}, status=429, headers={"Retry-After": value}))
+    assert run(scorer, mode).usage.requests == 3
+    waits = [vars(record).get("rerank.pause") for record in caplog.records]
+    assert [wait for wait in waits if wait is not None] == [0.0, 0.0]
+
+
+def test_a_retry_is_logged_without_the_services_words(
+    scorer: CohereScorer, server: CohereServer, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.script(Reply({"message": "no room for: private words"}, status=503))
+    run(scorer, mode)
+    told = [record for record in caplog.records if "rerank.pause" in vars(record)]
+    assert [record.getMessage() for record in told] == [
+        "cohere: attempt 1 ended with ServiceError; the next in 0.0 s"
+    ]
+    assert not any("private" in str(vars(record)) for record in caplog.records)
+
+
+@pytest.mark.parametrize(("attempt", "least"), [(1, 0.5), (3, 2.0), (30, 10.0)])
+def test_without_retry_after_waits_grow_and_are_spread(
+    attempt: int, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "_wait", _REAL_WAIT)
+    wait = retry._policy(5)["wait"]
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    error = ServiceError("x", retryable=True)
+    state.set_exception((ServiceError, error, None))
+    waits = {wait(state) for _ in range(50)}
+    assert all(least <= seconds <= least + 1 for seconds in waits)
+    assert len(waits) > 1
+
+
+def test_the_pause_follows_the_error() -> None:
+    def limited(seconds: float | None) -> RateLimitError:
+        return RateLimitError("x", retryable=True, retry_after=seconds)
+
+    assert pause(ValueError("x")) is False
+    assert pause(ServiceError("x", retryable=False, retry_after=1)) is False
+    assert pause(limited(None)) is True
+    assert pause(limited(60.5)) is False
+    asked = [pause(limited(10)) for _ in range(50)]
+    assert all(10 <= wait <= 11 for wait in asked)
+    assert len(set(asked)) > 1  # jitter
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", None),
+        ("nan", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+    ],
+)
+def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    seconds = parse_retry_after(format_datetime(later, usegmt=True))
+    assert seconds is not None
+    assert 20 < seconds <= 30
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_can_be_read(header: str) -> None:
+    seconds = parse_retry_after(header)
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+def test_a_ready_client_is_not_retried_by_the_sdk_as_well(server: CohereServer) -> None:
+    server.script(*[Reply({"message": "busy"}, status=503)] * 9)
+    with cohere.ClientV2(KEY, base_url=server.url) as client:
+        failure(CohereScorer("m", client=client), "score")
+    assert len(server.requests) == 3
