@@ -28,8 +28,18 @@ from rerank_core.evaluation._report import (
     Report,
     SystemReport,
 )
-from rerank_core.evaluation._scoring import Replay, Scored, Task, order_of, score_queries
+from rerank_core.evaluation._scoring import (
+    Replay,
+    Scored,
+    Task,
+    check_count,
+    order_of,
+    score_queries,
+)
 from rerank_core.evaluation._statistics import CONFIDENCE
+from rerank_core.ranking import Blend
+from rerank_core.scorer import Scorer
+from rerank_core.types import Scoring
 
 __all__ = ["System", "evaluate"]
 
@@ -92,7 +102,7 @@ def evaluate(
         ScorerError: If a scorer fails; what was scored is in the journal.
     """
     names = check_metrics(metrics)
-    check_whole(resamples, "resamples")
+    check_count(resamples, "resamples")
     _check(tasks, systems)
     journal = journal or Journal()
     slots = [_slot(tasks, at) for at in range(len(tasks[0].depths))]
@@ -254,18 +264,6 @@ def _check(tasks: Sequence[Task], systems: Sequence[System]) -> None:
             raise ConfigurationError(f"two {kind} are called {twice[0]!r}; give them other names")
     if len({len(task.depths) for task in tasks}) != 1:
         raise ConfigurationError("every task must have as many depths as the others")
-    for task in tasks:
-        for depth in task.depths:
-            check_whole(depth, "depth")
-        if not task.depths or len(set(task.depths)) < len(task.depths):
-            raise ConfigurationError(
-                f"depths must be different numbers, not {describe(task.depths)}"
-            )
-        unknown = set(task.queries) - set(task.collection.evaluated)
-        if unknown:
-            raise ConfigurationError(
-                f"query {min(unknown)!r} of {task.collection.name} has no relevant document"
-            )
 
 
 def _versions() -> dict[str, str]:

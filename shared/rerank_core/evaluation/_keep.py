@@ -15,7 +15,9 @@ from rerank_core._scorer import Scorer
 from rerank_core.evaluation._compare import EvalProgress
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import check_metrics, measure
-from rerank_core.evaluation._scoring import Replay, Task, order_of, score_queries
+from rerank_core.evaluation._scoring import Replay, Task, check_count, order_of, score_queries
+from rerank_core.scorer import Scorer
+from rerank_core.validation import describe
 
 __all__ = ["KeepChoice", "KeepRow", "choose_keep"]
 
@@ -99,7 +101,7 @@ def choose_keep(
     (name,) = check_metrics([metric])
     journal = journal or Journal()
     deepest = max(max(task.depths) for task in tasks)
-    tried = sorted({check_whole(keep, "keeps") for keep in keeps or _grid(deepest)})
+    tried = sorted({check_count(keep, "keeps") for keep in keeps or _grid(deepest)})
     benches = [_Bench(task, cheap, strong, name, journal, progress) for task in tasks]
     best = fmean(bench.strong() for bench in benches)
     rows = []

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import SupportsIndex
 
-from rerank_core._ordering import Blend
-from rerank_core._reranking import rerank
-from rerank_core._scorer import Scorer
-from rerank_core._types import Progress, Scale, Scoring
-from rerank_core._usage import Usage
+from rerank_core.errors import ConfigurationError, InvalidInputError
 from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._runs import FirstStage
+from rerank_core.ranking import Blend, rerank
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.types import Scale, Scoring, Usage
+from rerank_core.validation import check_positive, describe
 
-__all__ = ["Replay", "Scored", "Task", "order_of", "score_queries"]
+__all__ = ["Replay", "Scored", "Task", "check_count", "order_of", "score_queries"]
 
 _WARM_UP = 4  # texts; enough to load the model and to grow its buffers a little
 
@@ -29,12 +31,28 @@ class Task:
         depths: How many of them to rerank, each on its own; those behind follow in first-stage
             order.
         queries: Ids of the queries to use. Default: all that count.
+
+    Raises:
+        ConfigurationError: If `depths` are not different numbers of at least 1, or a query has no
+            relevant document.
     """
 
     collection: Collection
     first_stage: FirstStage
     depths: tuple[int, ...] = (50,)
     queries: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for depth in self.depths:
+            check_count(depth, "depth")
+        if not self.depths or len(set(self.depths)) < len(self.depths):
+            raise ConfigurationError(
+                f"depths must be different numbers, not {describe(self.depths)}"
+            )
+        if unknown := set(self.queries) - set(self.collection.evaluated):
+            raise ConfigurationError(
+                f"query {min(unknown)!r} of {self.collection.name} has no relevant document"
+            )
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -148,6 +166,20 @@ class Replay(Scorer):
             self._degraded,
             secondary=None if secondary is None else tuple(secondary[text] for text in texts),
         )
+
+
+def check_count(value: SupportsIndex | None, argument: str) -> int:
+    """Return an integer of at least 1.
+
+    Raises:
+        ConfigurationError: If it is anything else, a bool included.
+    """
+    with suppress(InvalidInputError):
+        if count := check_positive(value, argument):
+            return count
+    raise ConfigurationError(
+        f"{argument} must be a whole number of at least 1, not {describe(value)}"
+    )
 
 
 def order_of(

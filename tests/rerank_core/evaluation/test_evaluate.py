@@ -334,3 +334,11 @@ def test_wrong_arguments_are_named(
     other = replace(task, collection=replace(task.collection, name="b"), depths=(1, 2))
     with pytest.raises(ConfigurationError, match="as many depths"):
         evaluate([task, other], [System(OverlapScorer())])
+
+
+@pytest.mark.parametrize("count", [0, None, True])
+def test_counts_are_told_what_they_must_be(task: Task, count: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^depth must be a whole number of at least 1"):
+        evaluate([replace(task, depths=(3, count))], [System(OverlapScorer())])
+    with pytest.raises(ConfigurationError, match=r"^resamples must be a whole number of at least"):
+        evaluate([task], [System(OverlapScorer())], resamples=count)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,12 @@ def test_wrong_arguments_are_named(task: Task) -> None:
         choose_keep([], lazy(), lazy())
     with pytest.raises(ConfigurationError, match="max_loss must be at least 0"):
         choose_keep([task], lazy(), lazy(), max_loss=-1)
+
+
+@pytest.mark.parametrize("keep", [0, -3, None, True, 2.5])
+def test_a_keep_that_is_no_count_is_told_what_it_must_be(task: Task, keep: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^keeps must be a whole number of at least 1"):
+        choose_keep([task], lazy(), lazy(), keeps=[2, keep])
 
 
 def test_the_picture_is_a_png(task: Task, tmp_path: Path) -> None:
