@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from rerank_core.evaluation._collection import Collection, read_collection
 from rerank_core.evaluation._evaluate import System, evaluate
+from rerank_core.evaluation._first_stage import Candidate, FirstStage, first_stage, read_run
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._keep import KeepChoice, KeepRow, choose_keep
 from rerank_core.evaluation._metrics import DEFAULT_METRICS
@@ -58,8 +59,6 @@ from rerank_core.evaluation._report import (
     SystemReport,
     Verdict,
 )
-from rerank_core.evaluation._retrieval import first_stage
-from rerank_core.evaluation._runs import Candidate, FirstStage, read_run
 from rerank_core.evaluation._scoring import Task
 
 __all__ = [

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from rerank_core._checks import describe
-from rerank_core._errors import InvalidInputError
-from rerank_core.evaluation._judgements import Judgements, read_judgements
-from rerank_core.evaluation._lines import read_objects
+from rerank_core.errors import InvalidInputError
+from rerank_core.evaluation._lines import Line, read_objects, read_table
+from rerank_core.validation import describe
 
-__all__ = ["Collection", "read_collection"]
+__all__ = ["Collection", "Judgements", "digest", "read_collection"]
+
+Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
+"""For each query id the grade of each judged document id."""
+
+_QRELS = ("query-id", "corpus-id", "score")
+_TREC_QRELS = ("query-id", "iteration", "corpus-id", "score")
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,22 @@ class Collection:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the documents and queries, ids and texts, whatever their order."""
-        digest = hashlib.blake2b(digest_size=16)
-        for texts in (self.documents, self.queries):
-            for identity in sorted(texts):
-                for part in (identity.encode(), texts[identity].encode()):
-                    digest.update(len(part).to_bytes(8, "big") + part)
-            digest.update(b"\xff" * 8)
-        return digest.hexdigest()
+        return digest(
+            chain(
+                [str(len(self.documents))],
+                chain.from_iterable(sorted(self.documents.items())),
+                chain.from_iterable(sorted(self.queries.items())),
+            )
+        )
+
+
+def digest(texts: Iterable[str]) -> str:
+    """Hash texts; it matters where one ends and the next begins."""
+    found = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        data = text.encode()
+        found.update(len(data).to_bytes(8, "big") + data)
+    return found.hexdigest()
 
 
 def read_collection(
@@ -67,6 +83,10 @@ def read_collection(
     The folder holds ``corpus.jsonl`` (``_id``, ``text``, perhaps ``title``), ``queries.jsonl``
     (``_id``, ``text``) and judgements. A document's text is its title, a full stop, a blank and
     its text; without a title the text alone. Lone surrogates become U+FFFD.
+
+    Judgements are tab-separated with the header ``query-id``, ``corpus-id``, ``score``, or TREC's
+    four columns ``query iteration document grade`` without a header. Grades are whole numbers; 0
+    and less are judged not relevant.
 
     Judged documents without text are normal, since a pool is often judged on a larger corpus;
     judged queries without text cannot be evaluated. Both are counted in `Collection.notes`.
@@ -79,7 +99,8 @@ def read_collection(
 
     Raises:
         InvalidInputError: If a file is missing or a line is wrong, with its number; if an id is
-            there twice; if no query can be evaluated.
+            there twice, or a document is judged twice for a query, with two grades; if no query
+            can be evaluated.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -88,23 +109,19 @@ def read_collection(
             "and qrels.tsv"
         )
     judged = _qrels_file(root, qrels)
-    documents = _read_texts(root / "corpus.jsonl", with_title=True)
-    queries = _read_texts(root / "queries.jsonl", with_title=False)
-    judgements = read_judgements(judged)
     collection = Collection(
         name or root.resolve().name,
-        documents,
-        queries,
-        judgements,
-        tuple(_notes(documents, queries, judgements)),
-        root,
+        _read_texts(root / "corpus.jsonl", with_title=True),
+        _read_texts(root / "queries.jsonl", with_title=False),
+        _read_judgements(judged),
+        folder=root,
     )
     if not collection.evaluated:
         raise InvalidInputError(
             f"{judged}: no query of {root / 'queries.jsonl'} has a judgement of at least 1; "
             "do the files belong together?"
         )
-    return collection
+    return replace(collection, notes=_notes(collection))
 
 
 def _qrels_file(root: Path, chosen: str | None) -> Path:
@@ -112,12 +129,12 @@ def _qrels_file(root: Path, chosen: str | None) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
-    there = sorted(
+    present = sorted(
         path.relative_to(root).as_posix()
         for pattern in ("qrels*.tsv", "qrels*.txt", "qrels/*.tsv")
         for path in root.glob(pattern)
     )
-    found = f"there is {', '.join(there)}" if there else "and nothing that looks like judgements"
+    found = f"there is {', '.join(present)}" if present else "and no other file of judgements"
     raise InvalidInputError(f"{root}: no {' or '.join(names)}; {found}")
 
 
@@ -125,50 +142,60 @@ def _read_texts(path: Path, *, with_title: bool) -> dict[str, str]:
     texts: dict[str, str] = {}
     lines: dict[str, int] = {}
     for line, fields in read_objects(path):
-        identity = fields.get("_id")
-        if not isinstance(identity, str) or not identity.strip():
-            found = describe(identity) if "_id" in fields else "missing"
-            raise line.error(f'"_id" must be a string that is not blank; it is {found}')
+        identity = _string(line, fields, "_id")
+        if not identity.strip():
+            raise line.error('"_id" is blank')
         if identity in texts:
             raise line.error(f'"_id" {identity!r} is there twice, first on line {lines[identity]}')
-        parts = []
-        for name in ("title", "text") if with_title else ("text",):
-            part = fields.get(name, "" if name == "title" else None)
-            if part is None and name == "title":
-                part = ""
-            if not isinstance(part, str):
-                found = describe(part) if name in fields else "missing"
-                raise line.error(f'"{name}" must be a string; it is {found}')
-            parts.append(part)
-        text = _encodable(". ".join(part for part in parts if part.strip()))
+        parts = [_string(line, fields, "text")]
+        if with_title and fields.get("title") is not None:
+            parts.insert(0, _string(line, fields, "title"))
+        text = ". ".join(part for part in parts if part.strip())
         if not with_title and not text:
             raise line.error('"text" is blank, but a query must ask something')
-        texts[identity], lines[identity] = text, line.number
+        # Lone surrogates have no encoding.
+        texts[identity] = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        lines[identity] = line.number
     if not texts:
         raise InvalidInputError(f"{path}: is empty; it must hold one JSON object a line")
     return texts
 
 
-def _encodable(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _string(line: Line, fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        found = describe(value) if name in fields else "missing"
+        raise line.error(f'"{name}" must be a string; it is {found}')
+    return value
 
 
-def _notes(
-    documents: Mapping[str, str], queries: Mapping[str, str], judgements: Judgements
-) -> Iterable[str]:
-    judged = {document for grades in judgements.values() for document in grades}
-    without_text = len(judged - documents.keys())
-    if without_text:
-        yield f"{without_text} of {len(judged)} judged documents have no text here"
-    unknown = len(judgements.keys() - queries.keys())
-    if unknown:
-        yield f"{unknown} judged queries have no text here and are left out"
-    fruitless = sum(
-        query in queries and not any(grade > 0 for grade in grades.values())
-        for query, grades in judgements.items()
-    )
-    if fruitless:
-        yield f"{fruitless} judged queries have no relevant document and are left out"
-    unjudged = len(queries.keys() - judgements.keys())
-    if unjudged:
-        yield f"{unjudged} queries have no judgements and are left out"
+def _read_judgements(path: Path) -> Judgements:
+    judgements: dict[str, dict[str, int]] = {}
+    lines: dict[tuple[str, str], int] = {}
+    for line, (query, document, value) in read_table(path, _QRELS, _TREC_QRELS):
+        grade = line.integer(value, "the grade")
+        # The same grade twice says nothing new.
+        known = judgements.setdefault(query, {}).setdefault(document, grade)
+        first = lines.setdefault((query, document), line.number)
+        if known != grade:
+            raise line.error(
+                f"document {document!r} is judged {grade} for query {query!r}, but {known} on "
+                f"line {first}"
+            )
+    if not judgements:
+        raise InvalidInputError(f"{path}: holds no judgements")
+    return judgements
+
+
+def _notes(collection: Collection) -> tuple[str, ...]:
+    queries, judgements = collection.queries.keys(), collection.judgements.keys()
+    judged = set(chain.from_iterable(collection.judgements.values()))
+    textless = judged - collection.documents.keys()
+    fruitless = (judgements & queries) - set(collection.evaluated)
+    counts = {
+        f"of {len(judged)} judged documents have no text here": textless,
+        "judged queries have no text here and are left out": judgements - queries,
+        "judged queries have no relevant document and are left out": fruitless,
+        "queries have no judgements and are left out": queries - judgements,
+    }
+    return tuple(f"{len(found)} {problem}" for problem, found in counts.items() if found)

@@ -1,9 +1,10 @@
-"""Every system against the first stage and against every other."""
+"""Every system against the first stage and against every other, and what the outcome means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 
@@ -13,31 +14,44 @@ from rerank_core.evaluation._report import (
     CollectionReport,
     Comparison,
     SystemReport,
+    Verdict,
 )
-from rerank_core.evaluation._statistics import difference, holm, queries_needed
-from rerank_core.evaluation._verdict import judge
+from rerank_core.evaluation._scoring import EvalProgress, watched
+from rerank_core.evaluation._statistics import (
+    FEWEST,
+    LEVEL,
+    WORTHWHILE,
+    Difference,
+    difference,
+    holm,
+    queries_needed,
+)
 
-__all__ = ["EvalProgress", "compare", "means"]
+__all__ = ["compare", "judge", "means"]
 
-EvalProgress = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
+# What a system does, by the sign of the difference; None where the queries cannot tell.
+_AGAINST_FIRST_STAGE: Mapping[int | None, tuple[Verdict, str]] = {
+    1: ("helps", "helps"),
+    0: ("no gain", "reranking does not help here"),
+    -1: ("hurts", "reranking does not help here, it hurts"),
+    None: ("cannot tell", "cannot tell"),
+}
+_AGAINST_OTHER: Mapping[int | None, tuple[Verdict, str]] = {
+    1: ("better", "better than {}"),
+    0: ("no difference", "no difference from {}"),
+    -1: ("worse", "worse than {}"),
+    None: ("cannot tell", "cannot tell whether it is better or worse than {}"),
+}
 
 
 def means(
     reports: Sequence[CollectionReport], metrics: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Return each system's mean over the collections, of each metric."""
-
-    def over(systems: Sequence[SystemReport]) -> dict[str, float]:
-        return {
-            metric: float(np.mean([system.values[metric] for system in systems]))
-            for metric in metrics
-        }
-
-    found = {FIRST_STAGE: over([report.first_stage for report in reports])}
-    for at, system in enumerate(reports[0].systems):
-        found[system.name] = over([report.systems[at] for report in reports])
-    return found
+    return {
+        name: {metric: fmean(system.values[metric] for system in group) for metric in metrics}
+        for name, group in _by_system(reports).items()
+    }
 
 
 def compare(
@@ -60,32 +74,26 @@ def compare(
     places = [(report.name, [report]) for report in reports]
     if len(reports) > 1:
         places.append((MEAN, list(reports)))
-    rows = []
-    for place, group in places:
-        # Each system's values for the queries of each collection, the first stage's first.
-        systems = [
-            (FIRST_STAGE, [report.first_stage.per_query for report in group]),
-            *(
-                (system.name, [report.systems[at].per_query for report in group])
-                for at, system in enumerate(group[0].systems)
-            ),
-        ]
-        for (other, old), (name, new) in combinations(systems, 2):
-            strata = [
-                np.array([b[query] - a[query] for query in a])
-                for a, b in zip(old, new, strict=True)
-            ]
-            rows.append((place, name, other, strata))
-    found = []
-    for done, row in enumerate(rows):
-        if progress is not None:
-            progress("comparing", done, len(rows))
-        found.append(difference(row[3], resamples=resamples, seed=seed))
-    if progress is not None:
-        progress("comparing", len(rows), len(rows))
+    rows = [
+        (
+            place,
+            system,
+            baseline,
+            [
+                np.array([b.per_query[query] - a.per_query[query] for query in a.per_query])
+                for a, b in zip(before, after, strict=True)
+            ],
+        )
+        for place, group in places
+        for (baseline, before), (system, after) in combinations(_by_system(group).items(), 2)
+    ]
+    found = [
+        difference(strata, resamples=resamples, seed=seed)
+        for *_, strata in watched(rows, "comparing", progress)
+    ]
     comparisons = []
     corrected = holm([each.p for each in found])
-    for (place, name, other, strata), each, p in zip(rows, found, corrected, strict=True):
+    for (place, system, baseline, strata), each, p in zip(rows, found, corrected, strict=True):
         needed = queries_needed(strata, comparisons=len(rows))
         verdict, sentence = judge(
             each,
@@ -94,21 +102,75 @@ def compare(
             queries=sum(map(len, strata)),
             needed=needed,
             comparisons=len(rows),
-            baseline=None if other == FIRST_STAGE else other,
+            baseline=None if baseline == FIRST_STAGE else baseline,
         )
         comparisons.append(
             Comparison(
-                place,
-                name,
-                other,
-                each.mean,
-                each.low,
-                each.high,
-                each.p,
-                p,
-                verdict,
-                needed if verdict == "cannot tell" else None,
-                sentence,
+                collection=place,
+                system=system,
+                baseline=baseline,
+                difference=each.mean,
+                low=each.low,
+                high=each.high,
+                p=each.p,
+                p_corrected=p,
+                verdict=verdict,
+                queries_needed=needed if verdict == "cannot tell" else None,
+                sentence=sentence,
             )
         )
     return comparisons
+
+
+def judge(
+    found: Difference,
+    corrected: float,
+    *,
+    metric: str,
+    queries: int,
+    needed: int | None,
+    comparisons: int,
+    baseline: str | None,
+) -> tuple[Verdict, str]:
+    """Judge whether one system is better than another.
+
+    A significant difference decides. Without one, an interval within `WORTHWHILE` of zero, from
+    at least `FEWEST` queries, shows that there is none to speak of; any other cannot decide.
+
+    Args:
+        found: The difference.
+        corrected: Its p after correction.
+        metric: What was measured.
+        queries: On how many queries.
+        needed: How many might decide, see `queries_needed`.
+        comparisons: For how many comparisons p was corrected.
+        baseline: Name of the other system; None for the first stage.
+
+    Returns:
+        The verdict and a sentence; see `Comparison`.
+    """
+    sign = (found.mean > 0) - (found.mean < 0)
+    size = f"{abs(found.mean):.4f}" if abs(found.mean) >= 5e-5 else f"{abs(found.mean):.1e}"
+    change = f"{metric} {('stays the same', f'is {size} higher', f'is {size} lower')[sign]}"
+    outcome: int | None = None
+    reason = "too few queries" + (f", about {needed:,} are needed" if needed else "")
+    claim = f"{reason}; {change}, which may be chance"
+    if sign and corrected < LEVEL:
+        outcome, claim = sign, change
+    elif queries >= FEWEST and found.within(WORTHWHILE):
+        outcome, claim = 0, f"{change}, and its interval lies within {WORTHWHILE} of zero"
+    verdict, words = (_AGAINST_OTHER if baseline else _AGAINST_FIRST_STAGE)[outcome]
+    facts = [f"p = {found.p:.2g}", f"{queries:,} {'query' if queries == 1 else 'queries'}"]
+    if found.low is not None:
+        facts.insert(0, f"95% interval {found.low:+.4f} to {found.high:+.4f}")
+    if comparisons > 1:
+        facts.insert(-1, f"{corrected:.2g} after correction for {comparisons} comparisons")
+    return verdict, f"{words.format(baseline)}: {claim} ({', '.join(facts)})"
+
+
+def _by_system(reports: Sequence[CollectionReport]) -> dict[str, list[SystemReport]]:
+    """Return what was found on each collection, by system, the first stage's first."""
+    found = {FIRST_STAGE: [report.first_stage for report in reports]}
+    for group in zip(*(report.systems for report in reports), strict=True):
+        found[group[0].name] = list(group)
+    return found

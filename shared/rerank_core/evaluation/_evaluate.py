@@ -5,10 +5,9 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import numpy as np
 
@@ -18,30 +17,28 @@ from rerank_core._ordering import Blend
 from rerank_core._scorer import Scorer
 from rerank_core._types import Scoring
 from rerank_core._version import __version__
-from rerank_core.evaluation._changes import changes, count_changes
-from rerank_core.evaluation._compare import EvalProgress, compare, means
+from rerank_core.errors import ConfigurationError
+from rerank_core.evaluation._compare import compare, means
 from rerank_core.evaluation._journal import Journal
-from rerank_core.evaluation._metrics import DEFAULT_METRICS, Orders, check_metrics, measure
+from rerank_core.evaluation._metrics import DEFAULT_METRICS, check_metrics
 from rerank_core.evaluation._report import (
     CollectionReport,
     Latency,
+    Moved,
+    QueryChange,
     Report,
     SystemReport,
 )
-from rerank_core.evaluation._scoring import (
-    Replay,
-    Scored,
-    Task,
-    check_count,
-    order_of,
-    score_queries,
-)
+from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Scored, Task, check_count
 from rerank_core.evaluation._statistics import CONFIDENCE
 from rerank_core.ranking import Blend
 from rerank_core.scorer import Scorer
-from rerank_core.types import Scoring
 
 __all__ = ["System", "evaluate"]
+
+_TOP = 10
+_CHARACTERS = 400  # of a passage, enough to see what it is about
+_LIBRARIES = ("numpy", "scipy", "ir-measures", "bm25s", "PyStemmer", "faiss-cpu", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +102,16 @@ def evaluate(
     check_count(resamples, "resamples")
     _check(tasks, systems)
     journal = journal or Journal()
-    slots = [_slot(tasks, at) for at in range(len(tasks[0].depths))]
+    depths = list(zip(*(task.depths for task in tasks), strict=True))
+    suffixes = [f"@{'/'.join(map(str, sorted(set(each))))}" for each in depths]
     reports = [
-        _Bench(task, systems, slots, names, journal, examples, progress).report() for task in tasks
+        _report(Evaluator(task, names, journal, progress), systems, suffixes, examples)
+        for task in tasks
     ]
+    versions = {"python": platform.python_version(), "rerank-core": __version__}
+    for library in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[library] = version(library)
     return Report(
         names,
         {
@@ -125,113 +128,107 @@ def evaluate(
                 for system in systems
             ],
         },
-        _versions(),
+        versions,
         reports,
         means(reports, names),
         compare(reports, names[0], resamples=resamples, seed=seed, progress=progress),
     )
 
 
-class _Bench:
-    """One collection: what was scored, and what came of it."""
-
-    def __init__(
-        self,
-        task: Task,
-        systems: Sequence[System],
-        slots: Sequence[str],
-        metrics: tuple[str, ...],
-        journal: Journal,
-        examples: int,
-        progress: EvalProgress | None,
-    ) -> None:
-        self._task = task
-        self._systems = systems
-        self._slots = slots
-        self._metrics = metrics
-        self._journal = journal
-        self._examples = examples
-        self._progress = progress
-        self._scored: dict[tuple[int, int], Scored] = {}
-
-    def report(self) -> CollectionReport:
-        task = self._task
-        orders = {
-            query: [candidate.id for candidate in task.first_stage.candidates.get(query, ())]
-            for query in task.used
-        }
-        first = self._measured(f"{task.first_stage.name}", max(task.depths), orders)
-        systems = [
-            self._system(system, depth, slot, first)
-            for system in self._systems
-            for depth, slot in zip(task.depths, self._slots, strict=True)
-        ]
-        return CollectionReport(
-            task.collection.name,
-            task.collection.fingerprint,
-            len(task.collection.documents),
-            len(task.used),
-            (*task.collection.notes, *task.first_stage.notes),
-            task.first_stage.settings,
-            first,
-            systems,
-        )
-
-    def _measured(self, name: str, depth: int, orders: Orders, **more: Any) -> SystemReport:
-        values = measure(self._metrics, self._task.collection.judgements, orders)
-        means = {metric: float(np.mean(list(found.values()))) for metric, found in values.items()}
-        return SystemReport(name, depth, means, values[self._metrics[0]], **more)
-
-    def _system(self, system: System, depth: int, slot: str, first: SystemReport) -> SystemReport:
-        task, scorer = self._task, system.scorer
-        deepest = self._score(scorer, max(task.depths))
-        scored = deepest if _whole(task, deepest) else self._score(scorer, depth)
-        orders: dict[str, list[str]] = {}
-        for query in task.used:
-            scoring = scored.scorings.get(query)
-            if scoring is None:
-                orders[query] = []
-                continue
-            replay = Replay(scorer, task.texts(query, scored.depth), scoring)
-            orders[query] = order_of(task, query, replay, depth, system.blend)
-        plain = self._measured(f"{system.name} {slot}", depth, orders)
-        before, after = first.per_query, plain.per_query
-        wins, losses = changes(task, orders, before, after, limit=self._examples)
-        reasons = Counter(s.degraded for s in scored.scorings.values() if s.degraded)
-        return SystemReport(
-            plain.name,
-            depth,
-            plain.values,
-            after,
-            _latency(task, scored, depth),
-            scored.usage,
-            count_changes(before, after),
-            wins,
-            losses,
-            dict(reasons) or None,
-        )
-
-    def _score(self, scorer: Scorer, depth: int) -> Scored:
-        """Score at a depth, once for all systems that share the scorer."""
-        key = (id(scorer), depth)
-        if key not in self._scored:
-            label = f"{self._task.collection.name}: {scorer.name} @{depth}"
-            watch = None if self._progress is None else partial(self._progress, label)
-            self._scored[key] = score_queries(self._task, scorer, depth, self._journal, watch)
-        return self._scored[key]
+def _check(tasks: Sequence[Task], systems: Sequence[System]) -> None:
+    if not tasks or not systems:
+        raise ConfigurationError("evaluate needs at least one task and one system")
+    for kind, names in (
+        ("collections", [task.collection.name for task in tasks]),
+        ("systems", [system.name for system in systems]),
+    ):
+        (name, count), *_ = Counter(names).most_common(1)
+        if count > 1:
+            raise ConfigurationError(f"two {kind} are called {name!r}; give them other names")
+    if len({len(task.depths) for task in tasks}) != 1:
+        raise ConfigurationError("every task must have as many depths as the others")
 
 
-def _whole(task: Task, scored: Scored) -> bool:
-    """Whether a smaller depth can be cut out of it: every text that is not blank has a score."""
+def _report(
+    evaluator: Evaluator, systems: Sequence[System], suffixes: Sequence[str], examples: int
+) -> CollectionReport:
+    """Evaluate all systems on one collection."""
+    task = evaluator.task
+    found = task.first_stage.candidates
+    orders = {query: [hit.id for hit in found.get(query, ())] for query in task.used}
+    values, per_metric = evaluator.measure(orders)
+    first = SystemReport(
+        task.first_stage.name, max(task.depths), values, next(iter(per_metric.values()))
+    )
+    return CollectionReport(
+        task.collection.name,
+        task.collection.fingerprint,
+        len(task.collection.documents),
+        len(task.used),
+        (*task.collection.notes, *task.first_stage.notes),
+        task.first_stage.settings,
+        first,
+        [
+            _system_report(evaluator, system, depth, suffix, first, examples)
+            for system in systems
+            for depth, suffix in zip(task.depths, suffixes, strict=True)
+        ],
+    )
 
-    def whole(query: str, scoring: Scoring) -> bool:
-        texts = task.texts(query, scored.depth)
-        return scoring.degraded is None and all(
+
+def _system_report(
+    evaluator: Evaluator,
+    system: System,
+    depth: int,
+    suffix: str,
+    first: SystemReport,
+    examples: int,
+) -> SystemReport:
+    task = evaluator.task
+    scored = evaluator.score(system.scorer, max(task.depths))
+    if not _complete(task, scored):
+        scored = evaluator.score(system.scorer, depth)
+    orders = evaluator.rerank(scored.replays, depth, system.blend)
+    values, per_metric = evaluator.measure(orders)
+    before, after = first.per_query, next(iter(per_metric.values()))
+    gains = {query: after[query] - before[query] for query in before}
+    best = sorted(gains, key=lambda query: (-gains[query], query))
+    worst = best[::-1]
+    degraded = Counter(found.degraded for found in scored.scorings.values() if found.degraded)
+
+    def change(query: str) -> QueryChange:
+        asked = task.collection.queries[query]
+        up, down = _moved(task, query, orders[query], won=gains[query] > 0)
+        return QueryChange(query, asked, before[query], after[query], up, down)
+
+    return SystemReport(
+        name=f"{system.name} {suffix}",
+        depth=depth,
+        values=values,
+        per_query=after,
+        latency=_latency(task, scored, depth),
+        usage=scored.usage,
+        counts={
+            "better": sum(gain > 0 for gain in gains.values()),
+            "alike": sum(gain == 0 for gain in gains.values()),
+            "worse": sum(gain < 0 for gain in gains.values()),
+        },
+        wins=[change(query) for query in best[:examples] if gains[query] > 0],
+        losses=[change(query) for query in worst[:examples] if gains[query] < 0],
+        degraded=dict(degraded) or None,
+    )
+
+
+def _complete(task: Task, scored: Scored) -> bool:
+    """Return whether every text that is not blank has a score, so that fewer can be cut out."""
+    return all(
+        scoring.degraded is None
+        and all(
             score is not None or not text.strip()
-            for text, score in zip(texts, scoring.scores, strict=True)
+            for text, score in zip(task.texts(query, scored.depth), scoring.scores, strict=True)
         )
-
-    return all(whole(query, scoring) for query, scoring in scored.scorings.items())
+        for query, scoring in scored.scorings.items()
+    )
 
 
 def _latency(task: Task, scored: Scored, depth: int) -> Latency | None:
@@ -247,30 +244,33 @@ def _latency(task: Task, scored: Scored, depth: int) -> Latency | None:
     return Latency(p50, p95, rate, estimated=scored.depth != depth)
 
 
-def _slot(tasks: Sequence[Task], at: int) -> str:
-    """Name the n-th depth of all tasks."""
-    return f"@{'/'.join(map(str, sorted({task.depths[at] for task in tasks})))}"
-
-
-def _check(tasks: Sequence[Task], systems: Sequence[System]) -> None:
-    if not tasks or not systems:
-        raise ConfigurationError("evaluate needs at least one task and one system")
-    for kind, names in (
-        ("collections", [task.collection.name for task in tasks]),
-        ("systems", [system.name for system in systems]),
-    ):
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise ConfigurationError(f"two {kind} are called {twice[0]!r}; give them other names")
-    if len({len(task.depths) for task in tasks}) != 1:
-        raise ConfigurationError("every task must have as many depths as the others")
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "rerank-core": __version__}
-    for name in ("numpy", "scipy", "ir-measures", "bm25s", "PyStemmer", "faiss-cpu", "onnxruntime"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def _moved(
+    task: Task, query: str, order: Sequence[str], *, won: bool
+) -> tuple[Moved | None, Moved | None]:
+    grades = task.collection.judgements[query]
+    found = task.first_stage.candidates.get(query, ())
+    places = {candidate.id: place for place, candidate in enumerate(found, start=1)}
+    passages = [
+        Moved(
+            document,
+            task.collection.documents[document][:_CHARACTERS],
+            grades.get(document),
+            places[document],
+            place,
+        )
+        for place, document in enumerate(order, start=1)
+    ]
+    rose = [moved for moved in passages if moved.after <= _TOP and moved.after < moved.before]
+    fell = [
+        moved
+        for moved in passages
+        if moved.before <= _TOP and moved.after > moved.before and (moved.grade or 0) > 0
+    ]
+    # What a query won by is a relevant passage; what it lost by, one that is not.
+    up = max(
+        rose,
+        key=lambda moved: (((moved.grade or 0) > 0) is won, moved.before - moved.after),
+        default=None,
+    )
+    down = max(fell, key=lambda moved: moved.after - moved.before, default=None)
+    return up, down

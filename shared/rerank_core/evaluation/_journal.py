@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rerank_core._errors import ConfigurationError, InvalidInputError
-from rerank_core._scorer import Scorer
-from rerank_core._types import Scale, Scoring
-from rerank_core._usage import Usage
+from rerank_core.errors import ConfigurationError, InvalidInputError
+from rerank_core.evaluation._collection import digest
+from rerank_core.scorer import Scorer
+from rerank_core.types import Scale, Scoring, Usage
 
 __all__ = ["Journal"]
 
@@ -78,55 +77,41 @@ class Journal:
     def put(self, key: str, entry: Any) -> None:
         """File a JSON value under a key of your own."""
         self._known[key] = entry
-        if self._stream is not None:
-            line = json.dumps({"key": key, "entry": entry}, allow_nan=False)
-            self._stream.write(line.encode() + b"\n")
-            self._stream.flush()
+        self._write({"key": key, "entry": entry})
 
     def _key(self, scorer: Scorer, query: str, texts: Sequence[str]) -> str:
         # Kept beside its identity: the id of an object that is gone may be given out again.
-        known = self._identities.get(id(scorer))
-        if known is None:
-            known = self._identities[id(scorer)] = (scorer, _identity(scorer))
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (known[1], query, *texts):
-            data = part.encode()
-            digest.update(len(data).to_bytes(8, "big") + data)
-        return digest.hexdigest()
+        if id(scorer) not in self._identities:
+            self._identities[id(scorer)] = (scorer, _identity(scorer))
+        return digest([self._identities[id(scorer)][1], query, *texts])
 
     def _open(self, path: Path) -> None:
-        whole = 0
-        if path.exists():
-            content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if content and not content.startswith(b'{"journal": "rerank eval"'):
-                raise InvalidInputError(
-                    f"{path}: is no journal of rerank eval; name a new file, or a folder"
-                )
-            self._read(path, content[:whole].splitlines())
-        self._stream = path.open("ab")
-        self._stream.truncate(whole)
-        if not whole:
-            self._stream.write(json.dumps(_HEADER).encode() + b"\n")
-            self._stream.flush()
-
-    def _read(self, path: Path, lines: Sequence[bytes]) -> None:
-        for number, raw in enumerate(lines, start=1):
+        content = path.read_bytes() if path.exists() else b""
+        if content and not content.startswith(b'{"journal": "rerank eval"'):
+            raise InvalidInputError(
+                f"{path}: is no journal of rerank eval; name a new file, or a folder"
+            )
+        whole = content.rfind(b"\n") + 1
+        for number, raw in enumerate(content[:whole].splitlines(), start=1):
             try:
                 line = json.loads(raw)
-                if number == 1:
-                    if line != _HEADER:
-                        raise InvalidInputError(
-                            f"{path}: was written by another version; name a new file"
-                        )
-                else:
+                if number > 1:
                     self._known[line["key"]] = line["entry"]
             except (ValueError, KeyError, TypeError) as error:
-                if isinstance(error, InvalidInputError):
-                    raise
                 raise InvalidInputError(
                     f"{path}:{number}: is damaged ({error!r}); remove the line, or the file"
                 ) from error
+            if number == 1 and line != _HEADER:
+                raise InvalidInputError(f"{path}: was written by another version; name a new file")
+        self._stream = path.open("ab")
+        self._stream.truncate(whole)
+        if not whole:
+            self._write(_HEADER)
+
+    def _write(self, value: Any) -> None:
+        if self._stream is not None:
+            self._stream.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+            self._stream.flush()
 
 
 def _identity(scorer: Scorer) -> str:
@@ -138,22 +123,23 @@ def _identity(scorer: Scorer) -> str:
 
 
 def _entry(scoring: Scoring) -> dict[str, Any]:
-    plain = asdict(Usage())
-    usage = {n: value for n, value in asdict(scoring.usage).items() if value != plain[n]}
-    entry: dict[str, Any] = {"scores": scoring.scores, "usage": usage}
-    if scoring.secondary is not None:
-        entry["secondary"] = scoring.secondary
-    if scoring.scale is not None:
-        entry["scale"] = scoring.scale.value
-    return entry
+    default = asdict(Usage())
+    usage = {name: value for name, value in asdict(scoring.usage).items() if value != default[name]}
+    entry = {
+        "scores": scoring.scores,
+        "usage": usage,
+        "secondary": scoring.secondary,
+        "scale": scoring.scale,
+    }
+    return {name: value for name, value in entry.items() if value is not None}
 
 
 def _scoring(entry: Mapping[str, Any]) -> Scoring:
-    names = {f.name for f in fields(Usage)}
-    secondary = entry.get("secondary")
+    names = {field.name for field in fields(Usage)}
+    scale, secondary = entry.get("scale"), entry.get("secondary")
     return Scoring(
         tuple(entry["scores"]),
         Usage(**{name: value for name, value in entry["usage"].items() if name in names}),
-        secondary=None if secondary is None else tuple(secondary),
-        scale=Scale(entry["scale"]) if "scale" in entry else None,
+        secondary=secondary and tuple(secondary),
+        scale=scale and Scale(scale),
     )

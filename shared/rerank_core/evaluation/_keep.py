@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from statistics import fmean
 from typing import Any
 
-from rerank_core._checks import check_whole, describe
-from rerank_core._combinators.cascade import Cascade
-from rerank_core._errors import ConfigurationError
-from rerank_core._scorer import Scorer
-from rerank_core.evaluation._compare import EvalProgress
+from rerank_core.combinators import Cascade
+from rerank_core.errors import ConfigurationError
 from rerank_core.evaluation._journal import Journal
-from rerank_core.evaluation._metrics import check_metrics, measure
-from rerank_core.evaluation._scoring import Replay, Task, check_count, order_of, score_queries
+from rerank_core.evaluation._metrics import check_metrics
+from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Task, check_count, watched
 from rerank_core.scorer import Scorer
 from rerank_core.validation import describe
 
@@ -99,83 +95,46 @@ def choose_keep(
     if not max_loss >= 0:
         raise ConfigurationError(f"max_loss must be at least 0, not {describe(max_loss)}")
     (name,) = check_metrics([metric])
-    journal = journal or Journal()
     deepest = max(max(task.depths) for task in tasks)
     tried = sorted({check_count(keep, "keeps") for keep in keeps or _grid(deepest)})
-    benches = [_Bench(task, cheap, strong, name, journal, progress) for task in tasks]
-    best = fmean(bench.strong() for bench in benches)
+    journal = journal or Journal()
+    pairs = [_Pair(Evaluator(task, [name], journal, progress), cheap, strong) for task in tasks]
+    best = fmean(pair.measure(pair.strong) for pair in pairs)
     rows = []
-    for done, keep in enumerate(tried):
-        if progress is not None:
-            progress("keep", done, len(tried))
-        value = fmean(bench.cascade(keep) for bench in benches)
-        saved = fmean(bench.saved(keep) for bench in benches)
-        rows.append(KeepRow(keep, value, best - value, saved))
-    if progress is not None:
-        progress("keep", len(tried), len(tried))
+    for keep in watched(tried, "keep", progress):
+        value = fmean(pair.measure(pair.cascades(keep)) for pair in pairs)
+        rows.append(KeepRow(keep, value, best - value, fmean(pair.saved(keep) for pair in pairs)))
     chosen = max(deepest, tried[-1])
     for row in reversed(rows):
         if row.loss > max_loss:
             break
         chosen = row.keep
-    return KeepChoice(chosen, name, fmean(bench.cheap() for bench in benches), best, tuple(rows))
+    alone = fmean(pair.measure(pair.cheap) for pair in pairs)
+    return KeepChoice(chosen, name, alone, best, tuple(rows))
 
 
-class _Bench:
-    """One collection, scored by both."""
+class _Pair:
+    """Cheap and strong scorer on one task, both replayed from what they said of all candidates."""
 
-    def __init__(
-        self,
-        task: Task,
-        cheap: Scorer,
-        strong: Scorer,
-        metric: str,
-        journal: Journal,
-        progress: EvalProgress | None,
-    ) -> None:
-        self._task = task
-        self._metric = metric
-        self._depth = max(task.depths)
-        self._replays: dict[str, tuple[Replay, Replay]] = {}
-        scored = []
-        for scorer in (cheap, strong):
-            label = f"{task.collection.name}: {scorer.name} @{self._depth}"
-            watch = None if progress is None else partial(progress, label)
-            scored.append(score_queries(task, scorer, self._depth, journal, watch))
-        for query, scoring in scored[0].scorings.items():
-            texts = task.texts(query, self._depth)
-            self._replays[query] = (
-                Replay(cheap, texts, scoring),
-                Replay(strong, texts, scored[1].scorings[query]),
-            )
+    def __init__(self, evaluator: Evaluator, cheap: Scorer, strong: Scorer) -> None:
+        self._evaluator = evaluator
+        self._depth = max(evaluator.task.depths)
+        self.cheap = evaluator.score(cheap, self._depth).replays
+        self.strong = evaluator.score(strong, self._depth).replays
 
-    def cheap(self) -> float:
-        return self._mean({query: pair[0] for query, pair in self._replays.items()})
+    def cascades(self, keep: int) -> Mapping[str, Scorer]:
+        return {
+            query: Cascade([(cheap, keep), self.strong[query]])
+            for query, cheap in self.cheap.items()
+        }
 
-    def strong(self) -> float:
-        return self._mean({query: pair[1] for query, pair in self._replays.items()})
-
-    def cascade(self, keep: int) -> float:
-        return self._mean(
-            {
-                query: Cascade([(cheap, keep), strong])
-                for query, (cheap, strong) in self._replays.items()
-            }
-        )
+    def measure(self, scorers: Mapping[str, Scorer]) -> float:
+        means, _ = self._evaluator.measure(self._evaluator.rerank(scorers, self._depth))
+        return next(iter(means.values()))
 
     def saved(self, keep: int) -> float:
-        counts = [len(self._task.texts(query, self._depth)) for query in self._replays]
+        counts = [len(self._evaluator.task.texts(query, self._depth)) for query in self.cheap]
         return sum(max(0, count - keep) for count in counts) / max(1, sum(counts))
-
-    def _mean(self, scorers: Mapping[str, Scorer]) -> float:
-        orders = {
-            query: order_of(self._task, query, scorers[query], self._depth)
-            if query in scorers
-            else []
-            for query in self._task.used
-        }
-        values = measure([self._metric], self._task.collection.judgements, orders)
-        return fmean(values[self._metric].values())
 
 
 def _grid(deepest: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -211,12 +212,4 @@ class Report:
         ``"schema"`` counts changes of the layout. There are no times of day in it: but for
         latencies and seconds, equal input and settings give equal output.
         """
-        return {"schema": 1, **_plain(asdict(self))}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
+        return {"schema": 1, **json.loads(json.dumps(asdict(self)))}

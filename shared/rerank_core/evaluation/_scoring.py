@@ -1,22 +1,29 @@
-"""Scoring the candidates of every query once, and replaying it in other ways."""
+"""Scoring the candidates of every query once, and measuring the orders that follow from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import SupportsIndex
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import SupportsIndex, TypeVar
 
 from rerank_core.errors import ConfigurationError, InvalidInputError
 from rerank_core.evaluation._collection import Collection
+from rerank_core.evaluation._first_stage import FirstStage
 from rerank_core.evaluation._journal import Journal
-from rerank_core.evaluation._runs import FirstStage
+from rerank_core.evaluation._metrics import Orders, Values, measure
 from rerank_core.ranking import Blend, rerank
 from rerank_core.scorer import Progress, Scorer
 from rerank_core.types import Scale, Scoring, Usage
 from rerank_core.validation import check_positive, describe
 
-__all__ = ["Replay", "Scored", "Task", "check_count", "order_of", "score_queries"]
+__all__ = ["EvalProgress", "Evaluator", "Replay", "Scored", "Task", "check_count", "watched"]
+
+T = TypeVar("T")
+
+EvalProgress = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
 
 _WARM_UP = 4  # texts; enough to load the model and to grow its buffers a little
 
@@ -67,15 +74,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a scorer said of each query's candidates.
+    """Scorings of each query's first candidates.
 
     Attributes:
         depth: How many candidates were scored at most.
-        scorings: For each query with candidates its scoring.
+        scorings: The scoring of each query that has candidates.
+        replays: For each of them a scorer that repeats it.
     """
 
     depth: int
     scorings: Mapping[str, Scoring]
+    replays: Mapping[str, Replay]
 
     @property
     def usage(self) -> Usage:
@@ -83,89 +92,143 @@ class Scored:
         return sum((scoring.usage for scoring in self.scorings.values()), Usage())
 
 
-def score_queries(
-    task: Task,
-    scorer: Scorer,
-    depth: int,
-    journal: Journal,
-    progress: Callable[[int, int], None] | None = None,
-) -> Scored:
-    """Score every query's first candidates, one call a query, unless the journal knows them.
-
-    Before the first call that counts, a few texts are scored and forgotten, so that loading the
-    model does not count as latency.
-
-    Args:
-        task: What to score.
-        scorer: What scores.
-        depth: At most this many candidates a query.
-        journal: What is known already; new scorings are added.
-        progress: Called with (queries done, queries in all).
-    """
-    scorings: dict[str, Scoring] = {}
-    warm = False
-    for done, query in enumerate(task.used):
-        if progress is not None:
-            progress(done, len(task.used))
-        texts = task.texts(query, depth)
-        if not texts:
-            continue
-        asked = task.collection.queries[query]
-        scoring = journal.find(scorer, asked, texts)
-        if scoring is None:
-            if not warm:
-                scorer.score(asked, texts[:_WARM_UP])
-                warm = True
-            scoring = scorer.score(asked, texts)
-            journal.keep(scorer, asked, texts, scoring)
-        scorings[query] = scoring
-    if progress is not None:
-        progress(len(task.used), len(task.used))
-    return Scored(depth, scorings)
-
-
 class Replay(Scorer):
-    """Gives the scores of one scoring again, so that the core itself orders what was scored.
+    """Scorer that repeats a scoring, so that `rerank` itself orders what was scored.
 
     Args:
-        scorer: What it stands for.
+        scorer: The scorer it stands for.
         texts: The texts that were scored.
         scoring: Their scoring.
     """
 
     def __init__(self, scorer: Scorer, texts: Sequence[str], scoring: Scoring) -> None:
-        self._name = scorer.name
-        self._scale = scoring.scale or scorer.scale
-        self._degraded = scoring.degraded
-        self._scores = dict(zip(texts, scoring.scores, strict=True))
-        self._secondary = (
-            None if scoring.secondary is None else dict(zip(texts, scoring.secondary, strict=True))
-        )
+        self._scorer = scorer
+        self._scoring = scoring
+        self._positions = {text: position for position, text in enumerate(texts)}
 
     @property
     def name(self) -> str:
         """The scorer's name."""
-        return self._name
+        return self._scorer.name
 
     @property
     def scale(self) -> Scale:
         """The scoring's scale."""
-        return self._scale
+        return self._scoring.scale or self._scorer.scale
 
     @property
     def fingerprint(self) -> str:
-        """No two replays are alike."""
+        """Identity of this replay alone."""
         return f"replay:{id(self)}"
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         del query, progress  # it stands for one query, and does nothing that takes time
-        secondary = self._secondary
-        return Scoring(
-            tuple(self._scores[text] for text in texts),
-            Usage(),
-            self._degraded,
-            secondary=None if secondary is None else tuple(secondary[text] for text in texts),
+        positions = [self._positions[text] for text in texts]
+        scores, secondary = self._scoring.scores, self._scoring.secondary
+        return replace(
+            self._scoring,
+            scores=tuple(scores[position] for position in positions),
+            secondary=secondary and tuple(secondary[position] for position in positions),
+            spans=None,
+            usage=Usage(),
         )
+
+
+class Evaluator:
+    """Scores, orders and measures one task.
+
+    Args:
+        task: What to rerank.
+        metrics: What to measure, as `check_metrics` returns it.
+        journal: What is known already; new scorings are added.
+        progress: Called with (what is being done, queries done, queries in all).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        metrics: Sequence[str],
+        journal: Journal,
+        progress: EvalProgress | None,
+    ) -> None:
+        self.task = task
+        self._metrics = metrics
+        self._journal = journal
+        self._progress = progress
+        self._scored: dict[tuple[int, int], Scored] = {}
+
+    def score(self, scorer: Scorer, depth: int) -> Scored:
+        """Score every query's first candidates, one call a query, unless that is known already.
+
+        Before the first call that counts, a few texts are scored and forgotten, so that loading
+        the model does not count as latency.
+
+        Args:
+            scorer: What scores.
+            depth: At most this many candidates a query.
+        """
+        if known := self._scored.get((id(scorer), depth)):
+            return known
+        task = self.task
+        label = f"{task.collection.name}: {scorer.name} @{depth}"
+        scorings, replays = {}, {}
+        warm = False
+        for query in watched(task.used, label, self._progress):
+            if not (texts := task.texts(query, depth)):
+                continue
+            asked = task.collection.queries[query]
+            scoring = self._journal.find(scorer, asked, texts)
+            if scoring is None:
+                if not warm:
+                    scorer.score(asked, texts[:_WARM_UP])
+                    warm = True
+                scoring = scorer.score(asked, texts)
+                self._journal.keep(scorer, asked, texts, scoring)
+            scorings[query] = scoring
+            replays[query] = Replay(scorer, texts, scoring)
+        return self._scored.setdefault((id(scorer), depth), Scored(depth, scorings, replays))
+
+    def rerank(
+        self, scorers: Mapping[str, Scorer], depth: int, blend: Blend | None = None
+    ) -> dict[str, list[str]]:
+        """Rerank each query's first candidates with `rerank`, and let the others follow.
+
+        Args:
+            scorers: For each query that has candidates its scorer, such as a `Replay`.
+            depth: How many candidates are reranked.
+            blend: Mix with the first stage.
+
+        Returns:
+            For each query the ids of all its candidates, best first.
+        """
+        orders: dict[str, list[str]] = {query: [] for query in self.task.used}
+        for query, scorer in scorers.items():
+            found = self.task.first_stage.candidates[query]
+            ranking = rerank(
+                self.task.collection.queries[query],
+                self.task.texts(query, depth),
+                scorer,
+                blend=blend,
+                prior=[candidate.score for candidate in found[:depth]],
+            )
+            orders[query] = [found[item.index].id for item in ranking]
+            orders[query] += [candidate.id for candidate in found[depth:]]
+        return orders
+
+    def measure(self, orders: Orders) -> tuple[dict[str, float], Values]:
+        """Return the mean of each metric, and its value for each query."""
+        values = measure(self._metrics, self.task.collection.judgements, orders)
+        return {metric: fmean(found.values()) for metric, found in values.items()}, values
+
+
+def watched(steps: Sequence[T], label: str, progress: EvalProgress | None) -> Iterator[T]:
+    """Yield each step, and call `progress` before each and at the end."""
+    for done, step in enumerate(steps):
+        if progress is not None:
+            progress(label, done, len(steps))
+        yield step
+    if progress is not None:
+        progress(label, len(steps), len(steps))
 
 
 def check_count(value: SupportsIndex | None, argument: str) -> int:
@@ -180,30 +243,3 @@ def check_count(value: SupportsIndex | None, argument: str) -> int:
     raise ConfigurationError(
         f"{argument} must be a whole number of at least 1, not {describe(value)}"
     )
-
-
-def order_of(
-    task: Task, query: str, scorer: Scorer, depth: int, blend: Blend | None = None
-) -> list[str]:
-    """Rerank a query's first candidates, as `rerank` does, and let the others follow.
-
-    Args:
-        task: What to rerank.
-        query: Id of the query.
-        scorer: What scores; a `Replay` costs nothing.
-        depth: How many candidates are reranked.
-        blend: Mix with the first stage.
-
-    Returns:
-        Ids of all the query's candidates, best first.
-    """
-    found = task.first_stage.candidates.get(query, ())
-    head, tail = found[:depth], found[depth:]
-    ranking = rerank(
-        task.collection.queries[query],
-        task.texts(query, depth),
-        scorer,
-        blend=blend,
-        prior=[candidate.score for candidate in head],
-    )
-    return [head[item.index].id for item in ranking] + [candidate.id for candidate in tail]

@@ -57,6 +57,11 @@ class Difference:
     high: float | None
     p: float
 
+    def within(self, size: float) -> bool:
+        """Return whether the whole interval lies between ``-size`` and ``size``."""
+        low, high = self.low, self.high
+        return low is not None and high is not None and -size <= low <= high <= size
+
 
 def difference(
     strata: Sequence[npt.NDArray[np.float64]], *, resamples: int, seed: int
@@ -89,32 +94,26 @@ def difference(
     # Each query's share of the mean of means.
     shares = np.concatenate([values / (len(values) * len(strata)) for values in strata])
     mean = float(shares.sum())
-
-    def total(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
-        return np.asarray(values.sum(axis=axis))
-
-    def mean_of_means(*samples: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
-        means = [sample.mean(axis=axis) for sample in samples]
-        return np.asarray(sum(means) / len(means))
-
-    if len(shares) < 2:
-        p = 1.0
-    else:
-        p = float(
-            stats.permutation_test(
-                (shares,),
-                total,
-                permutation_type="samples",
-                vectorized=True,
-                n_resamples=resamples,
-                batch=_BATCH,
-                rng=np.random.default_rng(seed),
-            ).pvalue
+    p = 1.0
+    if len(shares) > 1:
+        test = stats.permutation_test(
+            (shares,),
+            np.sum,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=resamples,
+            batch=_BATCH,
+            rng=np.random.default_rng(seed),
         )
+        p = float(test.pvalue)
     if any(len(values) < 2 for values in strata):
         return Difference(mean, None, None, p)
+
+    def mean_of_means(*samples: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
+        return np.asarray(np.mean([sample.mean(axis=axis) for sample in samples], axis=0))
+
     interval = stats.bootstrap(
-        tuple(strata),
+        strata,
         mean_of_means,
         method="percentile",
         vectorized=True,
@@ -138,12 +137,13 @@ def holm(values: Sequence[float]) -> list[float]:
     Returns:
         The corrected values, in the same order, at most 1.
     """
-    corrected = [1.0] * len(values)
-    largest = 0.0
-    for rank, at in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[at]))
-        corrected[at] = largest
-    return corrected
+    import numpy as np
+
+    order = np.argsort(values, kind="stable")
+    steps = np.arange(len(values), 0, -1) * np.asarray(values, dtype=float)[order]
+    corrected = np.empty(len(values))
+    corrected[order] = np.maximum.accumulate(np.minimum(steps, 1))
+    return [float(value) for value in corrected]
 
 
 def queries_needed(strata: Sequence[npt.NDArray[np.float64]], *, comparisons: int) -> int | None:

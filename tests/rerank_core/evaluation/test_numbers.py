@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rerank_core import ConfigurationError, MissingExtraError
+from rerank_core.evaluation._compare import judge
 from rerank_core.evaluation._metrics import check_metrics, measure
 from rerank_core.evaluation._statistics import Difference, difference, holm, queries_needed
-from rerank_core.evaluation._verdict import judge
 
 JUDGED = {"q1": {"a": 2, "b": 1, "c": 0}, "q2": {"z": 1}, "q3": {"y": 1}}
 ORDERS = {"q1": ["c", "b", "a"], "q2": ["x", "y"], "q3": []}
