@@ -1,41 +1,41 @@
-"""Does reranking help, here, on these queries?
+"""Evaluation: does reranking help on these queries?
 
 ```python
 from rerank_core import Blend, load_scorer
-from rerank_core.evaluation import System, Task, evaluate, first_stage, read_collection
+from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage
 
-collection = read_collection("scifact")
-candidates = first_stage("bm25", collection, 50)
+documents = {"1": "Cats purr.", "2": "Dogs bark.", "3": "Cats and dogs are pets."}
+pets = Collection("pets", documents, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+candidates = first_stage("bm25", pets, 50)
 nano = load_scorer("nano")
 report = evaluate(
-    [Task(collection, candidates, depths=(50, 20))],
-    [System(nano), System(nano, Blend("rrf", 0.3))],
+    [Task(pets, candidates, depths=(50, 20))], [System(nano), System(nano, Blend("rrf", 0.3))]
 )
 for found in report.comparisons:
-    print(found.system, found.sentence)
+    print(found.system, "against", found.baseline, "-", found.sentence)
 ```
 
-**What counts.** Every query with a judgement of at least 1, also where the first stage found
-nothing relevant, or nothing at all: it then counts 0. A document without a judgement counts as not
-relevant. Each metric is the mean over queries; over several collections each counts alike.
+`read_collection` reads a collection from a folder.
 
-**What is ordered.** The first `depth` candidates are reranked by `rerank_core.rerank` itself, so
-blank texts, ties, blends and unscored texts are as in production; candidates behind `depth` follow
-in first-stage order. First stage and systems thus order the same candidates, and no metric rewards
-a longer list.
+**Queries.** Every query with a judgement of at least 1 counts. If the first stage found nothing
+relevant for it, or nothing at all, its value is 0. Documents without a judgement are not relevant.
+Each metric is a mean over queries; several collections have the same weight.
 
-**What is compared.** Every system with the first stage and with every other, by the first metric.
-With several collections or systems that makes many comparisons, and each one more has to stand a
-stricter test (Holm): ask few questions. The interval is of one comparison alone, so it can lie
-above 0 where the corrected p says "not proven".
+**Order.** The first `depth` candidates are reranked by `rerank_core.rerank` itself, so blank
+texts, ties, blends and unscored texts are treated as in production. The other candidates follow in
+first-stage order: all systems order the same candidates, and no metric rewards a longer list.
 
-**What is timed.** Each query is one call of `Scorer.score`; a few texts are scored before the first
-of them, so that loading does not count. Times hold for this machine and its load, and are what a
-journal remembers of them.
+**Comparisons.** Every system is compared with the first stage and with every other system, by the
+first metric. The p values are corrected for the number of comparisons (Holm), so each further
+system makes it harder to show a difference: compare few. The interval belongs to one comparison
+and is not corrected; it can lie above 0 where the verdict is ``"cannot tell"``.
 
-A `Journal` keeps what was scored: an interrupted run goes on where it was, and another comparison
-of the same scorers costs nothing. ``rerank eval`` is all of this on the command line. It needs the
-extra ``eval``.
+**Latency.** Each query is one call of `Scorer.score`. A few texts are scored before the first
+call, so that loading is not included. Times depend on the machine and its load, and a journal
+returns the times of the run that it kept.
+
+A `Journal` keeps scorings: an interrupted run can be resumed, and another comparison of the same
+scorers costs nothing. The command ``rerank eval`` does all of this. The extra ``eval`` is required.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A test collection: documents, queries and human judgements, in BEIR's layout."""
+"""Test collections: documents, queries and human judgements, in BEIR's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rerank_core.validation import describe
 __all__ = ["Collection", "Judgements", "digest", "read_collection"]
 
 Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
-"""For each query id the grade of each judged document id."""
+"""Grade of each judged document, by query id and document id."""
 
 _QRELS = ("query-id", "corpus-id", "score")
 _TREC_QRELS = ("query-id", "iteration", "corpus-id", "score")
@@ -25,15 +25,25 @@ _TREC_QRELS = ("query-id", "iteration", "corpus-id", "score")
 
 @dataclass(frozen=True)
 class Collection:
-    """A test collection.
+    """Documents, queries and judgements to evaluate on.
 
     Attributes:
-        name: The folder's name.
-        documents: Text of each document by id. With a title it is ``title + ". " + text``.
+        name: Name of the collection.
+        documents: Text of each document by id.
         queries: Text of each query by id.
-        judgements: For each query the grade of each judged document; 0 is judged not relevant.
-        notes: What was passed over while reading, in sentences.
-        folder: Where it was read from.
+        judgements: Grade of each judged document, by query id and document id. Documents with a
+            grade of 0 or less, or without one, are not relevant.
+        notes: Remarks on what was skipped while reading.
+        folder: The folder it was read from.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Collection
+
+        documents = {"1": "Cats purr.", "2": "Dogs bark."}
+        pets = Collection("pets", documents, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        print(pets.evaluated)  # ('q',)
+        ```
     """
 
     name: str
@@ -45,7 +55,7 @@ class Collection:
 
     @cached_property
     def evaluated(self) -> tuple[str, ...]:
-        """Sorted ids of the queries that count: with text, and a judgement of at least 1."""
+        """Sorted ids of the queries that have a text and a judgement of at least 1."""
         return tuple(
             sorted(
                 query
@@ -56,7 +66,7 @@ class Collection:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the documents and queries, ids and texts, whatever their order."""
+        """Hash of the ids and texts of documents and queries; their order does not matter."""
         return digest(
             chain(
                 [str(len(self.documents))],
@@ -67,7 +77,7 @@ class Collection:
 
 
 def digest(texts: Iterable[str]) -> str:
-    """Hash texts; it matters where one ends and the next begins."""
+    """Return a hash of texts that depends on where each of them ends."""
     found = hashlib.blake2b(digest_size=16)
     for text in texts:
         data = text.encode()
@@ -80,27 +90,40 @@ def read_collection(
 ) -> Collection:
     """Read a collection in BEIR's layout (https://github.com/beir-cellar/beir).
 
-    The folder holds ``corpus.jsonl`` (``_id``, ``text``, perhaps ``title``), ``queries.jsonl``
-    (``_id``, ``text``) and judgements. A document's text is its title, a full stop, a blank and
-    its text; without a title the text alone. Lone surrogates become U+FFFD.
+    The folder contains ``corpus.jsonl`` (``_id``, ``text`` and optionally ``title``),
+    ``queries.jsonl`` (``_id`` and ``text``) and judgements. A title is put before its text, as
+    ``title + ". " + text``. Lone surrogates become U+FFFD.
 
-    Judgements are tab-separated with the header ``query-id``, ``corpus-id``, ``score``, or TREC's
-    four columns ``query iteration document grade`` without a header. Grades are whole numbers; 0
-    and less are judged not relevant.
+    Judgements are tab-separated with the header ``query-id``, ``corpus-id``, ``score``, or have
+    TREC's four columns ``query iteration document grade`` and no header. Grades are integers.
 
-    Judged documents without text are normal, since a pool is often judged on a larger corpus;
-    judged queries without text cannot be evaluated. Both are counted in `Collection.notes`.
+    Judgements of documents without a text are common, since judgements are often shared with a
+    larger corpus. Queries without a text or without judgements are left out. `Collection.notes`
+    counts all of them.
 
     Args:
         folder: The folder.
-        qrels: The file of judgements, a path from the folder. Default: ``qrels.tsv``, else
+        qrels: Path of the judgements, relative to the folder. Default: ``qrels.tsv``, otherwise
             ``qrels/test.tsv``.
-        name: What to call it. Default: the folder's name.
+        name: Name of the collection. Default: the folder's name.
 
     Raises:
-        InvalidInputError: If a file is missing or a line is wrong, with its number; if an id is
-            there twice, or a document is judged twice for a query, with two grades; if no query
-            can be evaluated.
+        InvalidInputError: If a file is missing; if a line is malformed, repeats an id, or
+            contradicts an earlier judgement (the error has its number); if no query can be
+            evaluated.
+
+    Example:
+        ```python
+        from pathlib import Path
+        from tempfile import mkdtemp
+        from rerank_core.evaluation import read_collection
+
+        folder = Path(mkdtemp())
+        (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "Cats purr."}')
+        (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "Do cats purr?"}')
+        (folder / "qrels.tsv").write_text("q1 0 d1 1")
+        print(read_collection(folder).judgements)  # {'q1': {'d1': 1}}
+        ```
     """
     root = Path(folder)
     if not root.is_dir():
@@ -119,7 +142,7 @@ def read_collection(
     if not collection.evaluated:
         raise InvalidInputError(
             f"{judged}: no query of {root / 'queries.jsonl'} has a judgement of at least 1; "
-            "do the files belong together?"
+            "check that the files belong together"
         )
     return replace(collection, notes=_notes(collection))
 
@@ -146,18 +169,18 @@ def _read_texts(path: Path, *, with_title: bool) -> dict[str, str]:
         if not identity.strip():
             raise line.error('"_id" is blank')
         if identity in texts:
-            raise line.error(f'"_id" {identity!r} is there twice, first on line {lines[identity]}')
+            raise line.error(f'"_id" {identity!r} appears twice, first on line {lines[identity]}')
         parts = [_string(line, fields, "text")]
         if with_title and fields.get("title") is not None:
             parts.insert(0, _string(line, fields, "title"))
         text = ". ".join(part for part in parts if part.strip())
         if not with_title and not text:
-            raise line.error('"text" is blank, but a query must ask something')
+            raise line.error('"text" is blank; a query needs a text')
         # Lone surrogates have no encoding.
         texts[identity] = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         lines[identity] = line.number
     if not texts:
-        raise InvalidInputError(f"{path}: is empty; it must hold one JSON object a line")
+        raise InvalidInputError(f"{path}: is empty; it must have one JSON object per line")
     return texts
 
 
@@ -174,7 +197,7 @@ def _read_judgements(path: Path) -> Judgements:
     lines: dict[tuple[str, str], int] = {}
     for line, (query, document, value) in read_table(path, _QRELS, _TREC_QRELS):
         grade = line.integer(value, "the grade")
-        # The same grade twice says nothing new.
+        # The same grade twice is no contradiction.
         known = judgements.setdefault(query, {}).setdefault(document, grade)
         first = lines.setdefault((query, document), line.number)
         if known != grade:
@@ -183,19 +206,19 @@ def _read_judgements(path: Path) -> Judgements:
                 f"line {first}"
             )
     if not judgements:
-        raise InvalidInputError(f"{path}: holds no judgements")
+        raise InvalidInputError(f"{path}: has no judgements")
     return judgements
 
 
 def _notes(collection: Collection) -> tuple[str, ...]:
     queries, judgements = collection.queries.keys(), collection.judgements.keys()
     judged = set(chain.from_iterable(collection.judgements.values()))
-    textless = judged - collection.documents.keys()
-    fruitless = (judgements & queries) - set(collection.evaluated)
+    without_text = judged - collection.documents.keys()
+    without_relevant = (judgements & queries) - set(collection.evaluated)
     counts = {
-        f"of {len(judged)} judged documents have no text here": textless,
+        f"of {len(judged)} judged documents have no text here": without_text,
         "judged queries have no text here and are left out": judgements - queries,
-        "judged queries have no relevant document and are left out": fruitless,
+        "judged queries have no relevant document and are left out": without_relevant,
         "queries have no judgements and are left out": queries - judgements,
     }
     return tuple(f"{len(found)} {problem}" for problem, found in counts.items() if found)

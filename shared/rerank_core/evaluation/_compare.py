@@ -1,4 +1,4 @@
-"""Every system against the first stage and against every other, and what the outcome means."""
+"""Comparisons of every system with the first stage and with every other system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from rerank_core.evaluation._statistics import (
 
 __all__ = ["compare", "judge", "means"]
 
-# What a system does, by the sign of the difference; None where the queries cannot tell.
+# Verdicts and their words by the sign of the difference; None if there are too few queries.
 _AGAINST_FIRST_STAGE: Mapping[int | None, tuple[Verdict, str]] = {
     1: ("helps", "helps"),
     0: ("no gain", "reranking does not help here"),
@@ -47,10 +47,10 @@ _AGAINST_OTHER: Mapping[int | None, tuple[Verdict, str]] = {
 def means(
     reports: Sequence[CollectionReport], metrics: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Return each system's mean over the collections, of each metric."""
+    """Return the mean of each metric over the collections, for each system."""
     return {
         name: {metric: fmean(system.values[metric] for system in group) for metric in metrics}
-        for name, group in _by_system(reports).items()
+        for name, group in _by_system(reports)
     }
 
 
@@ -62,14 +62,14 @@ def compare(
     seed: int,
     progress: EvalProgress | None,
 ) -> list[Comparison]:
-    """Compare all with all, on each collection and, where there are several, on their mean.
+    """Compare all systems on each collection and, if there are several, on their mean.
 
     Args:
-        reports: What was found on each collection; all hold the same systems.
-        metric: What decides.
-        resamples: Of the bootstrap and the randomisation test.
-        seed: Of their random numbers.
-        progress: Called with (what, comparisons done, comparisons in all).
+        reports: Results on each collection; all have the same systems.
+        metric: Name of the first metric.
+        resamples: Number of resamples of the bootstrap and the randomisation test.
+        seed: Seed of the random numbers.
+        progress: Called with (label of the work, comparisons done, comparisons in all).
     """
     places = [(report.name, [report]) for report in reports]
     if len(reports) > 1:
@@ -85,7 +85,7 @@ def compare(
             ],
         )
         for place, group in places
-        for (baseline, before), (system, after) in combinations(_by_system(group).items(), 2)
+        for (baseline, before), (system, after) in combinations(_by_system(group), 2)
     ]
     found = [
         difference(strata, resamples=resamples, seed=seed)
@@ -132,33 +132,31 @@ def judge(
     comparisons: int,
     baseline: str | None,
 ) -> tuple[Verdict, str]:
-    """Judge whether one system is better than another.
-
-    A significant difference decides. Without one, an interval within `WORTHWHILE` of zero, from
-    at least `FEWEST` queries, shows that there is none to speak of; any other cannot decide.
+    """Judge whether a system is better or worse than its baseline; see `Comparison.verdict`.
 
     Args:
         found: The difference.
-        corrected: Its p after correction.
-        metric: What was measured.
-        queries: On how many queries.
-        needed: How many might decide, see `queries_needed`.
-        comparisons: For how many comparisons p was corrected.
+        corrected: Its p value after correction.
+        metric: Name of the metric.
+        queries: Number of queries.
+        needed: Estimate by `queries_needed`.
+        comparisons: Number of comparisons that the p value was corrected for.
         baseline: Name of the other system; None for the first stage.
 
     Returns:
-        The verdict and a sentence; see `Comparison`.
+        The verdict, and a sentence for people.
     """
     sign = (found.mean > 0) - (found.mean < 0)
     size = f"{abs(found.mean):.4f}" if abs(found.mean) >= 5e-5 else f"{abs(found.mean):.1e}"
     change = f"{metric} {('stays the same', f'is {size} higher', f'is {size} lower')[sign]}"
-    outcome: int | None = None
-    reason = "too few queries" + (f", about {needed:,} are needed" if needed else "")
-    claim = f"{reason}; {change}, which may be chance"
+    outcome: int | None
     if sign and corrected < LEVEL:
         outcome, claim = sign, change
     elif queries >= FEWEST and found.within(WORTHWHILE):
         outcome, claim = 0, f"{change}, and its interval lies within {WORTHWHILE} of zero"
+    else:
+        figure = f", about {needed:,} are needed" if needed else ""
+        outcome, claim = None, f"too few queries{figure}; {change}, which may be chance"
     verdict, words = (_AGAINST_OTHER if baseline else _AGAINST_FIRST_STAGE)[outcome]
     facts = [f"p = {found.p:.2g}", f"{queries:,} {'query' if queries == 1 else 'queries'}"]
     if found.low is not None:
@@ -168,9 +166,10 @@ def judge(
     return verdict, f"{words.format(baseline)}: {claim} ({', '.join(facts)})"
 
 
-def _by_system(reports: Sequence[CollectionReport]) -> dict[str, list[SystemReport]]:
-    """Return what was found on each collection, by system, the first stage's first."""
-    found = {FIRST_STAGE: [report.first_stage for report in reports]}
-    for group in zip(*(report.systems for report in reports), strict=True):
-        found[group[0].name] = list(group)
-    return found
+def _by_system(reports: Sequence[CollectionReport]) -> list[tuple[str, list[SystemReport]]]:
+    """Return the reports on each collection by system, starting with the first stage."""
+    systems = zip(*(report.systems for report in reports), strict=True)
+    return [
+        (FIRST_STAGE, [report.first_stage for report in reports]),
+        *((group[0].name, list(group)) for group in systems),
+    ]

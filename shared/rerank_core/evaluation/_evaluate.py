@@ -1,4 +1,4 @@
-"""`evaluate`: score, order, measure, compare."""
+"""Evaluation of systems: score, rerank, measure, compare."""
 
 from __future__ import annotations
 
@@ -36,19 +36,28 @@ from rerank_core.scorer import Scorer
 
 __all__ = ["System", "evaluate"]
 
-_TOP = 10
-_CHARACTERS = 400  # of a passage, enough to see what it is about
+_TOP = 10  # positions that passages are shown from
+_CHARACTERS = 400  # shown of a passage
 _LIBRARIES = ("numpy", "scipy", "ir-measures", "bm25s", "PyStemmer", "faiss-cpu", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way to rerank.
+    """A way to rerank: a scorer, with or without a blend.
 
     Attributes:
-        scorer: What scores.
-        blend: Mix with the first stage.
-        label: What to call it. Default: the scorer's name.
+        scorer: The scorer.
+        blend: Blend with the first stage.
+        label: Name to show instead of the scorer's.
+
+    Example:
+        ```python
+        from rerank_core import Blend, load_scorer
+        from rerank_core.evaluation import System
+
+        system = System(load_scorer("nano"), Blend("rrf", 0.3))
+        print(system.name)  # nano + rrf:0.3
+        ```
     """
 
     scorer: Scorer
@@ -73,30 +82,45 @@ def evaluate(
     examples: int = 3,
     progress: EvalProgress | None = None,
 ) -> Report:
-    """Compare ways to rerank with the first stage and with each other.
+    """Compare systems with the first stage and with each other.
 
-    Every pair is scored once: blends share a scorer's scores, and smaller depths are cut out of
-    the deepest scoring, unless the scorer left texts unscored (a `Cascade`, a `Deadline`), since
-    it might then have read others. The order is that of `rerank`.
+    Every pair is scored once: systems with the same scorer share its scores, and smaller depths
+    are taken from the scoring of the greatest one. A scorer that leaves texts unscored (such as a
+    `Cascade` or a `Deadline`) is run at each depth, since it might score other texts there.
 
     Args:
-        tasks: Collections with their candidates. All must have as many depths: the first depth
-            of one is compared with the first of the other, and so on.
-        systems: Ways to rerank; their names must differ.
-        metrics: See `check_metrics`; the first decides.
-        journal: What is known already, and where new scorings are kept. Default: none.
-        resamples: Of the bootstrap and the randomisation test.
-        seed: Of their random numbers.
-        examples: How many queries won and lost to show for each system.
-        progress: Called with (what, queries done, queries in all).
+        tasks: Collections with their candidates. All must have the same number of depths: the
+            first depth of one goes with the first of the others, and so on.
+        systems: Systems to compare; their names must differ.
+        metrics: Measures of ir-measures (https://ir-measur.es), such as ``"nDCG@10"`` (graded,
+            the gain is the grade, as in trec_eval), ``"RR@10"``, ``"R@50"`` or ``"AP"``. In
+            binary measures grades from 1 are relevant, or from 2 with ``"RR(rel=2)@10"``.
+            Comparisons are by the first metric.
+        journal: Known scorings; new ones are added. Default: a journal in memory.
+        resamples: Number of resamples of the bootstrap and the randomisation test.
+        seed: Seed of the random numbers.
+        examples: Number of won and of lost queries to report for each system.
+        progress: Called with (label of the work, steps done, steps in all).
 
     Returns:
-        The report.
+        The results.
 
     Raises:
-        ConfigurationError: If an argument is wrong.
+        ConfigurationError: If an argument is invalid.
         MissingExtraError: If ir-measures or scipy is not installed.
-        ScorerError: If a scorer fails; what was scored is in the journal.
+        ScorerError: If a scorer fails; the journal keeps what was scored before.
+
+    Example:
+        ```python
+        from rerank_core import Blend, load_scorer
+        from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage
+
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
+        nano = load_scorer("nano")
+        report = evaluate([task], [System(nano), System(nano, Blend("rrf", 0.3))])
+        print([found.verdict for found in report.comparisons])  # three times "cannot tell"
+        ```
     """
     names = check_metrics(metrics)
     check_count(resamples, "resamples")
@@ -144,15 +168,15 @@ def _check(tasks: Sequence[Task], systems: Sequence[System]) -> None:
     ):
         (name, count), *_ = Counter(names).most_common(1)
         if count > 1:
-            raise ConfigurationError(f"two {kind} are called {name!r}; give them other names")
+            raise ConfigurationError(f"two {kind} are called {name!r}; give them different names")
     if len({len(task.depths) for task in tasks}) != 1:
-        raise ConfigurationError("every task must have as many depths as the others")
+        raise ConfigurationError("all tasks must have the same number of depths")
 
 
 def _report(
     evaluator: Evaluator, systems: Sequence[System], suffixes: Sequence[str], examples: int
 ) -> CollectionReport:
-    """Evaluate all systems on one collection."""
+    """Evaluate all systems on one task."""
     task = evaluator.task
     found = task.first_stage.candidates
     orders = {query: [hit.id for hit in found.get(query, ())] for query in task.used}
@@ -220,7 +244,7 @@ def _system_report(
 
 
 def _complete(task: Task, scored: Scored) -> bool:
-    """Return whether every text that is not blank has a score, so that fewer can be cut out."""
+    """Return whether every non-blank text has a score, so that it holds for smaller depths."""
     return all(
         scoring.degraded is None
         and all(
@@ -266,7 +290,7 @@ def _moved(
         for moved in passages
         if moved.before <= _TOP and moved.after > moved.before and (moved.grade or 0) > 0
     ]
-    # What a query won by is a relevant passage; what it lost by, one that is not.
+    # Relevant passages explain a win, others a loss.
     up = max(
         rose,
         key=lambda moved: (((moved.grade or 0) > 0) is won, moved.before - moved.after),

@@ -1,4 +1,4 @@
-"""First stages: runs read from a file, BM25, and dense vectors in FAISS."""
+"""First stages: runs read from files, BM25, and dense retrieval with FAISS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,20 @@ _BM25 = {"k1": 0.9, "b": 0.4, "method": "lucene"}
 
 
 class Candidate(NamedTuple):
-    """A document that the first stage found, with its score there; higher is better."""
+    """A document that the first stage found.
+
+    Attributes:
+        id: Document id.
+        score: Score in the first stage; higher is better.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Candidate
+
+        document, score = Candidate("d1", 12.5)
+        print(document, score)  # d1 12.5
+        ```
+    """
 
     id: str
     score: float
@@ -36,13 +49,21 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class FirstStage:
-    """What a first stage found for the queries of a collection.
+    """Candidates of each query of a collection.
 
     Attributes:
-        name: Such as ``"bm25"`` or ``"run:bm25"``.
-        candidates: For each query id its candidates, best first. A query may have none.
-        settings: How they were found, in plain values.
-        notes: What was passed over, in sentences.
+        name: Name of the first stage, such as ``"bm25"`` or ``"run:bm25"``.
+        candidates: Candidates by query id, best first. A query may have none.
+        settings: Settings of the first stage, as plain JSON values.
+        notes: Remarks on what was skipped or not found.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Candidate, FirstStage
+
+        mine = FirstStage("mine", {"q": (Candidate("d2", 2.0), Candidate("d1", 1.5))})
+        print(mine.candidates["q"][0].id)  # d2
+        ```
     """
 
     name: str
@@ -59,28 +80,38 @@ def first_stage(
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> FirstStage:
-    """Find the candidates of every query that counts.
+    """Find candidates for every query of a collection that can be evaluated.
 
     Args:
         spec: One of
 
             * ``"bm25"``: BM25 by bm25s, Lucene's variant with k1 = 0.9 and b = 0.4, English stop
-              words, and Snowball's English stemmer where PyStemmer is installed. Documents
-              without a common word are no candidates; equal scores keep the corpus order.
-            * ``"dense:MODEL"``: a sentence-transformers bi-encoder (folder or hub id), its
-              vectors compared by cosine, exactly, with FAISS.
-            * ``"run:NAME"``: the file ``run.NAME.tsv`` of the collection's folder, or a path; see
+              words, and Snowball's English stemmer if PyStemmer is installed. Only documents that
+              share a word with the query are found; ties keep the order of the corpus.
+            * ``"dense:MODEL"``: a sentence-transformers bi-encoder (folder or hub id) and an
+              exact search by cosine with FAISS.
+            * ``"run:NAME"``: the file ``run.NAME.tsv`` in the collection's folder, or a path; see
               `read_run`.
 
-        collection: What to search.
-        depth: At most this many candidates a query.
-        journal: Where what a bi-encoder found is kept for the next run.
-        progress: Called with (documents done, documents in all) while they are embedded.
+        collection: The collection to search.
+        depth: Maximum number of candidates per query.
+        journal: Journal that keeps the results of a bi-encoder for the next run.
+        progress: Called with (documents done, documents in all) while documents are embedded.
 
     Raises:
-        ConfigurationError: If `spec` is none of these, or the model cannot be loaded.
-        InvalidInputError: If a run does not fit.
+        ConfigurationError: If `spec` is unknown, or the model cannot be loaded.
+        InvalidInputError: If a run cannot be read, or does not fit the collection.
         MissingExtraError: If bm25s, FAISS or sentence-transformers is not installed.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Collection, first_stage
+
+        documents = {"1": "Cats purr.", "2": "Dogs bark."}
+        pets = Collection("pets", documents, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        found = first_stage("bm25", pets, 10).candidates["q"]
+        print([candidate.id for candidate in found])  # ['1']
+        ```
     """
     kind, _, name = spec.partition(":")
     if kind == "run" and name:
@@ -93,8 +124,8 @@ def first_stage(
         candidates, settings = _dense(collection, encoder, depth, journal or Journal(), progress)
     else:
         raise ConfigurationError(
-            f"first stage {describe(spec)} is unknown; what works: 'bm25', 'run:NAME' for a file "
-            "run.NAME.tsv in the collection, 'dense:PATH_OR_HUB_ID' for a bi-encoder"
+            f"first stage {describe(spec)} is unknown; use 'bm25', 'run:NAME' for a file "
+            "run.NAME.tsv in the collection, or 'dense:PATH_OR_HUB_ID' for a bi-encoder"
         )
     empty = sum(not found for found in candidates.values())
     notes = (f"{spec} finds nothing for {empty} queries",) if empty else ()
@@ -102,42 +133,54 @@ def first_stage(
 
 
 def read_run(collection: Collection, run: str, depth: int) -> FirstStage:
-    """Read a run: the candidates that some retriever found.
+    """Read a run: the candidates that a retriever found.
 
-    Two formats are told apart by the first line: one with the header ``query-id``, ``corpus-id``,
-    ``rank``, ``score`` and tabs, and TREC's six columns ``query Q0 document rank score tag``.
-    Candidates are ordered by score, as trec_eval does; equal scores by rank, then by line.
+    The file is tab-separated with the header ``query-id``, ``corpus-id``, ``rank``, ``score``, or
+    has TREC's six columns ``query Q0 document rank score tag`` and no header. Candidates are
+    ordered by score, as in trec_eval, ties by rank and then by line.
 
-    A run of a larger set of queries is normal, so queries that do not count are passed over. A
-    document without text cannot be reranked, and dropping it would change the first stage: that
-    is an error.
+    Queries that cannot be evaluated are skipped, since a run often covers a larger set. A
+    document without a text is an error: it cannot be reranked, and dropping it would change the
+    first stage.
 
     Args:
-        collection: What it is a run of.
-        run: The name in a file ``run.NAME.tsv`` of the collection's folder, or a path.
-        depth: At most this many candidates a query.
+        collection: The collection that was searched.
+        run: The NAME of a file ``run.NAME.tsv`` in the collection's folder, or a path.
+        depth: Maximum number of candidates per query.
 
     Raises:
-        InvalidInputError: If there is no such run, a line is wrong (with its number), names a
-            document that has no text, or one twice for a query.
+        InvalidInputError: If there is no such run; if a line is malformed, names a document
+            without a text, or repeats a document (the error has its number).
+
+    Example:
+        ```python
+        from pathlib import Path
+        from tempfile import mkdtemp
+        from rerank_core.evaluation import Collection, read_run
+
+        path = Path(mkdtemp()) / "run.txt"
+        path.write_text("q Q0 1 1 12.5 mine")
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        print(read_run(pets, str(path), 10).candidates["q"][0])  # Candidate(id='1', score=12.5)
+        ```
     """
     path = _run_file(collection, run)
     rows: dict[str, list[tuple[float, int, int, str]]] = {
         query: [] for query in collection.evaluated
     }
     lines: dict[tuple[str, str], int] = {}
-    passed_over: set[str] = set()
+    skipped: set[str] = set()
     for line, (query, document, rank, score) in read_table(path, _RUN, _TREC_RUN):
         key = (-line.real(score, "the score"), line.integer(rank, "the rank"), line.number)
         if query not in rows:
-            passed_over.add(query)
+            skipped.add(query)
             continue
         if document not in collection.documents:
             raise line.error(f"document {document!r} has no text in {collection.name}")
         first = lines.setdefault((query, document), line.number)
         if first != line.number:
             raise line.error(
-                f"document {document!r} is there twice for query {query!r}, first on line {first}"
+                f"document {document!r} appears twice for query {query!r}, first on line {first}"
             )
         rows[query].append((*key, document))
     candidates = {
@@ -147,8 +190,8 @@ def read_run(collection: Collection, run: str, depth: int) -> FirstStage:
     notes = []
     if empty := sum(not found for found in candidates.values()):
         notes.append(f"{empty} of {len(rows)} queries have no candidates in {path.name}")
-    if passed_over:
-        notes.append(f"{len(passed_over)} queries of {path.name} do not count here")
+    if skipped:
+        notes.append(f"{len(skipped)} queries of {path.name} do not count here")
     settings = {"kind": "run", "file": path.name, "content": digest([json.dumps(candidates)])}
     return FirstStage(f"run:{run}", candidates, settings, tuple(notes))
 
@@ -161,7 +204,7 @@ def _run_file(collection: Collection, run: str) -> Path:
     runs = sorted(path.name[4:-4] for path in folder.glob("run.*.tsv")) if folder else []
     found = f"its runs are {', '.join(runs)}" if runs else "it has no runs"
     raise InvalidInputError(
-        f"collection {collection.name!r} has no run {run!r}, nor is there a file of that name; "
+        f"collection {collection.name!r} has no run {run!r}, and there is no file of that name; "
         f"{found}"
     )
 
@@ -225,7 +268,7 @@ def _search(
         import faiss
     except ImportError as error:
         raise MissingExtraError("eval", "A dense first stage") from error
-    # A blank text has no meaning to embed, and no way into a list of candidates.
+    # Blank texts are never candidates.
     texts = {name: text for name, text in collection.documents.items() if text.strip()}
     ids = list(texts)
     vectors = encoder.embed_documents(list(texts.values()), progress=progress)

@@ -1,4 +1,4 @@
-"""What has been scored, so that no pair is scored twice and an interrupted run can go on."""
+"""Journal of scorings: no pair is scored twice, and an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -20,23 +20,34 @@ _FILE = "rerank-eval.jsonl"
 
 
 class Journal:
-    """Keeps scorings, in memory and, where it has a file, for the next run.
+    """Store of scorings, in memory and optionally in a file for the next run.
 
-    A scoring is filed under a hash of all that decides it: the scorer (name, fingerprint and
-    configuration), the query, and the candidates' texts in order, which follow from collection,
-    first stage and depth. So a journal can serve several collections, scorers and first stages,
-    and what was scored under other settings is never taken. Scorings that are degraded are not
-    kept: a rerun tries again.
+    The key of a scoring is a hash of everything it depends on: the scorer (name, fingerprint and
+    configuration), the query, and the candidates' texts in order. One journal can therefore serve
+    several collections, scorers and first stages, and never returns what was scored under other
+    settings. Degraded scorings are not kept, so the next run tries again.
 
-    A file is written a line for each query as soon as it is scored; a last line that was cut off
-    is dropped. One process at a time may use it.
+    A line is written as soon as a query is scored; an incomplete last line is dropped. Only one
+    process at a time may use the file.
 
     Args:
-        path: A file, or a folder for a file ``rerank-eval.jsonl``. None keeps nothing.
+        path: A file, or a folder in which ``rerank-eval.jsonl`` is used. None keeps scorings in
+            memory only.
 
     Raises:
-        InvalidInputError: If the file is no such journal, or a line of it is damaged.
-        OSError: If it cannot be read or written.
+        InvalidInputError: If the file is not a journal, or one of its lines is damaged.
+        OSError: If the file cannot be read or written.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Journal
+
+        scorer, texts = load_scorer("nano"), ["Cats purr.", "Dogs bark."]
+        with Journal() as journal:  # Journal("scores.jsonl") also keeps them for the next run
+            journal.keep(scorer, "Do cats purr?", texts, scorer.score("Do cats purr?", texts))
+            print(journal.find(scorer, "Do cats purr?", texts) is not None)  # True
+        ```
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -55,13 +66,13 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what is in memory stays."""
+        """Close the file; scorings in memory stay."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def find(self, scorer: Scorer, query: str, texts: Sequence[str]) -> Scoring | None:
-        """Return what is known of a scoring, or None."""
+        """Return the scoring of a query and its texts, or None if it is not known."""
         entry = self._known.get(self._key(scorer, query, texts))
         return None if entry is None else _scoring(entry)
 
@@ -71,16 +82,16 @@ class Journal:
             self.put(self._key(scorer, query, texts), _entry(scoring))
 
     def get(self, key: str) -> Any:
-        """Return what is filed under a key of your own, or None."""
+        """Return the value of a key given to `put`, or None."""
         return self._known.get(key)
 
     def put(self, key: str, entry: Any) -> None:
-        """File a JSON value under a key of your own."""
+        """Keep a JSON value under a key."""
         self._known[key] = entry
         self._write({"key": key, "entry": entry})
 
     def _key(self, scorer: Scorer, query: str, texts: Sequence[str]) -> str:
-        # Kept beside its identity: the id of an object that is gone may be given out again.
+        # The scorer is kept alive, since the id of a deleted object can be reused.
         if id(scorer) not in self._identities:
             self._identities[id(scorer)] = (scorer, _identity(scorer))
         return digest([self._identities[id(scorer)][1], query, *texts])
@@ -89,7 +100,7 @@ class Journal:
         content = path.read_bytes() if path.exists() else b""
         if content and not content.startswith(b'{"journal": "rerank eval"'):
             raise InvalidInputError(
-                f"{path}: is no journal of rerank eval; name a new file, or a folder"
+                f"{path}: is not a journal of rerank eval; use a new file, or a folder"
             )
         whole = content.rfind(b"\n") + 1
         for number, raw in enumerate(content[:whole].splitlines(), start=1):
@@ -99,10 +110,10 @@ class Journal:
                     self._known[line["key"]] = line["entry"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InvalidInputError(
-                    f"{path}:{number}: is damaged ({error!r}); remove the line, or the file"
+                    f"{path}:{number}: is damaged ({error!r}); delete the line or the file"
                 ) from error
             if number == 1 and line != _HEADER:
-                raise InvalidInputError(f"{path}: was written by another version; name a new file")
+                raise InvalidInputError(f"{path}: was written by another version; use a new file")
         self._stream = path.open("ab")
         self._stream.truncate(whole)
         if not whole:

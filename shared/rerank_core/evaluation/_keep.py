@@ -1,4 +1,4 @@
-"""How few candidates the strong scorer of a cascade needs to read."""
+"""Choice of the number of candidates that a cascade passes on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ __all__ = ["KeepChoice", "KeepRow", "choose_keep"]
 
 @dataclass(frozen=True, slots=True)
 class KeepRow:
-    """What a cascade with one `keep` gives.
+    """Result of a cascade with one value of `keep`.
 
     Attributes:
-        keep: How many of the cheap scorer's best the strong one reads.
+        keep: Number of candidates that the cheap scorer passes on to the strong one.
         value: Mean of the metric.
-        loss: How much less that is than with the strong scorer on all candidates.
-        saved: Share of the candidates that the strong scorer need not read.
+        loss: Loss against the strong scorer on all candidates.
+        saved: Share of the candidates that the strong scorer does not read.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import KeepRow
+
+        row = KeepRow(keep=10, value=0.43, loss=0.002, saved=0.8)
+        print(f"keep {row.keep}: {row.saved:.0%} saved")  # keep 10: 80% saved
+        ```
     """
 
     keep: int
@@ -37,14 +45,23 @@ class KeepRow:
 
 @dataclass(frozen=True, slots=True)
 class KeepChoice:
-    """The `keep` to use.
+    """The chosen `keep`, and what it was chosen from.
 
     Attributes:
-        keep: The smallest tried from which on no larger one loses more than was allowed.
-        metric: What was measured.
-        cheap: Its mean with the cheap scorer alone.
-        strong: Its mean with the strong scorer alone.
-        rows: Every `keep` tried, smallest first.
+        keep: The smallest `keep` such that neither it nor any larger one loses more than allowed.
+        metric: Name of the metric.
+        cheap: Mean of the metric with the cheap scorer alone.
+        strong: Mean of the metric with the strong scorer alone.
+        rows: Result of every `keep` tried, smallest first.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import KeepChoice, KeepRow
+
+        row = KeepRow(keep=10, value=0.43, loss=0.002, saved=0.8)
+        choice = KeepChoice(10, "nDCG@10", cheap=0.39, strong=0.432, rows=(row,))
+        print(choice.to_json()["keep"])  # 10
+        ```
     """
 
     keep: int
@@ -54,7 +71,7 @@ class KeepChoice:
     rows: tuple[KeepRow, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain JSON values, under the names of the attributes."""
+        """Return the choice as plain JSON values, under the names of the attributes."""
         return asdict(self)
 
 
@@ -71,24 +88,36 @@ def choose_keep(
 ) -> KeepChoice:
     """Choose how many candidates ``Cascade([(cheap, keep), strong])`` passes on.
 
-    Both scorers read every pair once; each `keep` is then a real `Cascade` over what they said.
-    Chosen on labelled queries, a `keep` holds for queries and candidates like them.
+    Each scorer reads every pair once; their scores are then replayed in a `Cascade` for each
+    `keep`. The choice holds for queries and candidates like those it was made on.
 
     Args:
-        tasks: Collections with their candidates; the deepest depth of each is reranked. The mean
-            is over collections.
-        cheap: Reads all candidates.
-        strong: Reads the best of them.
-        max_loss: How much of the metric may be lost against the strong scorer on all candidates.
-        metric: What decides; see `evaluate`.
-        keeps: The numbers to try. Default: 1 to 10, then by fives to 50, then by tens.
-        journal: What is known already, and where new scorings are kept.
-        progress: Called with (what, done, in all).
+        tasks: Collections with their candidates. The greatest depth of each is reranked, and
+            every collection has the same weight.
+        cheap: Scorer that reads all candidates.
+        strong: Scorer that reads the best of them.
+        max_loss: Allowed loss of the metric against the strong scorer on all candidates.
+        metric: Name of the metric, see `evaluate`.
+        keeps: Values of `keep` to try. Default: every number to 10, every fifth to 50, then every
+            tenth.
+        journal: Known scorings; new ones are added. Default: a journal in memory.
+        progress: Called with (label of the work, steps done, steps in all).
 
     Raises:
-        ConfigurationError: If an argument is wrong.
+        ConfigurationError: If an argument is invalid.
         MissingExtraError: If ir-measures is not installed.
         ScorerError: If a scorer fails.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Collection, Task, choose_keep, first_stage
+
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
+        choice = choose_keep([task], cheap=load_scorer("nano"), strong=load_scorer("nano"))
+        print(choice.keep)  # 1
+        ```
     """
     if not tasks:
         raise ConfigurationError("choose_keep needs at least one task")
@@ -114,7 +143,7 @@ def choose_keep(
 
 
 class _Pair:
-    """Cheap and strong scorer on one task, both replayed from what they said of all candidates."""
+    """Replays of the cheap and the strong scorer on one task."""
 
     def __init__(self, evaluator: Evaluator, cheap: Scorer, strong: Scorer) -> None:
         self._evaluator = evaluator

@@ -1,4 +1,4 @@
-"""Metrics, by ir-measures."""
+"""Metrics, computed by ir-measures."""
 
 from __future__ import annotations
 
@@ -11,48 +11,45 @@ from rerank_core.evaluation._collection import Judgements
 __all__ = ["DEFAULT_METRICS", "Orders", "Values", "check_metrics", "measure"]
 
 DEFAULT_METRICS = ("nDCG@10", "RR@10", "R@10", "AP")
+"""Metrics that `evaluate` measures by default; comparisons are by the first."""
 
 Orders = Mapping[str, Sequence[str]]
-"""For each query id its document ids, best first."""
+"""Document ids by query id, best first."""
 Values = dict[str, dict[str, float]]
-"""For each metric its value for each query."""
+"""Value of each metric for each query."""
 
 
 def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of metrics as ir-measures spells them.
 
-    Any measure of ir-measures will do (https://ir-measur.es): ``"nDCG@10"`` (graded, gain = grade,
-    as in trec_eval), ``"RR@10"`` or ``"MRR@10"``, ``"R@50"``, ``"AP"`` or ``"MAP"``. Binary ones
-    count grades from 1 on as relevant, or from another: ``"RR(rel=2)@10"``.
-
     Args:
-        names: The first is the one that decides.
+        names: Names of measures, see `evaluate`.
 
     Raises:
-        ConfigurationError: If a name is unknown, or there is none.
+        ConfigurationError: If a name is unknown, or there are none.
         MissingExtraError: If ir-measures is not installed.
     """
     parsed = [_parse(name) for name in names]
     if not parsed:
-        raise ConfigurationError("metrics must hold at least one, such as 'nDCG@10'")
+        raise ConfigurationError("metrics must have at least one name, such as 'nDCG@10'")
     return tuple(dict.fromkeys(map(str, parsed)))
 
 
 def measure(metrics: Sequence[str], judgements: Judgements, orders: Orders) -> Values:
-    """Measure orders.
+    """Measure orders of documents.
 
     Args:
-        metrics: As `check_metrics` returns them.
-        judgements: Of at least the queries of `orders`.
-        orders: A query without documents counts 0.
+        metrics: Names as `check_metrics` returns them.
+        judgements: Judgements of all queries in `orders`, at least.
+        orders: Orders to measure; the values of a query without documents are 0.
 
     Returns:
-        For each metric its value for each query of `orders`.
+        Value of each metric for each query of `orders`.
     """
     import ir_measures
 
     measures = {str(parsed): parsed for parsed in map(_parse, metrics)}
-    # Scores that fall with each place: no tool may break ties its own way.
+    # Scores that fall with each position leave no ties to break.
     run = {
         query: {document: float(-place) for place, document in enumerate(order)}
         for query, order in orders.items()
@@ -83,6 +80,6 @@ def _parse(name: str) -> Any:
 
 def _unknown(name: str) -> ConfigurationError:
     return ConfigurationError(
-        f"metric {name!r} is unknown; what works: 'nDCG@10', 'RR@10', 'R@50', 'AP', "
-        "'RR(rel=2)@10' and others of https://ir-measur.es"
+        f"metric {name!r} is unknown; use 'nDCG@10', 'RR@10', 'R@50', 'AP', 'RR(rel=2)@10' or "
+        "another measure of https://ir-measur.es"
     )

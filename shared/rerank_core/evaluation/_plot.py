@@ -1,4 +1,4 @@
-"""Quality against latency, as a picture."""
+"""Plot of quality against latency."""
 
 from __future__ import annotations
 
@@ -14,18 +14,31 @@ _MARKERS = "os^Dv"
 
 
 def plot(report: Report, path: Path) -> None:
-    """Draw each system's mean quality against its median latency, and the first stage's quality.
+    """Plot each system's mean quality against its median latency, and the first stage's quality.
 
-    Over several collections both are means over them. A hollow mark is a latency that was
-    estimated, see `Latency`.
+    With several collections both are means over the collections. A hollow marker is an estimated
+    latency, see `Latency`.
 
     Args:
-        report: What to draw.
-        path: The PNG to write.
+        report: The report to plot.
+        path: The PNG file to write.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
+
+    Example:
+        ```python
+        from pathlib import Path
+        from tempfile import mkdtemp
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage, plot
+
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
+        report = evaluate([task], [System(load_scorer("nano"))])
+        plot(report, Path(mkdtemp()) / "report.png")
+        ```
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,7 +48,7 @@ def plot(report: Report, path: Path) -> None:
         raise MissingExtraError("eval", "A plot") from error
     metric = report.metrics[0]
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # not pyplot: it would look for a screen
+    FigureCanvasAgg(figure)  # pyplot would look for a display
     axes = figure.subplots()
     first = report.mean[FIRST_STAGE][metric]
     axes.axhline(first, color="grey", linestyle="--", label=f"{FIRST_STAGE} ({first:.3f})")
@@ -47,7 +60,7 @@ def plot(report: Report, path: Path) -> None:
             axes.plot(
                 max(fmean(latency.p50 for latency in times), 1e-3),
                 quality,
-                _MARKERS[at // 10 % len(_MARKERS)],  # the colours repeat after ten
+                _MARKERS[at // 10 % len(_MARKERS)],  # colours repeat after ten systems
                 markersize=9,
                 fillstyle="none" if any(latency.estimated for latency in times) else "full",
                 label=f"{system.name} ({quality:.3f})",
@@ -58,7 +71,7 @@ def plot(report: Report, path: Path) -> None:
         axis(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set_xlabel("median latency of a query, ms")
     axes.set_ylabel(metric if len(names) == 1 else f"{metric}, mean of {len(names)} collections")
-    # No mathtext: a dollar sign in a name is a dollar sign.
+    # A dollar sign in a name does not start a formula.
     axes.set_title(", ".join(names)[:90], parse_math=False)
     axes.grid(visible=True, alpha=0.3)
     legend = axes.legend(fontsize="small")

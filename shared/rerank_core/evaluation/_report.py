@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""Results of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,28 +23,36 @@ __all__ = [
 ]
 
 FIRST_STAGE = "first stage"
-"""The first stage's name in comparisons and means."""
+"""Name of the first stage in comparisons and means."""
 
 MEAN = "mean"
-"""Where a comparison is over all collections."""
+"""Name of the mean over all collections in comparisons."""
 
 Verdict: TypeAlias = Literal[
     "helps", "no gain", "hurts", "better", "no difference", "worse", "cannot tell"
 ]
-"""Codes for programs. Against the first stage a system helps, brings no gain, or hurts; against
-another system it is better, no different, or worse. About either a report may be unable to tell."""
+"""Outcome of a comparison: the first three against the first stage, the next three between two
+systems, and ``"cannot tell"`` in either case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long the calls of one scorer took, one a query, in milliseconds.
+    """Time that a scorer's calls took, one call per query, in milliseconds.
 
     Attributes:
-        p50: Half of the calls took no longer.
-        p95: 95 % of the calls took no longer.
-        pairs_per_second: Pairs that the model read in a second; None where it read none.
-        estimated: True where this depth was cut out of a deeper scoring, each call's time in
-            proportion to its candidates, rather than measured.
+        p50: Median.
+        p95: 95th percentile.
+        pairs_per_second: Pairs that the model read per second; None if it read none.
+        estimated: Whether the times were derived from a deeper scoring, in proportion to the
+            number of candidates, rather than measured.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Latency
+
+        latency = Latency(p50=12.0, p95=31.0, pairs_per_second=900.0, estimated=False)
+        print(f"{latency.p50:.0f} ms")  # 12 ms
+        ```
     """
 
     p50: float
@@ -58,11 +66,19 @@ class Moved:
     """A passage that reranking moved.
 
     Attributes:
-        id: Of the document.
-        text: Its first characters.
-        grade: How it was judged; None if it was not.
-        before: Its place in the first stage, from 1.
-        after: Its place after reranking.
+        id: Document id.
+        text: The first 400 characters.
+        grade: Grade of the judgement; None if the document was not judged.
+        before: Position in the first stage, from 1.
+        after: Position after reranking.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Moved
+
+        moved = Moved("d7", "json.dumps writes JSON.", grade=1, before=9, after=1)
+        print(f"{moved.id}: {moved.before} to {moved.after}")  # d7: 9 to 1
+        ```
     """
 
     id: str
@@ -74,16 +90,25 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class QueryChange:
-    """What reranking did to one query.
+    """Effect of reranking on one query.
 
     Attributes:
-        query: Its id.
-        text: What was asked.
-        before: The first stage's value of the deciding metric.
-        after: The value after reranking.
-        up: The passage that rose furthest within or into the ten best: of a query won, a
-            relevant one before others; of one lost, one that is not relevant before others.
-        down: The relevant passage of the ten best that fell furthest.
+        query: Query id.
+        text: Text of the query.
+        before: Value of the first metric in the first stage.
+        after: Value after reranking.
+        up: The passage that rose furthest within or into the top ten. Relevant passages are
+            preferred if the query was won, others if it was lost.
+        down: The relevant passage in the top ten that fell furthest.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Moved, QueryChange
+
+        up = Moved("d7", "json.dumps writes JSON.", grade=1, before=9, after=1)
+        change = QueryChange("q1", "How do I write JSON?", before=0.3, after=1.0, up=up, down=None)
+        print(f"{change.text} {change.before} to {change.after}")
+        ```
     """
 
     query: str
@@ -96,19 +121,29 @@ class QueryChange:
 
 @dataclass(frozen=True, slots=True)
 class SystemReport:
-    """One way to rerank one collection.
+    """Results of one system, or of the first stage, on one collection.
 
     Attributes:
         name: Scorer, blend and depths, such as ``"nano + rrf:0.3 @50"``.
-        depth: How many candidates were reranked here.
+        depth: Number of candidates that were reranked.
         values: Mean of each metric.
-        latency: None for the first stage.
-        usage: What all scoring at the depth that was scored cost; None for the first stage.
-        per_query: The deciding metric's value for each query.
-        counts: How many queries it did better, alike and worse than the first stage.
-        wins: The queries it helped most.
-        losses: The queries it hurt most.
-        degraded: Why scorings were less than asked for, and how often.
+        per_query: Value of the first metric for each query.
+        latency: Time per query; None for the first stage.
+        usage: Cost of all scorings; None for the first stage. A system whose latency is estimated
+            shares the scorings of a greater depth.
+        counts: Number of queries that were ``"better"``, ``"alike"`` and ``"worse"`` than in the
+            first stage.
+        wins: The queries that gained most.
+        losses: The queries that lost most.
+        degraded: Reasons why scorings were degraded, and how often; None if none was.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import SystemReport
+
+        system = SystemReport("nano @50", 50, {"nDCG@10": 0.41}, {"q1": 0.32, "q2": 0.5})
+        print(f"{system.name}: {system.values['nDCG@10']}")  # nano @50: 0.41
+        ```
     """
 
     name: str
@@ -125,25 +160,38 @@ class SystemReport:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Whether one system is better than another, by the deciding metric.
+    """Comparison of a system with the first stage, or with another system, by the first metric.
 
     Attributes:
-        collection: Where, or `MEAN` for the mean over all collections.
-        system: The one.
-        baseline: The other.
-        difference: Mean of the first less mean of the second.
+        collection: Name of the collection, or `MEAN` for the mean over all collections.
+        system: Name of the system.
+        baseline: Name of the other system, or `FIRST_STAGE`.
+        difference: Mean of the system minus mean of the baseline.
         low: Lower end of the 95 % bootstrap interval; None with fewer than two queries.
-        high: Its upper end.
-        p: Two-sided p of the randomisation test.
-        p_corrected: The same after Holm's correction over all comparisons of the report.
-        verdict: ``"helps"`` or ``"hurts"``, between systems ``"better"`` or ``"worse"``, where
-            `p_corrected` is below 0.05. Else ``"no gain"``, between systems ``"no difference"``,
-            where the interval lies within 0.01 of zero and comes from at least 25 queries. Else
-            ``"cannot tell"``: there are too few queries.
-        queries_needed: Roughly how many queries would show the difference, or one of 0.01 where
-            it is smaller, with a chance of 80 %. None where the verdict is not ``"cannot tell"``,
-            and where a collection has a single query, which gives no estimate.
-        sentence: The verdict in words, for people; programs read `verdict`.
+        high: Upper end of the interval.
+        p: Two-sided p value of the randomisation test.
+        p_corrected: The p value after Holm's correction for all comparisons of the report.
+        verdict: Code of the outcome. If `p_corrected` is below 0.05: ``"helps"`` or ``"hurts"``,
+            between systems ``"better"`` or ``"worse"``. Otherwise, if the interval lies within
+            0.01 of zero and there are at least 25 queries: ``"no gain"``, between systems
+            ``"no difference"``. Otherwise ``"cannot tell"``: there are too few queries.
+        queries_needed: With ``"cannot tell"``, a rough estimate of how many queries would show
+            the difference, or one of 0.01 if it is smaller, with a probability of 80 %. None with
+            other verdicts, and if a collection has a single query, which gives no estimate.
+        sentence: The verdict in words, for people.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage
+
+        queries = {"q1": "Do cats purr?", "q2": "Do dogs bark?"}
+        judgements = {"q1": {"1": 1}, "q2": {"2": 1}}
+        pets = Collection("pets", {"1": "Cats purr.", "2": "Dogs bark."}, queries, judgements)
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
+        (found,) = evaluate([task], [System(load_scorer("nano"))]).comparisons
+        print(found.verdict, found.queries_needed)  # cannot tell 30
+        ```
     """
 
     collection: str
@@ -161,17 +209,28 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class CollectionReport:
-    """What was found on one collection.
+    """Results on one collection.
 
     Attributes:
-        name: Of the collection.
+        name: Name of the collection.
         fingerprint: Hash of its documents and queries.
-        documents: How many there are.
-        queries: How many were used.
-        notes: What was passed over or odd.
-        settings: How the first stage found its candidates.
-        first_stage: The first stage itself.
-        systems: What was compared with it.
+        documents: Number of documents.
+        queries: Number of queries that were used.
+        notes: Remarks on what was skipped while reading.
+        settings: Settings of the first stage.
+        first_stage: Results of the first stage.
+        systems: Results of the systems, at each depth.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage
+
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10, 5))
+        (found,) = evaluate([task], [System(load_scorer("nano"))]).collections
+        print([system.name for system in found.systems])  # ['nano @10', 'nano @5']
+        ```
     """
 
     name: str
@@ -186,17 +245,28 @@ class CollectionReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Attributes:
-        metrics: The first is the one that decides.
+        metrics: Names of the metrics; comparisons are by the first.
         settings: Seed, resamples and other settings.
-        versions: Of the libraries that took part.
-        collections: What was found on each.
-        mean: For each system (the first stage's name is ``"first stage"``) the mean of each
-            metric over the collections; each counts alike.
-        comparisons: Every system with the first stage and with every other, on each collection
-            and, where there are several, on their mean.
+        versions: Versions of Python and of the libraries involved.
+        collections: Results on each collection.
+        mean: Mean of each metric over the collections, for each system and for `FIRST_STAGE`.
+            Every collection has the same weight.
+        comparisons: Every system with the first stage and with every other system, on each
+            collection and, if there are several, on their mean.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage
+
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
+        report = evaluate([task], [System(load_scorer("nano"))], metrics=["RR@10"])
+        print(report.mean)  # {'first stage': {'RR@10': 1.0}, 'nano @10': {'RR@10': 1.0}}
+        ```
     """
 
     metrics: tuple[str, ...]
@@ -207,9 +277,9 @@ class Report:
     comparisons: Sequence[Comparison]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain JSON values, under the names of the attributes.
+        """Return the report as plain JSON values, under the names of the attributes.
 
-        ``"schema"`` counts changes of the layout. There are no times of day in it: but for
-        latencies and seconds, equal input and settings give equal output.
+        ``"schema"`` is the version of the layout. The same input and settings give the same
+        output, except for latencies and seconds.
         """
         return {"schema": 1, **json.loads(json.dumps(asdict(self)))}

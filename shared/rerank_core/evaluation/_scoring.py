@@ -23,25 +23,34 @@ __all__ = ["EvalProgress", "Evaluator", "Replay", "Scored", "Task", "check_count
 T = TypeVar("T")
 
 EvalProgress = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
+"""Called with (label of the work, steps done, steps in all)."""
 
 _WARM_UP = 4  # texts; enough to load the model and to grow its buffers a little
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to rerank.
+    """A collection, its candidates, and how many of them to rerank.
 
     Attributes:
-        collection: The test collection.
-        first_stage: Its candidates.
-        depths: How many of them to rerank, each on its own; those behind follow in first-stage
-            order.
-        queries: Ids of the queries to use. Default: all that count.
+        collection: The collection.
+        first_stage: Candidates of its queries.
+        depths: Numbers of candidates to rerank, each evaluated on its own. Candidates beyond a
+            depth follow in first-stage order.
+        queries: Ids of the queries to use. Default: all that can be evaluated.
 
     Raises:
-        ConfigurationError: If `depths` are not different numbers of at least 1, or a query has no
-            relevant document.
+        ConfigurationError: If `depths` are not different integers of at least 1, or a query has
+            no relevant document.
+
+    Example:
+        ```python
+        from rerank_core.evaluation import Collection, Task, first_stage
+
+        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
+        task = Task(pets, first_stage("bm25", pets, 50), depths=(50, 20))
+        print(task.used, task.texts("q", 20))  # ('q',) ['Cats purr.']
+        ```
     """
 
     collection: Collection
@@ -54,7 +63,7 @@ class Task:
             check_count(depth, "depth")
         if not self.depths or len(set(self.depths)) < len(self.depths):
             raise ConfigurationError(
-                f"depths must be different numbers, not {describe(self.depths)}"
+                f"depths must be different integers, at least one, not {describe(self.depths)}"
             )
         if unknown := set(self.queries) - set(self.collection.evaluated):
             raise ConfigurationError(
@@ -67,7 +76,7 @@ class Task:
         return self.queries or self.collection.evaluated
 
     def texts(self, query: str, depth: int) -> list[str]:
-        """Texts of a query's first candidates."""
+        """Return the texts of a query's first candidates."""
         found = self.first_stage.candidates.get(query, ())[:depth]
         return [self.collection.documents[candidate.id] for candidate in found]
 
@@ -88,7 +97,7 @@ class Scored:
 
     @property
     def usage(self) -> Usage:
-        """What all of it cost."""
+        """Total cost of the scorings."""
         return sum((scoring.usage for scoring in self.scorings.values()), Usage())
 
 
@@ -122,7 +131,7 @@ class Replay(Scorer):
         return f"replay:{id(self)}"
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        del query, progress  # it stands for one query, and does nothing that takes time
+        del query, progress  # a replay belongs to one query, and takes no time
         positions = [self._positions[text] for text in texts]
         scores, secondary = self._scoring.scores, self._scoring.secondary
         return replace(
@@ -138,10 +147,10 @@ class Evaluator:
     """Scores, orders and measures one task.
 
     Args:
-        task: What to rerank.
-        metrics: What to measure, as `check_metrics` returns it.
-        journal: What is known already; new scorings are added.
-        progress: Called with (what is being done, queries done, queries in all).
+        task: The task.
+        metrics: Names of metrics, as `check_metrics` returns them.
+        journal: Known scorings; new ones are added.
+        progress: Called with (label of the work, queries done, queries in all).
     """
 
     def __init__(
@@ -158,14 +167,14 @@ class Evaluator:
         self._scored: dict[tuple[int, int], Scored] = {}
 
     def score(self, scorer: Scorer, depth: int) -> Scored:
-        """Score every query's first candidates, one call a query, unless that is known already.
+        """Score every query's first candidates, one call per query, unless they are known.
 
-        Before the first call that counts, a few texts are scored and forgotten, so that loading
-        the model does not count as latency.
+        A few texts are scored before the first call that is timed, so that latencies do not
+        include loading the model.
 
         Args:
-            scorer: What scores.
-            depth: At most this many candidates a query.
+            scorer: The scorer.
+            depth: Maximum number of candidates per query.
         """
         if known := self._scored.get((id(scorer), depth)):
             return known
@@ -191,15 +200,15 @@ class Evaluator:
     def rerank(
         self, scorers: Mapping[str, Scorer], depth: int, blend: Blend | None = None
     ) -> dict[str, list[str]]:
-        """Rerank each query's first candidates with `rerank`, and let the others follow.
+        """Rerank each query's first candidates with `rerank`; the others follow.
 
         Args:
-            scorers: For each query that has candidates its scorer, such as a `Replay`.
-            depth: How many candidates are reranked.
-            blend: Mix with the first stage.
+            scorers: Scorer of each query that has candidates, such as a `Replay`.
+            depth: Number of candidates to rerank.
+            blend: Blend with the first stage.
 
         Returns:
-            For each query the ids of all its candidates, best first.
+            Ids of all candidates of each query, best first.
         """
         orders: dict[str, list[str]] = {query: [] for query in self.task.used}
         for query, scorer in scorers.items():

@@ -1,4 +1,4 @@
-"""Is a difference more than luck? Intervals, tests and the price of asking often."""
+"""Statistics of paired differences: intervals, tests, corrections and sample sizes."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
-"""Of the bootstrap interval."""
+"""Confidence level of the bootstrap interval."""
 LEVEL = 0.05
-"""A corrected p below this is called significant."""
+"""Significance level of corrected p values."""
 POWER = 0.8
-"""Chance that `queries_needed` queries show a difference that is there."""
+"""Probability that `queries_needed` queries show a difference of the assumed size."""
 WORTHWHILE = 0.01
-"""The smallest difference worth having."""
+"""Smallest difference worth having; an interval within it of zero shows no difference."""
 FEWEST = 25
-"""Fewer queries never show that there is no difference.
+"""Smallest number of queries that can show that there is no difference.
 
 Buckley and Voorhees, "Evaluating Evaluation Measure Stability", SIGIR 2000,
-https://doi.org/10.1145/345508.345543: a good experiment takes at least 25 queries, better 50.
+https://doi.org/10.1145/345508.345543: at least 25 queries, and 50 are better.
 """
-_BATCH = 1000  # resamples at once, so that memory stays in the tens of megabytes
+_BATCH = 1000  # resamples at a time, to keep memory in the tens of megabytes
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A mean difference of paired values, and how sure it is.
+    """A mean difference of paired values, with its interval and p value.
 
     Attributes:
-        mean: The difference; above 0 the first of the two is better.
+        mean: The mean difference.
         low: Lower end of the 95 % bootstrap interval; None with fewer than two queries.
-        high: Its upper end.
-        p: Two-sided p of the randomisation test, not corrected.
+        high: Upper end of the interval.
+        p: Two-sided p value of the randomisation test, not corrected.
     """
 
     mean: float
@@ -68,19 +68,21 @@ def difference(
 ) -> Difference:
     """Estimate a mean difference.
 
-    Over several collections it is the mean of their means: each counts alike, however many
-    queries it has. The interval is a percentile bootstrap, resampling queries within each
-    collection (Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics
-    7(1), 1979; for retrieval: Sakai, "Evaluating Evaluation Metrics based on the Bootstrap",
-    SIGIR 2006, https://doi.org/10.1145/1148170.1148261). The test flips the signs of the
-    differences at random (Fisher's randomisation test: Smucker, Allan and Carterette, "A
-    Comparison of Statistical Significance Tests for Information Retrieval Evaluation", CIKM 2007,
-    https://doi.org/10.1145/1321440.1321528); with few queries all flips are tried.
+    With several collections it is the mean of their means: every collection has the same weight,
+    however many queries it has.
+
+    The interval is a percentile bootstrap that resamples queries within each collection (Efron,
+    "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7(1), 1979; for
+    retrieval: Sakai, "Evaluating Evaluation Metrics based on the Bootstrap", SIGIR 2006,
+    https://doi.org/10.1145/1148170.1148261). The test flips the signs of the differences at
+    random (Fisher's randomisation test: Smucker, Allan and Carterette, "A Comparison of
+    Statistical Significance Tests for Information Retrieval Evaluation", CIKM 2007,
+    https://doi.org/10.1145/1321440.1321528); with few queries all combinations are tried.
 
     Args:
-        strata: For each collection the difference of each query.
-        resamples: How many resamples and how many flips.
-        seed: Of the random numbers; equal seeds give equal results.
+        strata: Differences of the queries, one array per collection.
+        resamples: Number of resamples, and of random flips.
+        seed: Seed of the random numbers.
 
     Raises:
         MissingExtraError: If scipy is not installed.
@@ -126,13 +128,13 @@ def difference(
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Correct p values for having made several comparisons.
+    """Correct p values for multiple comparisons.
 
     Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
-    Statistics 6(2), 1979: the chance of even one false finding among all stays below the level.
+    Statistics 6(2), 1979: the probability of any false positive stays below the level.
 
     Args:
-        values: One p value for each comparison.
+        values: One p value per comparison.
 
     Returns:
         The corrected values, in the same order, at most 1.
@@ -149,21 +151,21 @@ def holm(values: Sequence[float]) -> list[float]:
 def queries_needed(strata: Sequence[npt.NDArray[np.float64]], *, comparisons: int) -> int | None:
     """Estimate how many queries are needed to show a difference.
 
-    The usual sample size of a paired test, ((z_level + z_power) * deviation / difference)^2, with
-    the deviation of the differences seen and a power of 0.8 (Rosner, "Fundamentals of
-    Biostatistics"; for retrieval: Webber, Moffat and Zobel, "Statistical Power in Retrieval
+    The estimate is the usual sample size of a paired test, ((z_level + z_power) * deviation /
+    difference)^2, with the observed standard deviation and a power of 0.8 (Rosner, "Fundamentals
+    of Biostatistics"; for retrieval: Webber, Moffat and Zobel, "Statistical Power in Retrieval
     Experimentation", CIKM 2008, https://doi.org/10.1145/1458082.1458158, who also show how rough
-    such an estimate is). The difference is the one seen, or `WORTHWHILE` where that is larger:
-    so for a metric between 0 and 1 the figure has a bound, 79,000 for one comparison.
+    it is). The assumed difference is the observed one, at least `WORTHWHILE`. This bounds the
+    estimate: for a metric between 0 and 1 it is at most about 79,000 in a single comparison.
 
     Args:
-        strata: For each collection the difference of each query.
-        comparisons: How many are made; the level is divided among them (Bonferroni).
+        strata: Differences of the queries, one array per collection.
+        comparisons: Number of comparisons; the level is divided by it (Bonferroni).
 
     Returns:
-        Queries in all, spread over the collections as they are now, rounded up to two digits. At
-        least `FEWEST`, and more than there are. None where a collection has a single query,
-        which has no deviation.
+        Total number of queries, if the collections keep their shares: at least `FEWEST`, more
+        than there are now, and rounded up to two digits. None if a collection has a single query,
+        which has no standard deviation.
     """
     from scipy import stats
 

@@ -124,7 +124,7 @@ def test_a_sample_depends_on_the_seed_only(tmp_path: Path) -> None:
         (["--blend", "sum"], "method must be one of"),
         (["--qrels", "nope.tsv"], "no nope.tsv; there is qrels.tsv"),
         (["--prices", "{folder}/qrels.tsv"], "qrels.tsv: not JSON"),
-        (["--resume", "{folder}/qrels.tsv"], "is no journal of rerank eval"),
+        (["--resume", "{folder}/qrels.tsv"], "is not a journal of rerank eval"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(small: Path, arguments: list[str], message: str) -> None:

@@ -82,7 +82,7 @@ HEADER = "query-id\tcorpus-id\tscore\n"
         (
             "corpus.jsonl",
             '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}',
-            r":2: \"_id\" 'a' is there twice, first on line 1",
+            r":2: \"_id\" 'a' appears twice, first on line 1",
         ),
         ("corpus.jsonl", "", "is empty"),
         ("corpus.jsonl", "[" * 100_000, r":1: not JSON"),
@@ -91,7 +91,7 @@ HEADER = "query-id\tcorpus-id\tscore\n"
         ("qrels.tsv", HEADER + "q1\td1\thigh", r"qrels\.tsv:2: the grade.*'high'"),
         ("qrels.tsv", HEADER + "q1\td1\t1\nq1\td1\t2", r":3: document 'd1' is judged 2.*line 2"),
         ("qrels.tsv", "q1 0 d1 1\nq1 d1 1", r"qrels\.tsv:2: 3 columns, but there must be 4"),
-        ("qrels.tsv", HEADER, "holds no judgements"),
+        ("qrels.tsv", HEADER, "has no judgements"),
         ("qrels.tsv", HEADER + "q1\td1\t0", "no query of .* has a judgement of at least 1"),
     ],
 )

@@ -332,7 +332,7 @@ def test_wrong_arguments_are_named(
     with pytest.raises(ConfigurationError, match="two collections are called 'small'"):
         evaluate([task, task], [System(OverlapScorer())])
     other = replace(task, collection=replace(task.collection, name="b"), depths=(1, 2))
-    with pytest.raises(ConfigurationError, match="as many depths"):
+    with pytest.raises(ConfigurationError, match="the same number of depths"):
         evaluate([task, other], [System(OverlapScorer())])
 
 

@@ -56,7 +56,7 @@ def test_trec_runs_and_scores_decide(collection: Collection, tmp_path: Path) -> 
         (HEADER + "q1\td1\t1\tnan", r":2: the score must be a finite number, not 'nan'"),
         (HEADER + "q1\td1\t1\thigh", r":2: the score must be a finite number, not 'high'"),
         (HEADER + "q1\td9\t1\t1", r":2: document 'd9' has no text in small"),
-        (HEADER + "q1\td1\t1\t2\nq1\td1\t2\t1", r":3: document 'd1' is there twice.*line 2"),
+        (HEADER + "q1\td1\t1\t2\nq1\td1\t2\t1", r":3: document 'd1' appears twice.*line 2"),
         ("q1 Q0 d1 1 2.5", r":1: 5 columns, but there must be 6"),
     ],
 )
@@ -139,7 +139,7 @@ def test_dense_finds_by_cosine_and_remembers(
 
 @pytest.mark.parametrize("spec", ["tfidf", "run:", "dense:", "", "bm25:x"])
 def test_an_unknown_first_stage_lists_what_works(collection: Collection, spec: str) -> None:
-    with pytest.raises(ConfigurationError, match="what works: 'bm25', 'run:NAME'"):
+    with pytest.raises(ConfigurationError, match="use 'bm25', 'run:NAME'"):
         first_stage(spec, collection, 10)
 
 

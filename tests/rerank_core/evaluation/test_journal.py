@@ -64,7 +64,7 @@ def test_what_is_degraded_is_tried_again() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("my notes\n", "is no journal"),
+        ("my notes\n", "is not a journal"),
         ('{"journal": "rerank eval", "version": 99}\n', "another version"),
         ('{"journal": "rerank eval", "version": 1}\nhm\n', r":2: is damaged"),
         ('{"journal": "rerank eval", "version": 1}\n{"key": "x"}\n', r":2: is damaged"),
