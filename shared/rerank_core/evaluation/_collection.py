@@ -10,9 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rerank_core.errors import InvalidInputError
+from rerank_core._checks import describe
+from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._lines import Line, read_objects, read_table
-from rerank_core.validation import describe
 
 __all__ = ["Collection", "Judgements", "digest", "read_collection"]
 

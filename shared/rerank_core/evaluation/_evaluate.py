@@ -11,13 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from rerank_core._checks import check_whole, describe
+from rerank_core._checks import check_whole
 from rerank_core._errors import ConfigurationError
 from rerank_core._ordering import Blend
 from rerank_core._scorer import Scorer
-from rerank_core._types import Scoring
 from rerank_core._version import __version__
-from rerank_core.errors import ConfigurationError
 from rerank_core.evaluation._compare import compare, means
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import DEFAULT_METRICS, check_metrics
@@ -29,10 +27,8 @@ from rerank_core.evaluation._report import (
     Report,
     SystemReport,
 )
-from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Scored, Task, check_count
+from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Scored, Task
 from rerank_core.evaluation._statistics import CONFIDENCE
-from rerank_core.ranking import Blend
-from rerank_core.scorer import Scorer
 
 __all__ = ["System", "evaluate"]
 
@@ -123,7 +119,7 @@ def evaluate(
         ```
     """
     names = check_metrics(metrics)
-    check_count(resamples, "resamples")
+    check_whole(resamples, "resamples")
     _check(tasks, systems)
     journal = journal or Journal()
     depths = list(zip(*(task.depths for task in tasks), strict=True))

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rerank_core.errors import ConfigurationError, InvalidInputError, MissingExtraError
+from rerank_core._checks import describe
+from rerank_core._errors import ConfigurationError, InvalidInputError, MissingExtraError
+from rerank_core._local.bi_encoder import BiEncoderScorer
+from rerank_core._types import Progress
 from rerank_core.evaluation._collection import Collection, digest
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._lines import read_table
-from rerank_core.scorer import Progress
-from rerank_core.scorers.bi_encoder import BiEncoderScorer
-from rerank_core.validation import describe
 
 __all__ = ["Candidate", "FirstStage", "first_stage", "read_run"]
 

@@ -8,10 +8,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rerank_core.errors import ConfigurationError, InvalidInputError
+from rerank_core._errors import ConfigurationError, InvalidInputError
+from rerank_core._scorer import Scorer
+from rerank_core._types import Scale, Scoring
+from rerank_core._usage import Usage
 from rerank_core.evaluation._collection import digest
-from rerank_core.scorer import Scorer
-from rerank_core.types import Scale, Scoring, Usage
 
 __all__ = ["Journal"]
 

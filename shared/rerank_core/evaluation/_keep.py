@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from rerank_core.combinators import Cascade
-from rerank_core.errors import ConfigurationError
+from rerank_core._checks import check_whole, describe
+from rerank_core._combinators.cascade import Cascade
+from rerank_core._errors import ConfigurationError
+from rerank_core._scorer import Scorer
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import check_metrics
-from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Task, check_count, watched
-from rerank_core.scorer import Scorer
-from rerank_core.validation import describe
+from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Task, watched
 
 __all__ = ["KeepChoice", "KeepRow", "choose_keep"]
 
@@ -125,7 +125,7 @@ def choose_keep(
         raise ConfigurationError(f"max_loss must be at least 0, not {describe(max_loss)}")
     (name,) = check_metrics([metric])
     deepest = max(max(task.depths) for task in tasks)
-    tried = sorted({check_count(keep, "keeps") for keep in keeps or _grid(deepest)})
+    tried = sorted({check_whole(keep, "keeps") for keep in keeps or _grid(deepest)})
     journal = journal or Journal()
     pairs = [_Pair(Evaluator(task, [name], journal, progress), cheap, strong) for task in tasks]
     best = fmean(pair.measure(pair.strong) for pair in pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rerank_core.errors import ConfigurationError, MissingExtraError
+from rerank_core._errors import ConfigurationError, MissingExtraError
 from rerank_core.evaluation._collection import Judgements
 
 __all__ = ["DEFAULT_METRICS", "Orders", "Values", "check_metrics", "measure"]

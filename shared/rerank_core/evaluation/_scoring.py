@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import SupportsIndex, TypeVar
+from typing import TypeVar
 
-from rerank_core.errors import ConfigurationError, InvalidInputError
+from rerank_core._checks import check_whole, describe
+from rerank_core._errors import ConfigurationError
+from rerank_core._ordering import Blend
+from rerank_core._reranking import rerank
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Scale, Scoring
+from rerank_core._usage import Usage
 from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._first_stage import FirstStage
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import Orders, Values, measure
-from rerank_core.ranking import Blend, rerank
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.types import Scale, Scoring, Usage
-from rerank_core.validation import check_positive, describe
 
-__all__ = ["EvalProgress", "Evaluator", "Replay", "Scored", "Task", "check_count", "watched"]
+__all__ = ["EvalProgress", "Evaluator", "Replay", "Scored", "Task", "watched"]
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class Task:
 
     def __post_init__(self) -> None:
         for depth in self.depths:
-            check_count(depth, "depth")
+            check_whole(depth, "depth")
         if not self.depths or len(set(self.depths)) < len(self.depths):
             raise ConfigurationError(
                 f"depths must be different integers, at least one, not {describe(self.depths)}"
@@ -238,17 +239,3 @@ def watched(steps: Sequence[T], label: str, progress: EvalProgress | None) -> It
         yield step
     if progress is not None:
         progress(label, len(steps), len(steps))
-
-
-def check_count(value: SupportsIndex | None, argument: str) -> int:
-    """Return an integer of at least 1.
-
-    Raises:
-        ConfigurationError: If it is anything else, a bool included.
-    """
-    with suppress(InvalidInputError):
-        if count := check_positive(value, argument):
-            return count
-    raise ConfigurationError(
-        f"{argument} must be a whole number of at least 1, not {describe(value)}"
-    )
