@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rerank_core import MissingExtraError
 
 try:
-    from langchain_rerank._compressor import RerankCompressor
+    from langchain_rerank._compressor import RerankCompressor, RerankRunnable
     from langchain_rerank._retriever import RerankRetriever
-    from langchain_rerank._runnable import RerankRunnable
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "langchain_core":
         raise

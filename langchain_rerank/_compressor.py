@@ -1,10 +1,9 @@
-"""`RerankCompressor`: LangChain documents in, the best of them out."""
+"""`RerankCompressor` and `RerankRunnable`: LangChain documents in, the best of them out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.load.serializable import (
@@ -12,17 +11,15 @@ from langchain_core.load.serializable import (
     SerializedConstructor,
     SerializedNotImplemented,
 )
-from langchain_core.runnables.config import (
-    RunnableConfig,
-    ensure_config,
-    get_async_callback_manager_for_config,
-    get_callback_manager_for_config,
-)
-from pydantic import model_validator
+from langchain_core.runnables import RunnableConfig, RunnableSerializable, ensure_config
+from pydantic import ConfigDict, model_validator
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from langchain_rerank._runs import atraced, traced
 from rerank_core import (
     Blend,
     ConfigurationError,
+    InvalidInputError,
     RankedItem,
     Ranking,
     Scorer,
@@ -36,13 +33,20 @@ from rerank_core._adapters import (
     copy_metadata,
     first_of_each_id,
 )
+from rerank_core._checks import describe
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from langchain_core.callbacks import Callbacks
 
-    from langchain_rerank._runnable import RerankRunnable
-
-__all__ = ["CommonOptions", "CompressorOptions", "RerankCompressor", "make_compressor"]
+__all__ = [
+    "CommonOptions",
+    "CompressorOptions",
+    "RerankCompressor",
+    "RerankRunnable",
+    "make_compressor",
+]
 
 
 class CommonOptions(TypedDict, total=False):
@@ -64,17 +68,6 @@ class CompressorOptions(CommonOptions, total=False):
 
     top_n: int | None
     distinct_ids: bool
-
-
-class _Outputs(TypedDict):
-    """Outputs of a run."""
-
-    documents: list[Document]
-    scorer: str
-    scale: str
-    degraded: str | None
-    causes: list[str]
-    usage: dict[str, Any]
 
 
 class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
@@ -171,67 +164,23 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
             InvalidInputError: If the query, a document or a first-stage score is wrong.
             ScorerError: If the scorer fails.
         """
-        return self._compress(documents, query, ensure_config({"callbacks": callbacks}))
+        return _compress(self, documents, query, ensure_config({"callbacks": callbacks}))
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Like `compress_documents`, without blocking the event loop while the scorer works."""
-        return await self._acompress(documents, query, ensure_config({"callbacks": callbacks}))
+        return await _acompress(self, documents, query, ensure_config({"callbacks": callbacks}))
 
     def as_runnable(self) -> RerankRunnable:
         """Return a step for chains: ``{"query": …, "documents": …}`` in, documents out."""
-        from langchain_rerank._runnable import RerankRunnable
-
         return RerankRunnable(compressor=self)
-
-    def _compress(
-        self, documents: Iterable[Document], query: str, config: RunnableConfig
-    ) -> list[Document]:
-        checked = self._check(documents)
-        manager = get_callback_manager_for_config(config)
-        run = manager.on_chain_start(**self._describe_run(query, checked, config))
-        try:
-            ranking = rerank(query, **self._arguments(checked))
-            outputs = self._outputs(checked, ranking)
-        except BaseException as error:
-            run.on_chain_error(error)
-            raise
-        run.on_chain_end(outputs)
-        return outputs["documents"]
-
-    async def _acompress(
-        self, documents: Iterable[Document], query: str, config: RunnableConfig
-    ) -> list[Document]:
-        checked = self._check(documents)
-        manager = get_async_callback_manager_for_config(config)
-        run = await manager.on_chain_start(**self._describe_run(query, checked, config))
-        try:
-            ranking = await arerank(query, **self._arguments(checked))
-            outputs = self._outputs(checked, ranking)
-        except BaseException as error:
-            await run.on_chain_error(error)
-            raise
-        await run.on_chain_end(outputs)
-        return outputs["documents"]
 
     def _check(self, documents: Iterable[Document]) -> list[Document]:
         checked = check_items(documents, Document, "documents")
         if self.distinct_ids:
             checked = first_of_each_id(checked, lambda document: document.id)
         return checked
-
-    def _describe_run(
-        self, query: str, documents: list[Document], config: RunnableConfig
-    ) -> dict[str, Any]:
-        name = config.get("run_name") or type(self).__name__
-        return {
-            # The name, not the arguments: handlers may send this anywhere.
-            "serialized": {"name": name},
-            "inputs": {"query": query, "documents": documents},
-            "name": name,
-            "run_id": config.get("run_id"),
-        }
 
     def _arguments(self, documents: list[Document]) -> dict[str, Any]:
         prior = None
@@ -240,21 +189,32 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         texts = [document.page_content for document in documents]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
 
-    def _outputs(self, documents: list[Document], ranking: Ranking) -> _Outputs:
-        return {
-            "documents": [self._copy(documents[item.index], item) for item in ranking],
-            "scorer": ranking.scorer,
-            "scale": ranking.scale.value,
-            "degraded": ranking.degraded,
-            "causes": [*ranking.causes],
-            "usage": asdict(ranking.usage),
-        }
+    def _kept(self, documents: list[Document], ranking: Ranking) -> list[Document]:
+        return [self._copy(documents[item.index], item) for item in ranking]
 
     def _copy(self, document: Document, item: RankedItem) -> Document:
         # Without what an earlier reranker wrote.
         metadata = copy_metadata(document.metadata, without=[*self._written_keys.values()])
         metadata.update(self._written(item, item.spans))
         return document.model_copy(update={"metadata": metadata})
+
+
+def _compress(
+    compressor: RerankCompressor, documents: Iterable[Document], query: str, config: RunnableConfig
+) -> list[Document]:
+    checked = compressor._check(documents)
+    with traced(config, type(compressor).__name__, query, checked) as finish:
+        ranking = rerank(query, **compressor._arguments(checked))
+        return finish(compressor._kept(checked, ranking), ranking)
+
+
+async def _acompress(
+    compressor: RerankCompressor, documents: Iterable[Document], query: str, config: RunnableConfig
+) -> list[Document]:
+    checked = compressor._check(documents)
+    async with atraced(config, type(compressor).__name__, query, checked) as finish:
+        ranking = await arerank(query, **compressor._arguments(checked))
+        return finish(compressor._kept(checked, ranking), ranking)
 
 
 def make_compressor(
@@ -274,3 +234,115 @@ def make_compressor(
             "give them to it"
         )
     return compressor
+
+
+class RerankInput(TypedDict):
+    """The query and the documents to rerank for it."""
+
+    query: str
+    documents: Sequence[Document]
+
+
+class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
+    """Takes ``{"query": …, "documents": …}``, gives the best documents, best first.
+
+    Other keys in the mapping do not matter.
+
+    `RerankCompressor.as_runnable` makes it. It has all that a Runnable has: ``ainvoke``,
+    ``batch``, ``astream_events``, ``with_retry``, ``with_fallbacks``, and tags, metadata and
+    callbacks by ``config``. A call is one run in the traces, the same as a compressor's: it ends
+    with the documents, the scorer's name, the scale, why it is degraded, and the usage.
+
+    Args:
+        compressor: What reranks. Without it, one is made from `options`.
+        name: The name in traces.
+        **options: Arguments of `RerankCompressor`.
+
+    Raises:
+        ConfigurationError: If there are `options` beside a `compressor`.
+        pydantic.ValidationError: If an argument is unknown or wrong; the message names it.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    compressor: RerankCompressor
+
+    def __init__(
+        self,
+        *,
+        compressor: RerankCompressor | None = None,
+        name: str | None = None,
+        **options: Unpack[CompressorOptions],
+    ) -> None:
+        # As one mapping: to type checkers the base class has no fields but its own.
+        fields: dict[str, Any] = {"compressor": make_compressor(compressor, options), "name": name}
+        super().__init__(**fields)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Say that `langchain_core.load.dumps` writes this class so that `loads` can read it."""
+        return True
+
+    @property
+    def InputType(self) -> type[RerankInput]:  # noqa: N802  the base class calls it so
+        """What goes in, for schemas; `RunnableParallel` gives type checkers but a dict."""
+        return RerankInput
+
+    def invoke(
+        self,
+        input: Mapping[str, Any],  # noqa: A002  the base class calls it so
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Rerank the documents for the query.
+
+        Args:
+            input: The query and the documents, in first-stage order.
+            config: Callbacks, tags, metadata and the name of the run.
+            **kwargs: There are none; they are here for the base class.
+
+        Returns:
+            Copies of the documents that stayed, best first.
+
+        Raises:
+            InvalidInputError: If `input` is no mapping with both keys, or holds something wrong,
+                or if there are other arguments.
+            ScorerError: If the scorer fails.
+        """
+        return _compress(self.compressor, *_unpack(input), self._configure(config, kwargs))
+
+    async def ainvoke(
+        self,
+        input: Mapping[str, Any],  # noqa: A002  the base class calls it so
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Like `invoke`, without blocking the event loop while the scorer works."""
+        return await _acompress(self.compressor, *_unpack(input), self._configure(config, kwargs))
+
+    def _configure(
+        self, config: RunnableConfig | None, others: Mapping[str, Any]
+    ) -> RunnableConfig:
+        if others:
+            raise InvalidInputError(
+                f"{', '.join(others)}: the step takes an input and a config only; options are "
+                "arguments of the compressor"
+            )
+        filled = ensure_config(config)
+        filled.setdefault("run_name", self.get_name())
+        return filled
+
+
+def _unpack(given: object) -> tuple[Sequence[Document], str]:
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(
+            'the input must be a mapping with "query" and "documents", such as RunnableParallel '
+            f"gives, not {type(given).__name__}"
+        )
+    for key in ("query", "documents"):
+        if key not in given:
+            raise InvalidInputError(
+                f"the input has no {key!r}, only {describe(sorted(map(str, given)))}; it needs "
+                '"query" and "documents"'
+            )
+    return given["documents"], given["query"]

@@ -196,9 +196,10 @@ def check_choice(value: T, argument: str, choices: Iterable[T]) -> T:
     """
     known = list(choices)
     if value not in known:
-        wanted = ", ".join(map(repr, known))
+        names = [*map(repr, known)]
+        wanted = " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
         hint = suggest(value, map(str, known)) if isinstance(value, str) else ""
-        raise ConfigurationError(f"{argument} must be one of {wanted}, not {describe(value)}{hint}")
+        raise ConfigurationError(f"{argument} must be {wanted}, not {describe(value)}{hint}")
     return value
 
 

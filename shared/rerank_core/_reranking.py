@@ -180,7 +180,7 @@ class _Request:
         self.count_tokens = count_tokens
         self.texts = check_texts(candidates, "candidates")
         self.priors = _check_priors(prior, len(self.texts))
-        self.blend = make_blend(blend)
+        self.blend = None if blend is None else make_blend(blend)
         if self.blend is not None:
             self.blend.check(self.priors[: self.depth])
         self.scorer = scorer if isinstance(scorer, Scorer) else shared_scorer(scorer)

@@ -67,7 +67,7 @@ def test_numbers_keep_to_their_bounds(bounds: dict[str, float], value: float, me
 
 def test_a_choice_is_one_of_several() -> None:
     assert check_choice("max", "aggregate", ("max", "mean")) == "max"
-    with pytest.raises(ConfigurationError, match=r"one of 'max', 'mean', not .*mean'"):
+    with pytest.raises(ConfigurationError, match=r"'max' or 'mean', not .*mean'"):
         check_choice("maen", "aggregate", ("max", "mean"))
 
 

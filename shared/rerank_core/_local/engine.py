@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from tokenizers import Tokenizer
 
 from rerank_core._errors import ConfigurationError
-from rerank_core._local.graph import PADDING_MULTIPLE, Graph, padded_width, quantises_activations
+from rerank_core._local.graph import (
+    PADDING_MULTIPLE,
+    Graph,
+    apply_activation,
+    padded_width,
+    quantises_activations,
+)
 from rerank_core._local.pairs import ROUND, EncodedPairs, PairEncoder, plan_batches
-from rerank_core._local.settings import apply_activation
 from rerank_core._planning import Job, Tally
 from rerank_core._types import Progress, Scoring, StopScoring
 from rerank_core._usage import Usage

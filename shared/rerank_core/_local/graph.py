@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from rerank_core._errors import ConfigurationError, ScorerError
 from rerank_core._local.pairs import round_up
-from rerank_core._local.settings import to_logits
+from rerank_core._local.settings import Activation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 
     from rerank_core._local.pairs import EncodedPairs
 
-__all__ = ["PADDING_MULTIPLE", "Graph", "quantises_activations"]
+__all__ = [
+    "PADDING_MULTIPLE",
+    "Graph",
+    "apply_activation",
+    "padded_width",
+    "quantises_activations",
+    "to_logits",
+]
 
 PADDING_MULTIPLE = 8
 
@@ -137,3 +145,45 @@ def quantises_activations(path: Path) -> bool:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b"DynamicQuantize") >= 0
+
+
+def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray[np.float64]:
+    """Reduce a head's outputs to one logit per pair.
+
+    Args:
+        outputs: Shape (pairs,), (pairs, 1) or (pairs, 2). With two labels the second means
+            "relevant", and the difference of the two is its logit, since
+            softmax(a, b)[1] = sigmoid(b - a).
+        model: Name of the model, for the error.
+
+    Returns:
+        Shape (pairs,).
+
+    Raises:
+        ConfigurationError: If the head has more labels, so that no column means relevance.
+    """
+    import numpy as np
+
+    values = np.asarray(outputs, dtype=np.float64)
+    if values.ndim == 1:
+        return values
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
+    if values.ndim == 2 and values.shape[1] == 2:
+        return np.asarray(values[:, 1] - values[:, 0])
+    raise ConfigurationError(
+        f"model {model!r} is no reranker: its output has shape {values.shape}, but a reranker "
+        "has one score, or two labels, for each pair"
+    )
+
+
+def apply_activation(activation: Activation, logits: Sequence[float]) -> list[float]:
+    """Apply an activation, in double precision, so that large logits keep their order."""
+    return [float(x) if activation == "identity" else _sigmoid(float(x)) for x in logits]
+
+
+def _sigmoid(x: float) -> float:
+    # Of the two equal forms the one whose exponential cannot overflow. NaN falls through.
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    return math.exp(x) / (1.0 + math.exp(x))

@@ -101,6 +101,7 @@ class OnnxCrossEncoder(Scorer):
                 f"file must be a path within the model, without precision beside it, "
                 f"not {describe(file)}"
             )
+        self._name = model_name(self._model)
         self._revision = revision
         self._precision = optional(check_choice, precision, "precision", get_args(Precision))
         self._file = file
@@ -115,7 +116,7 @@ class OnnxCrossEncoder(Scorer):
     @property
     def name(self) -> str:
         """The embedded model's name, the folder's or file's name, or the hub id."""
-        return model_name(self._model)
+        return self._name
 
     @property
     def scale(self) -> Scale:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,19 +12,16 @@ from rerank_core._local.files import ModelFiles, read_object
 from rerank_core._types import Scale
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    pass
 
 __all__ = [
     "Activation",
     "ModelSettings",
-    "apply_activation",
     "check_activation",
     "configured_activation",
     "read_settings",
     "resolve_max_length",
     "scale_of",
-    "to_logits",
 ]
 
 Activation = Literal["identity", "sigmoid"]
@@ -77,48 +73,6 @@ def configured_activation(settings: Mapping[str, Any]) -> Activation:
 def scale_of(activation: Activation) -> Scale:
     """Say what scores mean after an activation."""
     return Scale.LOGIT if activation == "identity" else Scale.UNIT
-
-
-def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray[np.float64]:
-    """Reduce a head's outputs to one logit per pair.
-
-    Args:
-        outputs: Shape (pairs,), (pairs, 1) or (pairs, 2). With two labels the second means
-            "relevant", and the difference of the two is its logit, since
-            softmax(a, b)[1] = sigmoid(b - a).
-        model: Name of the model, for the error.
-
-    Returns:
-        Shape (pairs,).
-
-    Raises:
-        ConfigurationError: If the head has more labels, so that no column means relevance.
-    """
-    import numpy as np
-
-    values = np.asarray(outputs, dtype=np.float64)
-    if values.ndim == 1:
-        return values
-    if values.ndim == 2 and values.shape[1] == 1:
-        return values[:, 0]
-    if values.ndim == 2 and values.shape[1] == 2:
-        return np.asarray(values[:, 1] - values[:, 0])
-    raise ConfigurationError(
-        f"model {model!r} is no reranker: its output has shape {values.shape}, but a reranker "
-        "has one score, or two labels, for each pair"
-    )
-
-
-def apply_activation(activation: Activation, logits: Sequence[float]) -> list[float]:
-    """Apply an activation, in double precision, so that large logits keep their order."""
-    return [float(x) if activation == "identity" else _sigmoid(float(x)) for x in logits]
-
-
-def _sigmoid(x: float) -> float:
-    # Of the two equal forms the one whose exponential cannot overflow. NaN falls through.
-    if x >= 0:
-        return 1.0 / (1.0 + math.exp(-x))
-    return math.exp(x) / (1.0 + math.exp(x))
 
 
 _UNSTATED_LENGTH = 512

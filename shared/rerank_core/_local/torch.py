@@ -10,15 +10,10 @@ from typing import Any
 from rerank_core._checks import check_name, check_whole, optional
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import model_name
+from rerank_core._local.graph import apply_activation, to_logits
 from rerank_core._local.pairs import batch_usage, plan_batches, rounds
 from rerank_core._local.sentence_transformers import LoadedCrossEncoder, load_cross_encoder
-from rerank_core._local.settings import (
-    Activation,
-    apply_activation,
-    check_activation,
-    scale_of,
-    to_logits,
-)
+from rerank_core._local.settings import Activation, check_activation, scale_of
 from rerank_core._planning import Tally
 from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring, StopScoring

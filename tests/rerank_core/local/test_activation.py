@@ -8,13 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import ConfigurationError, Scale
-from rerank_core._local.settings import (
-    apply_activation,
-    check_activation,
-    configured_activation,
-    scale_of,
-    to_logits,
-)
+from rerank_core._local.graph import apply_activation, to_logits
+from rerank_core._local.settings import check_activation, configured_activation, scale_of
 
 
 @pytest.mark.parametrize(
