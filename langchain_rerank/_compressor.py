@@ -106,6 +106,19 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
     Raises:
         pydantic.ValidationError: If an argument is unknown or wrong; the message names it. It is
             a ValueError.
+
+    Example:
+        ```python
+        from langchain_core.documents import Document
+
+        from langchain_rerank import RerankCompressor
+
+        found = [Document("Cats purr."), Document("Plants use light.", metadata={"page": 7})]
+        compressor = RerankCompressor(scorer="nano", top_n=1)
+        (best,) = compressor.compress_documents(found, "How do plants eat?")
+        assert best.metadata["page"] == 7
+        print(best.metadata["relevance_score"])
+        ```
     """
 
     prior_key: Annotated[str | None, MetadataKey("prior_key")] = None
@@ -135,7 +148,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Say that `langchain_core.load.dumps` writes this class so that `loads` can read it."""
+        """Return True: `langchain_core.load.dumps` writes this class for `loads`."""
         return True
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
@@ -261,6 +274,18 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
     Raises:
         ConfigurationError: If there are `options` beside a `compressor`.
         pydantic.ValidationError: If an argument is unknown or wrong; the message names it.
+
+    Example:
+        ```python
+        from langchain_core.documents import Document
+
+        from langchain_rerank import RerankRunnable
+
+        found = [Document("Cats purr."), Document("Plants use light.")]
+        step = RerankRunnable(scorer="nano", top_n=1)
+        (best,) = step.invoke({"query": "How do plants eat?", "documents": found})
+        assert best.page_content == "Plants use light."
+        ```
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -280,12 +305,12 @@ class RerankRunnable(RunnableSerializable[Mapping[str, Any], list[Document]]):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Say that `langchain_core.load.dumps` writes this class so that `loads` can read it."""
+        """Return True: `langchain_core.load.dumps` writes this class for `loads`."""
         return True
 
     @property
     def InputType(self) -> type[RerankInput]:  # noqa: N802  the base class calls it so
-        """What goes in, for schemas; `RunnableParallel` gives type checkers but a dict."""
+        """The type of the input, for schemas."""
         return RerankInput
 
     def invoke(

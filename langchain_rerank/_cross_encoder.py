@@ -41,6 +41,16 @@ class CrossEncoderModel(BaseCrossEncoder):
 
     Raises:
         ConfigurationError: If the scorer cannot be made.
+
+    Example:
+        ```python
+        from langchain_rerank import CrossEncoderModel
+
+        model = CrossEncoderModel("nano")
+        question = "How do plants eat?"
+        good, bad = model.score([(question, "Plants use light."), (question, "Cats purr.")])
+        assert good > bad
+        ```
     """
 
     def __init__(self, scorer: Scorer | Mapping[str, Any] | str = "nano") -> None:

@@ -10,16 +10,16 @@ from langchain_core.retrievers import BaseRetriever, RetrieverLike
 __all__ = ["DEFAULT_FETCH_K", "over_fetching"]
 
 DEFAULT_FETCH_K = 50
-"""How many candidates a base is asked for unless it or the user has a number."""
+"""Candidates that a base is asked for unless it or the user has a number."""
 
 _MMR_FETCH_K = 20
-"""How many LangChain's vector stores fetch for maximal marginal relevance unless told."""
+"""Candidates that LangChain's vector stores fetch for maximal marginal relevance by default."""
 
 
 def over_fetching(
     base: RetrieverLike, fetch_k: int | None, k: int | None
 ) -> tuple[RetrieverLike, dict[str, int]]:
-    """Say how to get many candidates from a base; the base itself is left as it is.
+    """Make a base give many candidates; the base itself is left as it is.
 
     Args:
         base: The first stage.

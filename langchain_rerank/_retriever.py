@@ -52,6 +52,20 @@ class RerankRetriever(BaseRetriever):
         ConfigurationError: If there are `options` beside a `compressor`.
         pydantic.ValidationError: If an argument is unknown or wrong; the message names it. Both
             are ValueErrors.
+
+    Example:
+        ```python
+        from langchain_core.documents import Document
+        from langchain_core.runnables import RunnableLambda
+
+        from langchain_rerank import RerankRetriever
+
+        found = [Document("Cats purr."), Document("Plants use light.")]
+        search = RunnableLambda(lambda query: found)
+        retriever = RerankRetriever(base_retriever=search, scorer="nano", k=1)
+        (best,) = retriever.invoke("How do plants eat?")
+        assert best.page_content == "Plants use light."
+        ```
     """
 
     model_config = ConfigDict(
@@ -107,7 +121,7 @@ class RerankRetriever(BaseRetriever):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Say that `langchain_core.load.dumps` writes this class so that `loads` can read it."""
+        """Return True: `langchain_core.load.dumps` writes this class for `loads`."""
         return True
 
     def _get_relevant_documents(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["QuerySource", "RerankMiddleware"]
 
 QuerySource = Literal["tool", "user"]
-"""Whose words the documents are scored against: the tool call's, or the user's."""
+"""Source of the query: the tool call, or what the user said."""
 
 _AS_TOOLS_DO = PromptTemplate.from_template("{page_content}")
 
@@ -66,6 +66,14 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
         pydantic.ValidationError: If an option is unknown or wrong; the message names it.
         ConfigurationError: If there are `options` beside a `compressor`, `query` is neither,
             `compressor` is no `RerankCompressor`, or `tools` is no list.
+
+    Example:
+        ```python
+        from langchain_rerank.middleware import RerankMiddleware
+
+        middleware = RerankMiddleware(scorer="nano", top_n=3, tools=["search_docs"])
+        # agent = create_agent(model, tools=[search_docs], middleware=[middleware])
+        ```
     """
 
     def __init__(

@@ -73,6 +73,19 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     Raises:
         pydantic.ValidationError: If an argument is unknown or wrong; the message names it. It is
             a ValueError.
+
+    Example:
+        ```python
+        from llama_index.core.schema import NodeWithScore, TextNode
+
+        from llamaindex_rerank import RerankPostprocessor
+
+        texts = ["Cats purr.", "Plants use light."]
+        found = [NodeWithScore(node=TextNode(text=text), score=0.5) for text in texts]
+        postprocessor = RerankPostprocessor(scorer="nano", top_n=1)
+        (best,) = postprocessor.postprocess_nodes(found, query_str="How do plants eat?")
+        assert best.text == "Plants use light."
+        ```
     """
 
     metadata_mode: MetadataMode = MetadataMode.EMBED

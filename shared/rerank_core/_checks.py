@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def describe(value: object) -> str:
-    """Say what a value is, short enough for an error message.
+    """Describe a value in a few words for an error message.
 
     Args:
         value: Anything.

@@ -1,4 +1,4 @@
-"""Every exception this library raises on purpose.
+"""The exceptions that this library raises on purpose.
 
 ```
 RerankError
@@ -43,6 +43,16 @@ class RerankError(Exception):
 
     Attributes:
         usage: What had been spent on the call before it failed; None if nothing is known.
+
+    Example:
+        ```python
+        from rerank_core import RerankError, rerank
+
+        try:
+            rerank("How do plants eat?", ["Plants use light."], scorer="nanoo")
+        except RerankError as error:
+            assert "did you mean 'nano'?" in str(error)
+        ```
     """
 
     usage: Usage | None = None
@@ -87,7 +97,7 @@ class ScorerError(RerankError):
         request_id: The provider's id of the request, where it sent one.
         retryable: Whether the same call may succeed later.
         retry_after: Seconds the provider asked to wait, where it did.
-        hint: What the user can do about it.
+        hint: Advice to the user.
     """
 
     def __init__(

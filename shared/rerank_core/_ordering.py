@@ -1,4 +1,4 @@
-"""Mixing a scorer's scores with what the first stage thought."""
+"""Blending a scorer's scores with those of the first stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Method = Literal["rrf", "minmax", "zscore"]
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How to mix the scorer's scores with the first stage.
+    """A way to mix the scorer's scores with the first stage.
 
     With ``w`` for `weight`, the blended score of a candidate is
 
@@ -42,6 +42,15 @@ class Blend:
 
     Raises:
         ConfigurationError: If the method is unknown, or a number is out of range.
+
+    Example:
+        ```python
+        from rerank_core import Blend, rerank
+
+        texts = ["Cats purr.", "Plants turn light into sugar."]
+        ranking = rerank("How do plants eat?", texts, blend=Blend("rrf", weight=0.3))
+        assert ranking[0].text == "Plants turn light into sugar."
+        ```
     """
 
     method: Method
@@ -55,7 +64,7 @@ class Blend:
 
     @property
     def scale(self) -> Scale:
-        """What blended scores mean: `UNIT` for ranks and min-max, `LOGIT` for z-scores."""
+        """`UNIT` for ranks and min-max, `LOGIT` for z-scores."""
         return Scale.LOGIT if self.method == "zscore" else Scale.UNIT
 
     def check(self, priors: Sequence[float | None]) -> None:

@@ -1,4 +1,4 @@
-"""Requests to a scorer: the distinct texts to score, the scores that come in, their layout."""
+"""Jobs for a scorer, the collection of their scores, and the layout for the caller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Job(NamedTuple):
 
 
 class Plan:
-    """What to ask a scorer for one call, and how to lay its answer out again."""
+    """The job of one call, and the layout of its scores for the texts as they came."""
 
     def __init__(
         self,

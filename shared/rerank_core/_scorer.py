@@ -1,4 +1,4 @@
-"""The `Scorer` interface: every decision that all scorers share is taken here, once."""
+"""The `Scorer` interface, and the decisions that all scorers share."""
 
 from __future__ import annotations
 
@@ -27,18 +27,36 @@ __all__ = ["Scorer"]
 
 
 class Scorer(ABC):
-    """Gives a relevance score to each (query, text) pair.
+    """Base class for everything that gives a relevance score to (query, text) pairs.
 
-    The public methods validate, score each distinct text once, leave blank texts unscored,
-    replace lone surrogates (they have no encoding), and check what comes back. A subclass
-    implements `_score`, which is called with clean input and at least one text, and may be called
-    from several threads at once. It should score the first texts first, as the first stage thinks
-    best of them, call `progress` between batches, and heed `StopScoring`. It overrides `_ascore`
-    where it can wait without a thread, and `_score_jobs` where several queries are cheaper
-    together.
+    The public methods validate their input, score each distinct text once, leave blank texts
+    unscored, replace lone surrogates (they have no encoding), and check the scores.
+
+    A subclass implements `name`, `scale`, `fingerprint` and `_score`. `_score` gets clean input
+    with at least one text, and may be called from several threads at once. It should score the
+    first texts first, since the first stage ranks them highest, call `progress` between batches,
+    and return what it has when that raises `StopScoring`. Override `_ascore` to wait without a
+    thread, and `_score_jobs` to score several queries together.
+
+    Example:
+        ```python
+        from rerank_core import Scale, Scorer, Scoring, Usage, rerank
+
+
+        class LengthScorer(Scorer):
+            name = fingerprint = "length"
+            scale = Scale.LOGIT
+
+            def _score(self, query, texts, progress):
+                return Scoring(tuple(float(len(text)) for text in texts), Usage(pairs=len(texts)))
+
+
+        ranking = rerank("any question", ["short", "much longer"], LengthScorer())
+        assert [item.text for item in ranking] == ["much longer", "short"]
+        ```
     """
 
-    # Whether this scorer itself cuts pairs to `max_length`; a combinator's scorers warn of theirs.
+    # Set by scorers that cut pairs to `max_length` themselves, and so warn about it.
     _cuts_pairs = False
     _warned: frozenset[str] = frozenset()
 
@@ -50,7 +68,7 @@ class Scorer(ABC):
     @property
     @abstractmethod
     def scale(self) -> Scale:
-        """What the scores mean."""
+        """The meaning of the scores."""
 
     @property
     @abstractmethod

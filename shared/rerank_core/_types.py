@@ -1,4 +1,4 @@
-"""The nouns: what goes into a scorer and a ranking, and what comes out."""
+"""Scores, rankings and what belongs to them."""
 
 from __future__ import annotations
 
@@ -45,14 +45,36 @@ class StopScoring(Exception):
     """Raised by a progress callback to end a scoring early and keep what has been scored.
 
     The scorer then leaves the other texts unscored, and says so in ``degraded``.
+
+    Example:
+        ```python
+        from rerank_core import StopScoring, rerank
+
+
+        def stop(done, total):
+            raise StopScoring
+
+
+        ranking = rerank("How do plants eat?", ["Cats purr.", "Plants use light."], progress=stop)
+        assert ranking.causes == ("stopped",)
+        assert [item.index for item in ranking] == [0, 1]  # first-stage order
+        ```
     """
 
 
 class Scale(StrEnum):
-    """What a score means.
+    """The meaning of a score.
 
     Only `PROBABILITY` may be read as "the chance that this text is relevant", and nothing is on
     that scale until it was calibrated on labelled data.
+
+    Example:
+        ```python
+        from rerank_core import Scale, load_scorer
+
+        assert load_scorer("nano").scale is Scale.LOGIT
+        assert str(Scale.UNIT) == "unit"
+        ```
     """
 
     LOGIT = "logit"
@@ -64,7 +86,7 @@ class Scale(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What a score on this scale is, in a few words."""
+        """A description in a few words."""
         return _MEANING[self]
 
 
@@ -82,6 +104,15 @@ class Span(NamedTuple):
         start: Its first character.
         end: The character after its last.
         score: Its own score, on the scale of the text's score; None where it is not known.
+
+    Example:
+        ```python
+        from rerank_core import Span
+
+        text = "Cats purr. Plants turn light into sugar."
+        span = Span(11, 40, score=0.9)
+        assert text[span.start : span.end] == "Plants turn light into sugar."
+        ```
     """
 
     start: int
@@ -112,6 +143,16 @@ class Scoring:
     Raises:
         NonFiniteScoreError: If a score is NaN or infinite.
         ValueError: If `spans` or `secondary` do not hold one entry per score.
+
+    Example:
+        ```python
+        from rerank_core import Scoring, load_scorer
+
+        scoring = load_scorer("nano").score("How do plants eat?", ["Plants use light.", ""])
+        assert isinstance(scoring, Scoring)
+        assert scoring.scores[1] is None  # a blank text is not scored
+        assert scoring.usage.pairs == 1
+        ```
     """
 
     scores: tuple[float | None, ...]
@@ -157,6 +198,14 @@ class RankedItem:
         prior: Its first-stage score, where one was given.
         spans: Its relevant passages, best first; empty where the scorer does not know them.
         text: The candidate itself.
+
+    Example:
+        ```python
+        from rerank_core import rerank
+
+        best = rerank("How do plants eat?", ["Cats purr.", "Plants use light."])[0]
+        assert (best.index, best.text) == (1, "Plants use light.")
+        ```
     """
 
     index: int
@@ -186,6 +235,15 @@ class Ranking(Sequence[RankedItem]):
         degraded: Why the ranking is less than was asked for, in a sentence for people; None if it
             is whole.
         causes: Why, in codes for programs: see `Scoring`.
+
+    Example:
+        ```python
+        from rerank_core import rerank
+
+        ranking = rerank("How do plants eat?", ["Cats purr.", "Plants use light."], top_n=1)
+        print(ranking)  # nano (logit: any real number, not a probability), then a table
+        assert [item.text for item in ranking] == ["Plants use light."]
+        ```
     """
 
     items: tuple[RankedItem, ...]

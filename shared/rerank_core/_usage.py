@@ -10,7 +10,7 @@ __all__ = ["Usage"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a scoring cost. Usages add up with ``+``.
+    """The cost of a scoring. Usages add up with ``+``.
 
     Attributes:
         pairs: (query, text) pairs that a model read; duplicates are read once.
@@ -25,9 +25,17 @@ class Usage:
         seconds: Wall-clock seconds spent scoring.
         cache_hits: Texts whose score came from a cache.
         saved: Pairs that the strong scorer of a cascade did not have to read.
-        cost: What services charged for all of it, in the currency of their `Prices`; 0 where
+        cost: Money that services charged for all of it, in the currency of their `Prices`; 0 where
             none was asked, None where one was whose prices are not known. A sum with an unknown
             part is unknown. Requests that failed or were cut count as not charged.
+
+    Example:
+        ```python
+        from rerank_core import Usage
+
+        total = Usage(pairs=50, tokens=6000) + Usage(pairs=20, cache_hits=30)
+        assert (total.pairs, total.tokens, total.cache_hits) == (70, 6000, 30)
+        ```
     """
 
     pairs: int = 0
