@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rerank_core._errors import MissingExtraError
+from rerank_core.cli._interrupts import interrupts
 
 __all__ = ["main"]
 
@@ -12,21 +12,33 @@ __all__ = ["main"]
 def main() -> int:
     """Run the command line on ``sys.argv``.
 
-    Returns:
-        2 where typer or rich is not installed, 130 after Ctrl-C. Every other outcome leaves as
-        ``SystemExit`` with the code that ``rerank rank --help`` lists.
-    """
-    try:
-        try:
-            import rich
-            import typer
-        except ModuleNotFoundError:
-            sys.stderr.write(f"rerank: {MissingExtraError('cli', 'The command line')}\n")
-            return 2
-        del rich, typer
-        from rerank_core.cli._app import app
+    Called by a program's main module, as ``rerank`` and ``python -m rerank_core.cli`` do, it ends
+    the process, so that Ctrl-C has exit code 130 until the end.
 
+    Returns:
+        The exit code: those that ``rerank rank --help`` lists, and 2 where typer or rich is not
+        installed.
+    """
+    if sys._getframe(1).f_globals.get("__name__") == "__main__":
+        interrupts.install(ends_process=True)
+        interrupts.end_process(_run())
+    return _run()
+
+
+def _run() -> int:
+    try:
+        import rich
+        import typer
+    except ModuleNotFoundError:
+        from rerank_core._errors import MissingExtraError
+
+        sys.stderr.write(f"rerank: {MissingExtraError('cli', 'The command line')}\n")
+        return 2
+    del rich, typer
+    from rerank_core.cli._app import app
+
+    try:
         app(prog_name="rerank")
-    except KeyboardInterrupt:  # so early that no command could handle it
-        return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     return 0

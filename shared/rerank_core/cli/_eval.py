@@ -21,7 +21,8 @@ from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
 from rerank_core._scorer import Scorer
 from rerank_core.cli._eval_table import keep_lines, report_lines
-from rerank_core.cli._guard import tell
+from rerank_core.cli._guard import erase, interrupt_raised, on_interrupt
+from rerank_core.cli._interrupts import interrupts
 from rerank_core.cli._output import check_target, write_lines
 from rerank_core.cli._rank import parse_blend
 from rerank_core.evaluation import (
@@ -94,7 +95,6 @@ def run_eval(options: EvalOptions) -> None:
         Failure: If a file cannot be written.
         RerankError: If an argument or a file is wrong, or a scorer fails.
         OSError: If reading or writing fails.
-        KeyboardInterrupt: If Ctrl-C was pressed; what was scored is in the journal.
     """
     for path in (options.json, options.plot):
         check_target(path)
@@ -104,39 +104,38 @@ def run_eval(options: EvalOptions) -> None:
     systems = [System(scorer, blend, label) for label, scorer in labelled for blend in blends]
     pair = options.cascade and [make(text)[1] for text in options.cascade]
     collections = _read_collections(options)
-    with Journal(options.resume) as journal:
-        try:
-            with _progress() as progress:
-                tasks = _make_tasks(collections, options, journal, progress)
-                report = evaluate(
-                    tasks,
-                    systems,
-                    metrics=options.metrics or DEFAULT_METRICS,
-                    journal=journal,
-                    resamples=options.resamples,
-                    seed=options.seed,
-                    examples=options.examples,
-                    progress=progress,
-                )
-                choice = pair and choose_keep(
-                    tasks,
-                    *pair,
-                    max_loss=options.max_loss,
-                    metric=report.metrics[0],
-                    journal=journal,
-                    progress=progress,
-                )
-        except KeyboardInterrupt:
-            if journal.path is not None:
-                tell(f"what was scored is in {journal.path}; the same command goes on from there")
-            raise
+    with (
+        Journal(options.resume) as journal,
+        on_interrupt(partial(_point_to, journal)),
+        _progress() as progress,
+    ):
+        tasks = _make_tasks(collections, options, journal, progress)
+        report = evaluate(
+            tasks,
+            systems,
+            metrics=options.metrics or DEFAULT_METRICS,
+            journal=journal,
+            resamples=options.resamples,
+            seed=options.seed,
+            examples=options.examples,
+            progress=progress,
+        )
+        choice = pair and choose_keep(
+            tasks,
+            *pair,
+            max_loss=options.max_loss,
+            metric=report.metrics[0],
+            journal=journal,
+            progress=progress,
+        )
     if options.json is not None:
         found = report.to_json()
         if choice:
             found["cascade"] = choice.to_json()
         write_lines([json.dumps(found, indent=1, allow_nan=False)], options.json)
     if options.plot is not None:
-        plot(report, options.plot)
+        with interrupt_raised():
+            plot(report, options.plot)
     to_terminal = sys.stdout is not None and sys.stdout.isatty()
     console = Console(force_terminal=to_terminal, width=None if to_terminal else 160)
     lines = report_lines(report, console)
@@ -144,6 +143,16 @@ def run_eval(options: EvalOptions) -> None:
         names = [scorer.name for scorer in pair]
         lines += keep_lines(choice, names, options.max_loss, console)
     write_lines(lines, None)
+
+
+def _point_to(journal: Journal) -> None:
+    """Close a journal at Ctrl-C, and tell where it is."""
+    journal.close()
+    if journal.path is not None:
+        path = printable(str(journal.path))
+        interrupts.write(
+            f"rerank: what was scored is in {path}; the same command goes on from there\n"
+        )
 
 
 def _read_collections(options: EvalOptions) -> list[Collection]:
@@ -259,7 +268,11 @@ def _progress() -> Iterator[EvalProgress]:
         yield lambda _what, _done, _total: None
         return
     columns = (*ProgressBar.get_default_columns(), MofNCompleteColumn())
-    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with (
+        on_interrupt(partial(erase, console)),
+        ProgressBar(*columns, console=console, transient=True) as bar,
+    ):
         task = bar.add_task("reading", total=None)
         before = ""
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rerank_core._display import printable
-from rerank_core.cli._guard import tell
+from rerank_core.cli._guard import interrupt_raised, tell
 from rerank_core.cli._output import write_lines
 from rerank_core.export import ExportReport, export_model
 
@@ -41,7 +41,7 @@ def run_export(model: str, out: Path, precision: ExportPrecision, **options: Any
         RerankError: If that fails.
         OSError: If writing fails.
     """
-    with _steps() as step:
+    with interrupt_raised() as check, _steps(check) as step:
         report = export_model(model, out, precision=precision.value, progress=step, **options)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -57,11 +57,15 @@ def run_export(model: str, out: Path, precision: ExportPrecision, **options: Any
 
 
 @contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
+def _steps(check: Callable[[], None]) -> Iterator[Callable[[str], None]]:
     """Show on a terminal what is being done, and take it away afterwards."""
-    console = Console(stderr=True)
-    with console.status("starting") as status:
-        yield status.update
+    with Console(stderr=True).status("starting") as status:
+
+        def show(step: str) -> None:
+            check()
+            status.update(step)
+
+        yield show
 
 
 def _rows(report: ExportReport) -> list[tuple[str, str]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperCommand
 
 from rerank_core._checks import suggest
@@ -21,11 +19,21 @@ from rerank_core._errors import (
     MissingExtraError,
     RerankError,
 )
+from rerank_core.cli._interrupts import INTERRUPTED, interrupts
 
-__all__ = ["Command", "Failure", "guarded", "tell"]
+__all__ = [
+    "Command",
+    "Failure",
+    "erase",
+    "guarded",
+    "interrupt_held",
+    "interrupt_raised",
+    "on_interrupt",
+    "tell",
+]
 
-FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-"""Exit codes; the last two are 128 + the signal's number, as a shell reports them."""
+FAILED, USAGE, BROKEN_PIPE = 1, 2, 141
+"""Exit codes; the last is 128 and the number of SIGPIPE, as a shell reports it."""
 
 _COUNT = ("--top-n", "--depth")
 _OTHER_NAMES = {
@@ -69,28 +77,60 @@ def tell(message: object) -> None:
 
 
 @contextmanager
-def _true_interrupts() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` even where compiled code made another error of one."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield  # ignored, or not ours to watch
-        return
-    interrupted = False
+def on_interrupt(cleanup: Callable[[], object]) -> Iterator[None]:
+    """Have something done when Ctrl-C ends the process within the block.
 
-    def note(number: int, frame: FrameType | None) -> object:
-        nonlocal interrupted
-        interrupted = True
-        return handler(number, frame)
-
-    signal.signal(signal.SIGINT, note)
+    Args:
+        cleanup: Must not wait for a lock, since anything may hold it.
+    """
+    interrupts.cleanups.append(cleanup)
     try:
         yield
-    except Exception as error:
-        if interrupted:
-            raise KeyboardInterrupt from error
-        raise
     finally:
-        signal.signal(signal.SIGINT, handler)
+        interrupts.cleanups.remove(cleanup)
+
+
+def erase(console: Console) -> None:
+    """Take a progress bar away, and show the cursor again, without waiting for its locks."""
+    console.quiet = True  # a thread of its own draws it
+    interrupts.write("\r\x1b[2K\x1b[?25h")
+
+
+@contextmanager
+def interrupt_held() -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C back until the block ends; a second one interrupts at once.
+
+    Yields:
+        A function that returns whether it was pressed.
+    """
+    interrupts.held = True
+    try:
+        yield lambda: interrupts.pressed
+    finally:
+        interrupts.held = False
+    if interrupts.pressed:
+        interrupts.act()
+
+
+@contextmanager
+def interrupt_raised() -> Iterator[Callable[[], None]]:
+    """Raise `KeyboardInterrupt` at the first Ctrl-C, for a block that cleans up as it unwinds.
+
+    Yields:
+        A function that raises `KeyboardInterrupt` again where it got lost.
+    """
+
+    def check() -> None:
+        if interrupts.pressed:
+            raise KeyboardInterrupt
+
+    interrupts.raising = True
+    try:
+        yield check
+    finally:
+        interrupts.raising = False
+        if interrupts.pressed:
+            interrupts.act()
 
 
 @contextmanager
@@ -101,27 +141,37 @@ def guarded() -> Iterator[None]:
         SystemExit: With 2 for a wrong argument, setting or installation, 1 for a failed run, 130
             after Ctrl-C, 141 where the reader of the output has gone.
     """
+    installed = interrupts.install(ends_process=False)
     try:
-        with _true_interrupts():
-            yield
-    except KeyboardInterrupt:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        code = _tell_error(error)
+        if code is None:
+            raise
+        raise SystemExit(code) from None
+    finally:
+        if installed:
+            interrupts.uninstall()
+
+
+def _tell_error(error: BaseException) -> int | None:
+    """Tell what happened, and return the exit code; None for a bug."""
+    if interrupts.pressed or isinstance(error, KeyboardInterrupt):
         tell("interrupted")
-        code = INTERRUPTED
-    except BrokenPipeError:
-        code = BROKEN_PIPE
-    except (ConfigurationError, InvalidInputError, MissingExtraError) as error:
-        tell(error)
-        code = USAGE
-    except AllScorersFailed as error:
-        tell("; ".join([error.message, *map(str, error.exceptions)]))
-        code = FAILED
-    except (Failure, RerankError) as error:
-        tell(error)
-        code = FAILED
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename is not None else ""
-        tell(f"{name}{error.strerror or error}")
-        code = FAILED
-    else:
-        return
-    raise SystemExit(code)
+        return INTERRUPTED
+    match error:
+        case BrokenPipeError():
+            return BROKEN_PIPE
+        case ConfigurationError() | InvalidInputError() | MissingExtraError():
+            tell(error)
+            return USAGE
+        case AllScorersFailed():
+            tell("; ".join([error.message, *map(str, error.exceptions)]))
+        case Failure() | RerankError():
+            tell(error)
+        case OSError():
+            name = f"{error.filename}: " if error.filename is not None else ""
+            tell(f"{name}{error.strerror or error}")
+        case _:
+            return None
+    return FAILED

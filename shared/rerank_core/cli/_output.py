@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from rerank_core.cli._guard import Failure
+from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt
 
 __all__ = ["check_target", "write_lines"]
 
@@ -80,7 +79,7 @@ def _to_stdout(lines: Iterable[str]) -> None:
 
 
 def _write(stream: BinaryIO, lines: Iterable[str]) -> None:
-    with _interrupt_deferred() as interrupted:
+    with interrupt_held() as interrupted:
         for line in lines:
             stream.write(line.encode() + b"\n")
             if interrupted():
@@ -92,42 +91,14 @@ def _write(stream: BinaryIO, lines: Iterable[str]) -> None:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     target = path.resolve()  # a link stays a link
     draft = target.with_name(f".rerank-{secrets.token_hex(8)}.tmp")
-    try:
-        with draft.open("xb") as stream:
-            if target.exists():
-                shutil.copymode(target, draft)
-            yield stream
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _interrupt_deferred() -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C back until the block ends; a second one interrupts at once.
-
-    Yields:
-        Whether it was pressed.
-    """
-    pressed: list[int] = []
-
-    def press(signum: int, _frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(signum)
-
-    # Elsewhere Ctrl-C is ignored (nohup) or in other hands, which may not be changed from here.
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed:
-        raise KeyboardInterrupt
+    remove = partial(draft.unlink, missing_ok=True)
+    with on_interrupt(remove):
+        try:
+            with draft.open("xb") as stream:
+                if target.exists():
+                    shutil.copymode(target, draft)
+                yield stream
+            draft.replace(target)
+        except BaseException:
+            remove()
+            raise

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,7 @@ from rerank_core._ordering import Blend
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Ranking
-from rerank_core.cli._guard import Failure, tell
+from rerank_core.cli._guard import Failure, erase, on_interrupt, tell
 from rerank_core.cli._output import check_target, write_lines
 from rerank_core.cli._records import InputFormat, Record, read_records
 from rerank_core.cli._table import table_lines
@@ -182,7 +183,11 @@ def _progress_bar(count: int) -> Iterator[Progress | None]:
         yield None
         return
     columns = (*ProgressBar.get_default_columns(), MofNCompleteColumn())
-    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with (
+        on_interrupt(partial(erase, console)),
+        ProgressBar(*columns, console=console, transient=True) as bar,
+    ):
         task = bar.add_task("scoring", total=count)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
