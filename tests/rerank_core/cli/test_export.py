@@ -121,14 +121,34 @@ def test_ctrl_c_leaves_nothing(tiny: Callable[..., TinyModel], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_that_torch_swallows_leaves_nothing(
+    tiny: Callable[..., TinyModel], tmp_path: Path
+) -> None:
+    swallow = (
+        "import signal, sys\n"
+        "class Swallows:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        "def press(event, arguments):\n"
+        "    if event == 'import' and arguments[0] == 'torch' and not seen:\n"
+        "        seen.append(Swallows())\n"
+        "        seen[0] = None\n"
+        "seen = []\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.addaudithook(press)\n"
+    )
+    done = run(tiny().torch, "--out", tmp_path / "out", prefix=swallow)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "rerank: interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["export", "info"])
 def test_the_command_line_loads_no_torch_for_help(command: str) -> None:
     script = (
         "import sys\n"
-        "from rerank_core.cli import main\n"
-        f"sys.argv = ['rerank', {command!r}, '--help']\n"
+        "from rerank_core.cli._app import app\n"
         "try:\n"
-        "    main()\n"
+        f"    app([{command!r}, '--help'])\n"
         "except SystemExit:\n"
         "    pass\n"
         "sys.exit(bool({'torch', 'onnx', 'sentence_transformers', 'numpy'} & set(sys.modules)))\n"
