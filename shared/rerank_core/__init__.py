@@ -5,52 +5,52 @@ Importing this package is cheap: models, services and their libraries are import
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from rerank_core._errors import (
-    AllScorersFailed,
-    AuthenticationError,
-    ConfigurationError,
-    DeadlineExceeded,
-    InvalidInputError,
-    MalformedResponseError,
-    MissingExtraError,
-    NonFiniteScoreError,
-    RateLimitError,
-    RerankError,
-    ScorerError,
-    ServiceError,
-)
-from rerank_core._loading import load_scorer
-from rerank_core._ordering import Blend
-from rerank_core._reranking import arerank, rerank
-from rerank_core._scorer import Scorer
-from rerank_core._types import (
-    Progress,
-    RankedItem,
-    Ranking,
-    Scale,
-    Scoring,
-    Span,
-    StopScoring,
-)
-from rerank_core._usage import Usage
 from rerank_core._version import __version__
 
+TYPE_CHECKING = False  # importing typing would take longer than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from rerank_core._combinators.cached import Cached
     from rerank_core._combinators.cascade import Cascade
     from rerank_core._combinators.deadline import Deadline
     from rerank_core._combinators.fallback import Fallback
     from rerank_core._combinators.stores import DiskStore, MemoryStore, Store
     from rerank_core._combinators.windowed import Windowed
+    from rerank_core._errors import (
+        AllScorersFailed,
+        AuthenticationError,
+        ConfigurationError,
+        DeadlineExceeded,
+        InvalidInputError,
+        MalformedResponseError,
+        MissingExtraError,
+        NonFiniteScoreError,
+        RateLimitError,
+        RerankError,
+        ScorerError,
+        ServiceError,
+    )
+    from rerank_core._loading import load_scorer
     from rerank_core._local.bi_encoder import BiEncoderScorer
     from rerank_core._local.onnx import OnnxCrossEncoder
     from rerank_core._local.torch import TorchCrossEncoder
+    from rerank_core._ordering import Blend
     from rerank_core._remote.cohere import CohereScorer
     from rerank_core._remote.prices import Prices
     from rerank_core._remote.tei import TeiScorer
+    from rerank_core._reranking import arerank, rerank
+    from rerank_core._scorer import Scorer
+    from rerank_core._types import (
+        Progress,
+        RankedItem,
+        Ranking,
+        Scale,
+        Scoring,
+        Span,
+        StopScoring,
+    )
+    from rerank_core._usage import Usage
 
 __all__ = [
     "AllScorersFailed",
@@ -98,20 +98,45 @@ __all__ = [
 
 # Imported at first use (PEP 562), each from its module.
 _LAZY = {
+    "AllScorersFailed": "_errors",
+    "AuthenticationError": "_errors",
     "BiEncoderScorer": "_local.bi_encoder",
+    "Blend": "_ordering",
     "Cached": "_combinators.cached",
     "Cascade": "_combinators.cascade",
     "CohereScorer": "_remote.cohere",
+    "ConfigurationError": "_errors",
     "Deadline": "_combinators.deadline",
+    "DeadlineExceeded": "_errors",
     "DiskStore": "_combinators.stores",
     "Fallback": "_combinators.fallback",
+    "InvalidInputError": "_errors",
+    "MalformedResponseError": "_errors",
     "MemoryStore": "_combinators.stores",
+    "MissingExtraError": "_errors",
+    "NonFiniteScoreError": "_errors",
     "OnnxCrossEncoder": "_local.onnx",
     "Prices": "_remote.prices",
+    "Progress": "_types",
+    "RankedItem": "_types",
+    "Ranking": "_types",
+    "RateLimitError": "_errors",
+    "RerankError": "_errors",
+    "Scale": "_types",
+    "Scorer": "_scorer",
+    "ScorerError": "_errors",
+    "Scoring": "_types",
+    "ServiceError": "_errors",
+    "Span": "_types",
+    "StopScoring": "_types",
     "Store": "_combinators.stores",
     "TeiScorer": "_remote.tei",
     "TorchCrossEncoder": "_local.torch",
+    "Usage": "_usage",
     "Windowed": "_combinators.windowed",
+    "arerank": "_reranking",
+    "load_scorer": "_loading",
+    "rerank": "_reranking",
 }
 
 
@@ -120,6 +145,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value  # the next time it is found without this function
+    return value

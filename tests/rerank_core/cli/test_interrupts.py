@@ -131,6 +131,19 @@ def test_an_interrupt_while_the_interpreter_ends() -> None:
     assert done.stdout.startswith(b"rerank ")
 
 
+def test_next_to_nothing_is_imported_before_interrupts_are_ours() -> None:
+    script = (
+        "import sys, atexit, _signal\n"
+        "before = set(sys.modules)\n"
+        "import rerank_core.cli\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    assert run(script).stdout.split() == [
+        b"__future__", b"rerank_core", b"rerank_core._version", b"rerank_core.cli",
+        b"rerank_core.cli._interrupts",
+    ]  # fmt: skip
+
+
 def test_an_ignored_interrupt_stays_ignored() -> None:
     ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     done = run(f"{ignore}\n{AT_EXIT}", "--version")
