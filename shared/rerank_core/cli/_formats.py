@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import chain
@@ -18,19 +19,26 @@ from typing import Literal, NamedTuple
 from rerank_core._checks import suggest
 from rerank_core.cli._guard import Failure
 
-__all__ = [
-    "BadEntry",
-    "Cells",
-    "Entry",
-    "InputFormat",
-    "decode_line",
-    "looks_like_table",
-    "read_entries",
-    "skip_gap",
-    "suggest_field",
-]
+__all__ = ["BadEntry", "Entry", "InputFormat", "decode_line", "looks_like_table", "read_entries"]
+__all__ += ["skip_gap", "suggest_field"]
 
-_GZIP = b"\x1f\x8b"
+
+class InputFormat(StrEnum):
+    """The format of the input."""
+
+    AUTO = "auto"
+    """As the content shows, or the ending of the file's name where the content does not."""
+    JSONL = "jsonl"
+    JSON = "json"
+    """Arrays, or values one after another, over any number of lines."""
+    CSV = "csv"
+    TSV = "tsv"
+    LINES = "lines"
+
+
+_ENDINGS = {f".{known}": known for known in InputFormat}
+_ENDINGS |= {".ndjson": InputFormat.JSONL, ".tab": InputFormat.TSV}
+_DELIMITERS = {InputFormat.CSV: ",;\t", InputFormat.TSV: "\t"}
 # The longer marks first: that of UTF-32 begins as that of UTF-16 does.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -38,7 +46,9 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_TEXT_FIELDS = (
+_GZIP = b"\x1f\x8b"
+_NUL = "has NUL characters: it is not text, or it is UTF-16 without a byte order mark"
+_TEXT_FIELDS = [
     "text",
     "page_content",
     "content",
@@ -47,85 +57,45 @@ _TEXT_FIELDS = (
     "chunk",
     "document",
     "snippet",
-)
+]
 """What other programs call the text of a candidate; the likeliest first."""
 
-_NUL = "has NUL characters: it is no text, or UTF-16 without a byte order mark"
-_GAP = re.compile(r"[ \t\r\n]*[{\[:,]?[ \t\r\n]*")
 _SPACE = re.compile(r"[ \t\r\n]*")
+_GAP = re.compile(r"[ \t\r\n]*[{\[:,]?[ \t\r\n]*")
 _BEGINS_ARRAY = re.compile(r'\[\s*([{"]|$)')
 
 
-class InputFormat(StrEnum):
-    """How candidates are written."""
-
-    AUTO = "auto"
-    """What the content shows, and the ending of the file's name where the content does not."""
-    JSONL = "jsonl"
-    JSON = "json"
-    """An array, or values one after another, over any number of lines."""
-    CSV = "csv"
-    TSV = "tsv"
-    LINES = "lines"
-
-
-_ENDINGS = {
-    ".jsonl": InputFormat.JSONL,
-    ".ndjson": InputFormat.JSONL,
-    ".json": InputFormat.JSON,
-    ".csv": InputFormat.CSV,
-    ".tsv": InputFormat.TSV,
-    ".tab": InputFormat.TSV,
-}
-_DELIMITERS = {InputFormat.CSV: ",;\t", InputFormat.TSV: "\t", InputFormat.AUTO: "\t,;"}
-
-
 class BadEntry(ValueError):
-    """An entry that holds no candidate; the message says why."""
-
-
-class Cells(NamedTuple):
-    """A row of a table, with the names of its columns."""
-
-    names: Sequence[str]
-    values: Sequence[str]
+    """An entry without a candidate; the message says why."""
 
 
 class Entry(NamedTuple):
-    """What may hold one candidate.
+    """A piece of the input that should hold one candidate.
 
     Attributes:
         line: The number of its first line, from 1.
-        format: How it is written: JSONL, JSON, CSV or LINES.
-        content: A line, a JSON value, or a row.
+        format: Its format: JSONL, JSON, CSV or LINES.
+        content: A line, a JSON value, the cells of a row by column, or what is wrong with the row.
         item: The number of a value in a JSON document, from 1.
     """
 
     line: int
     format: InputFormat
-    content: bytes | str | Cells
+    content: bytes | str | dict[str, str] | BadEntry
     item: int = 0
 
 
-def suggest_field(missing: str, names: Iterable[str]) -> str:
-    """Return ``; use --text-field NAME`` where a field that is there is likely meant, else nothing.
-
-    Args:
-        missing: The field that is not there.
-        names: The fields that are.
-    """
-    names = list(names)
+def suggest_field(missing: str, names: Sequence[str]) -> str:
+    """Return ``; use --text-field NAME`` where one of the names is likely meant, else nothing."""
     likely = next((name for name in _TEXT_FIELDS if name in names), None)
-    if likely:
-        return f"; use --text-field {likely}"
-    return suggest(missing, names)
+    return f"; use --text-field {likely}" if likely else suggest(missing, names)
 
 
 def decode_line(raw: bytes) -> str:
     """Decode a line, without its end and without a byte order mark.
 
     Raises:
-        BadEntry: If it is not UTF-8, or no text at all.
+        BadEntry: If it is not UTF-8, or not text.
     """
     try:
         line = raw.decode()
@@ -143,27 +113,41 @@ def skip_gap(text: str, position: int, gap: re.Pattern[str] = _GAP) -> int:
     return found.end() if found else position
 
 
+def looks_like_table(lines: Sequence[str]) -> bool:
+    """Return whether all of several lines split into the same number of cells, at least two."""
+
+    def cells(line: str, delimiter: str) -> int:
+        found = _split(line, delimiter)
+        return 0 if any(cell.startswith(" ") for cell in found) else len(found)  # 0 for prose
+
+    return len(lines) > 1 and any(
+        (count := cells(lines[0], delimiter)) > 1
+        and all(cells(line, delimiter) == count for line in lines)
+        for delimiter in "\t,;"
+    )
+
+
 def read_entries(
     lines: Iterable[bytes], input_format: InputFormat, text_field: str, name: str
 ) -> Iterator[Entry]:
-    """Cut input into entries. JSON Lines and plain lines are not waited for: each comes at once.
+    """Cut the input into entries, those of JSON Lines and plain lines as soon as they arrive.
 
     Args:
-        lines: Cut at line feeds only: UTF-8, UTF-16 or UTF-32 with a byte order mark, or any of
+        lines: Split at line feeds only: UTF-8, UTF-16 or UTF-32 with a byte order mark, or any of
             them compressed by gzip.
-        input_format: How they are to be read.
-        text_field: The field or column of the text, by which a header is recognised.
+        input_format: The format.
+        text_field: The field or column of the text, which tells a header.
         name: The file's name, for messages and for its ending.
 
     Raises:
-        Failure: If the input as a whole cannot be read for what it is.
+        Failure: If the input as a whole cannot be read as what it is.
     """
     lines = _as_utf8(iter(lines), name)
-    seen: list[bytes] = []
+    begin: list[bytes] = []
     chosen = input_format
     if input_format is InputFormat.AUTO:
-        chosen = _choose(lines, seen, text_field, name)
-    lines = chain(seen, lines)
+        chosen = _choose(lines, begin, text_field, name)
+    lines = chain(begin, lines)
     if chosen in (InputFormat.JSON, InputFormat.CSV, InputFormat.TSV):
         content = b"".join(lines)
         try:
@@ -171,20 +155,20 @@ def read_entries(
             if chosen is InputFormat.JSON:
                 yield from _values(text, name)
             else:
-                yield from _rows(text, chosen, text_field, name)
+                yield from _rows(text, _DELIMITERS[chosen], text_field, name)
             return
         except Failure as error:
             if input_format is not InputFormat.AUTO:
                 raise
             if not content.lstrip().startswith(b"{"):
                 raise Failure(f"{error}; --input-format lines takes each line as a text") from None
-        lines, chosen = io.BytesIO(content), InputFormat.JSONL  # of which the first line is broken
+        lines, chosen = io.BytesIO(content), InputFormat.JSONL  # whose first line is broken
     for number, raw in enumerate(lines, start=1):
         yield Entry(number, chosen, raw)
 
 
 def _as_utf8(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """Decompress and re-encode, if the first bytes ask for it."""
+    """Decompress and re-encode the input, if its first bytes ask for it."""
     first = next(lines, b"")
     if first.startswith(_GZIP):
         try:
@@ -203,28 +187,28 @@ def _as_utf8(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
     return chain([first], lines)
 
 
-def _choose(lines: Iterator[bytes], seen: list[bytes], text_field: str, name: str) -> InputFormat:
-    """Choose the format by the first line that is not blank, which ends up in `seen`."""
-    for raw in lines:
-        seen.append(raw)
+def _choose(lines: Iterator[bytes], begin: list[bytes], text_field: str, name: str) -> InputFormat:
+    """Choose the format by the first line that is not blank, and add the lines read to `begin`."""
+    line = ""
+    while not line:
+        raw = next(lines, None)
+        if raw is None:
+            return InputFormat.LINES
+        begin.append(raw)
         try:
             line = decode_line(raw).strip()
         except BadEntry:
             continue
-        if line:
-            break
-    else:
-        return InputFormat.LINES
     if line.startswith("{"):
         return InputFormat.JSON if _error_in_json(line) == len(line) else InputFormat.JSONL
     if _BEGINS_ARRAY.match(line) or (line.startswith("[") and _error_in_json(line) is None):
         return InputFormat.JSON
-    for delimiter in _DELIMITERS[InputFormat.AUTO]:
+    for delimiter in "\t,;":
         names = _split(line, delimiter)
         if len(names) > 1 and not {text_field, *_TEXT_FIELDS}.isdisjoint(names):
             return InputFormat.TSV if delimiter == "\t" else InputFormat.CSV
-    suffixes = PurePath(name.lower().removesuffix(".gz")).suffixes
-    return _ENDINGS.get(suffixes[-1] if suffixes else "", InputFormat.LINES)
+    ending = PurePath(name.lower().removesuffix(".gz")).suffix
+    return _ENDINGS.get(ending, InputFormat.LINES)
 
 
 def _error_in_json(line: str) -> int | None:
@@ -250,7 +234,7 @@ def _as_text(content: bytes, name: str) -> str:
 
 
 def _values(text: str, name: str) -> Iterator[Entry]:
-    """Cut a JSON document: the items of each array, and each value that is not in one."""
+    """Cut a JSON document into the items of each array, and the values that are not in one."""
     decode = json.JSONDecoder(parse_int=float).raw_decode
     spans = []
     try:
@@ -260,16 +244,15 @@ def _values(text: str, name: str) -> Iterator[Entry]:
             if text[start] == "[":
                 start = skip_gap(text, start)
                 while text[start] != "]":
-                    _, after = decode(text, start)
-                    spans.append((start, after))
-                    start = skip_gap(text, after)
+                    _, item_end = decode(text, start)
+                    spans.append((start, item_end))
+                    start = skip_gap(text, item_end)
             else:
                 spans.append((start, end))
             start = skip_gap(text, end, _SPACE)
     except json.JSONDecodeError as error:
-        raise Failure(
-            f"{name}:{error.lineno}: not JSON: {error.msg} at column {error.colno}"
-        ) from None
+        reason = f"not JSON: {error.msg} at column {error.colno}"
+        raise Failure(f"{name}:{error.lineno}: {reason}") from None
     except RecursionError:
         raise Failure(f"{name}: nested too deeply") from None
     line, before = 1, 0
@@ -279,11 +262,11 @@ def _values(text: str, name: str) -> Iterator[Entry]:
         yield Entry(line, InputFormat.JSON, text[start:end], item)
 
 
-def _rows(text: str, chosen: InputFormat, text_field: str, name: str) -> Iterator[Entry]:
+def _rows(text: str, delimiters: str, text_field: str, name: str) -> Iterator[Entry]:
     """Cut a table with a header into rows."""
     csv.field_size_limit(2**31 - 1)  # the default refuses texts of more than 131,072 characters
     first = next((line for line in text.splitlines() if line.strip()), "")
-    splits = {delimiter: _split(first, delimiter) for delimiter in _DELIMITERS[chosen]}
+    splits = {delimiter: _split(first, delimiter) for delimiter in delimiters}
     delimiter = max(splits, key=lambda key: (text_field in splits[key], len(splits[key])))
     try:
         rows = _parse_table(text, delimiter, csv.QUOTE_MINIMAL, name)
@@ -291,37 +274,36 @@ def _rows(text: str, chosen: InputFormat, text_field: str, name: str) -> Iterato
         if delimiter != "\t":
             raise
         rows = _parse_table(text, delimiter, csv.QUOTE_NONE, name)  # as many programs write TSV
-    if not rows:
-        return
-    line, names = rows.pop(0)
-    if text_field not in names:
-        there = ", ".join(map(repr, names))
+    line, names = next(rows, (1, []))
+    if names and text_field not in names:
         raise Failure(
-            f"{name}:{line}: the header has no column {text_field!r}, only {there}"
-            f"{suggest_field(text_field, names)}"
+            f"{name}:{line}: the header has no column {text_field!r}, only "
+            f"{', '.join(map(repr, names))}{suggest_field(text_field, names)}"
         )
-    if len(set(names)) < len(names):
-        twice = next(column for column in names if names.count(column) > 1)
+    twice = next((column for column, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
         raise Failure(f"{name}:{line}: the header has the column {twice!r} twice")
-    for line, values in rows:
-        yield Entry(line, InputFormat.CSV, Cells(names, values))
+    for line, cells in rows:
+        wrong = BadEntry(f"has {len(cells)} fields, and the header {len(names)}")
+        content = dict(zip(names, cells, strict=True)) if len(cells) == len(names) else wrong
+        yield Entry(line, InputFormat.CSV, content)
 
 
 def _parse_table(
     text: str, delimiter: str, quoting: Literal[0, 3], name: str
-) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True
-    )
+) -> Iterator[tuple[int, list[str]]]:
+    """Return the rows that are not blank, with the numbers of their first lines."""
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     rows, line = [], 1
     try:
         for row in reader:
-            if len(row) > 1 or (row and row[0].strip()):  # not a blank line
+            if len(row) > 1 or any(cell.strip() for cell in row):
                 rows.append((line, row))
             line = reader.line_num + 1
     except csv.Error as error:
         raise Failure(f"{name}:{line}: not a table: {error}") from None
-    return rows
+    return iter(rows)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -329,17 +311,3 @@ def _split(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error:
         return []
-
-
-def looks_like_table(lines: Sequence[str]) -> bool:
-    """Return whether all of several lines split into the same number of cells, at least two."""
-
-    def cells(line: str, delimiter: str) -> int:
-        found = _split(line, delimiter)
-        return 0 if any(cell.startswith(" ") for cell in found) else len(found)  # 0: it is prose
-
-    for delimiter in _DELIMITERS[InputFormat.AUTO] if len(lines) > 1 else "":
-        count = cells(lines[0], delimiter)
-        if count > 1 and all(cells(line, delimiter) == count for line in lines):
-            return True
-    return False

@@ -8,12 +8,11 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rerank_core._checks import describe
 from rerank_core.cli._formats import (
     BadEntry,
-    Cells,
     Entry,
     InputFormat,
     decode_line,
@@ -31,14 +30,14 @@ _LINE_BREAK = re.compile(r"([\[{])?\r?\n[ \t\r\n]*([\]}])?")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One candidate as it was read.
+    """A candidate as it was read.
 
     Attributes:
-        text: What is scored.
+        text: The text to score.
         label: Its id, for people.
-        prior: Its first-stage score, where one was asked for.
-        members: By name, the members of its JSON object exactly as they were written. Numbers
-            keep every digit, and strings their escapes, because neither is written anew.
+        prior: Its first-stage score, where one is needed.
+        members: By name, the members of its JSON object as they were written. Numbers keep every
+            digit, and strings their escapes, because neither is written anew.
     """
 
     text: str
@@ -73,18 +72,18 @@ def read_records(
     name: str = "",
     note: Callable[[str], object] = str,
 ) -> list[Record]:
-    """Read every candidate; blank lines are passed over.
+    """Read every candidate, and skip blank lines.
 
     A plain line becomes the record ``{"id": <its line number>, "text": <the line>}``, as does a
-    string in a JSON array with its place there.
+    string in a JSON array with its position there.
 
     Args:
         lines: The input, see `read_entries`.
-        input_format: How it is to be read.
+        input_format: Its format.
         with_priors: Whether every candidate must have a first-stage score in its field ``score``;
             if not, the field is only passed through.
-        reject: Called with the number, from 1, of a line that holds no candidate, and the reason.
-            The line is skipped, unless this raises.
+        reject: Called with the number, from 1, of a line without a candidate, and the reason. The
+            line is skipped, unless this raises.
         text_field: The field or column that holds the text.
         name: The file's name, for messages and for its ending.
         note: Called with what may be amiss though everything was read.
@@ -92,92 +91,101 @@ def read_records(
     Raises:
         Failure: If the input as a whole cannot be read.
     """
+    fields = _Fields(text_field, "score" if with_priors else None)
     records: list[Record] = []
     plain = input_format is InputFormat.AUTO
     for entry in read_entries(lines, input_format, text_field, name):
+        plain &= entry.format is InputFormat.LINES
         try:
-            record = _record(entry, text_field, with_priors)
+            record = _record(entry, fields)
         except BadEntry as error:
             reject(entry.line, f"item {entry.item}: {error}" if entry.item else str(error))
         else:
             records += [record] if record else []
-            plain &= entry.format is InputFormat.LINES
     if plain and looks_like_table([record.text for record in records]):
         note("read as plain lines; a table needs --input-format csv or tsv, and a header")
     return records
 
 
-def _record(entry: Entry, text_field: str, with_priors: bool) -> Record | None:
-    """Return the candidate in an entry; None for a blank line."""
+class _Fields(NamedTuple):
+    """The fields that hold the text and, where it is needed, the first-stage score."""
+
+    text: str
+    score: str | None
+
+
+def _record(entry: Entry, fields: _Fields) -> Record | None:
+    """Return the candidate of an entry; None for a blank line."""
     content = entry.content
-    if isinstance(content, Cells):
-        return _from_row(content, text_field, with_priors)
-    text = content if isinstance(content, str) else decode_line(content)
-    if not text.strip():
+    if isinstance(content, BadEntry):
+        raise content
+    if isinstance(content, dict):
+        return _from_row(content, fields)
+    source = content if isinstance(content, str) else decode_line(content)
+    if not source.strip():
         return None
     if entry.format is InputFormat.LINES:
-        return _from_text(text, entry.line, text_field, with_priors)
-    value = _parse(text)
+        return _from_text(source, entry.line, fields)
+    value = _parse(source)
     if isinstance(value, str) and entry.format is InputFormat.JSON:
-        return _from_text(value, entry.item, text_field, with_priors)
-    return _from_json(text, value, text_field, with_priors)
+        return _from_text(value, entry.item, fields)
+    return _from_json(source, value, fields)
 
 
-def _from_text(text: str, number: int, text_field: str, with_priors: bool) -> Record:
-    if with_priors:
+def _from_text(text: str, number: int, fields: _Fields) -> Record:
+    if fields.score:
         raise BadEntry("plain text has no score to blend with; use JSON Lines, or --blend rrf")
-    members = {"id": f'"id": {number}', text_field: _member(text_field, text)}
+    members = {"id": f'"id": {number}', fields.text: _member(fields.text, text)}
     return Record(text, str(number), None, members)
 
 
-def _from_row(row: Cells, text_field: str, with_priors: bool) -> Record:
-    if len(row.values) != len(row.names):
-        raise BadEntry(f"has {len(row.values)} fields, and the header {len(row.names)}")
-    fields: dict[str, Any] = dict(zip(row.names, row.values, strict=True))
-    members = {name: _member(name, value) for name, value in fields.items()}
-    prior = None
-    if with_priors:
-        with suppress(KeyError, ValueError):
-            fields["score"] = float(fields["score"])
-        prior = _prior(fields)
-    return Record(fields[text_field], fields.get("id", ""), prior, members)
+def _from_row(cells: dict[str, str], fields: _Fields) -> Record:
+    values: dict[str, Any] = dict(cells)
+    if fields.score in cells:
+        with suppress(ValueError):
+            values[fields.score] = float(cells[fields.score])
+    members = {name: _member(name, cell) for name, cell in cells.items()}
+    return Record(cells[fields.text], cells.get("id", ""), _prior(values, fields), members)
 
 
 def _member(name: str, value: str) -> str:
-    name, value = (json.dumps(text, ensure_ascii=False) for text in (name, value))
-    return f"{name}: {value}"
+    return f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"
 
 
-def _from_json(source: str, fields: object, text_field: str, with_priors: bool) -> Record:
-    if not isinstance(fields, dict):
-        raise BadEntry(f"must be a JSON object, not {describe(fields)}")
-    if text_field not in fields:
-        raise BadEntry(f'the field "{text_field}" is missing{_likely(text_field, fields)}')
-    text = fields[text_field]
+def _from_json(source: str, values: object, fields: _Fields) -> Record:
+    if not isinstance(values, dict):
+        raise BadEntry(f"must be a JSON object, not {describe(values)}")
+    if fields.text not in values:
+        raise BadEntry(f'the field "{fields.text}" is missing{_likely_place(fields.text, values)}')
+    text = values[fields.text]
     if not isinstance(text, str):
-        raise BadEntry(f'"{text_field}" must be a string, not {describe(text)}')
+        raise BadEntry(f'"{fields.text}" must be a string, not {describe(text)}')
     members = _members(source)
-    label = fields.get("id", "")
+    label = values.get("id", "")
     if not isinstance(label, str):
         label = members["id"].partition(":")[2].strip()  # the digits as they were written
-    return Record(text, label, _prior(fields) if with_priors else None, members)
+    return Record(text, label, _prior(values, fields), members)
 
 
-def _likely(text_field: str, fields: dict[str, Any]) -> str:
-    """Say where the text may be instead."""
-    there = suggest_field(text_field, [name for name in fields if isinstance(fields[name], str)])
-    lists = [name for name in fields if isinstance(fields[name], list)]
-    if lists and not there:
+def _likely_place(text_field: str, values: dict[str, Any]) -> str:
+    """Return a hint where the text may be instead."""
+    hint = suggest_field(text_field, [name for name in values if isinstance(values[name], str)])
+    lists = [name for name in values if isinstance(values[name], list)]
+    if lists and not hint:
         return f"; if the candidates are in {lists[0]!r}, pass that array alone"
-    return there
+    return hint
 
 
-def _prior(fields: dict[str, Any]) -> float:
-    score = fields.get("score")
+def _prior(values: dict[str, Any], fields: _Fields) -> float | None:
+    if fields.score is None:
+        return None
+    score = values.get(fields.score)
     if score is None:
-        raise BadEntry('the field "score" is missing; blending needs it, but for --blend rrf')
+        raise BadEntry(
+            f'the field "{fields.score}" is missing; blending needs it, but for --blend rrf'
+        )
     if not isinstance(score, float) or not math.isfinite(score):
-        raise BadEntry(f'"score" must be a finite number, not {describe(score)}')
+        raise BadEntry(f'"{fields.score}" must be a finite number, not {describe(score)}')
     return score
 
 
@@ -208,18 +216,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _members(source: str) -> dict[str, str]:
-    """Cut a valid JSON object into its members, by name, without rewriting any but for lines."""
+    """Cut a valid JSON object into its members, by name, each as it was written, on one line."""
     decode = json.JSONDecoder(parse_int=float).raw_decode
     members: dict[str, str] = {}
     position = skip_gap(source, 0)
     while source[position] != "}":
         name, end = decode(source, position)
         _, end = decode(source, skip_gap(source, end))
-        members[name] = _on_one_line(source[position:end])
+        # JSON breaks lines only between values.
+        members[name] = _LINE_BREAK.sub(_join, source[position:end])
         position = skip_gap(source, end)
     return members
 
 
-def _on_one_line(member: str) -> str:
-    """Join the lines of JSON, which breaks lines between values only."""
-    return _LINE_BREAK.sub(lambda found: (found[1] or "") + (found[2] or "") or " ", member)
+def _join(line_break: re.Match[str]) -> str:
+    return (line_break[1] or "") + (line_break[2] or "") or " "
