@@ -158,7 +158,7 @@ def test_prices_reach_the_service(small: Path, tmp_path: Path) -> None:
     prices.write_text('{"cohere:rerank-v3.5": {"search_unit": -1}}')
     result = run(small, "--prices", prices, "--scorer", "cohere:rerank-v3.5")
     assert result.exit_code == 2
-    assert "search_unit must be a number of at least 0" in result.stderr
+    assert "search_unit must be a finite number of at least 0" in result.stderr
 
 
 def without_times(report: Any) -> Any:
