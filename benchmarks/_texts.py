@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from rerank_core._local.files import embedded_tokenizer
-from rerank_core.cli.demo._corpus import QUESTIONS, standard_library_chunks
+from rerank_core.cli.demo import QUESTIONS, standard_library_chunks
 
 __all__ = ["QUERIES", "Workload", "cut_texts", "make_workload"]
 

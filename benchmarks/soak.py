@@ -34,7 +34,7 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core.cli.demo._corpus import QUESTIONS, standard_library_chunks
+from rerank_core.cli.demo import QUESTIONS, standard_library_chunks
 
 __all__ = ["main"]
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rerank_core._loading import load_scorer
 from rerank_core._version import __version__
-from rerank_core.cli._export import ExportPrecision, run_export
 from rerank_core.cli._guard import Command, guarded
 from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
 from rerank_core.cli._records import InputFormat
 
 __all__ = ["app"]
+
+
+class ExportPrecision(StrEnum):
+    """The precision of an exported model."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+
 
 app = typer.Typer(
     add_completion=False,
@@ -105,20 +112,11 @@ def rank(
     ] = False,
 ) -> None:
     """Reorder the candidates of a file."""
+    options = locals()
     with guarded():
-        options = RankOptions(
-            query=query,
-            top_n=top_n,
-            min_score=min_score,
-            blend=parse_blend(blend),
-            input_format=input_format,
-            text_field=text_field,
-            output_format=output_format,
-            output=output,
-            strict=strict,
-            usage=usage,
-        )
-        rank_file(file, load_scorer(scorer), options)
+        source, scorer_name = options.pop("file"), options.pop("scorer")
+        options["blend"] = parse_blend(blend)
+        rank_file(source, load_scorer(scorer_name), RankOptions(**options))
 
 
 @app.command()
@@ -126,7 +124,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Show versions, providers, threads, models and settings found here."""
-    from rerank_core.cli._info import show_info
+    from rerank_core.cli._facts import show_info
 
     with guarded():
         show_info(as_json=as_json)
@@ -136,9 +134,9 @@ def info(
 def demo(scorer: ScorerOption = "nano") -> None:
     """See what a second stage changes, on a small collection of texts."""
     with guarded():
-        from rerank_core.cli.demo import run_demo
+        from rerank_core.cli.demo import WholeConsole, run_demo
 
-        run_demo(Console(), scorer=scorer)
+        run_demo(WholeConsole(), scorer=scorer)
 
 
 @app.command(
@@ -238,30 +236,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare ways to rerank with the first stage and with each other."""
+    options = locals()
     with guarded():
         from rerank_core.cli._eval import EvalOptions, run_eval
 
-        run_eval(
-            EvalOptions(
-                folders=folders,
-                scorers=scorer or ["nano"],
-                blends=blend or [],
-                depths=depth or ["50"],
-                first_stages=first_stage or ["bm25"],
-                qrels=qrels or [],
-                metrics=metric or [],
-                queries=queries,
-                seed=seed,
-                resamples=resamples,
-                examples=examples,
-                resume=resume,
-                prices=prices,
-                cascade=cascade,
-                max_loss=max_loss,
-                json=json,
-                plot=plot,
-            )
-        )
+        run_eval(EvalOptions(**options))
 
 
 @app.command(
@@ -290,5 +269,8 @@ def export(
     ] = False,
 ) -> None:
     """Turn a torch cross-encoder into an ONNX folder."""
+    options = locals()
     with guarded():
-        run_export(model, out, precision, max_length=max_length, revision=revision, force=force)
+        from rerank_core.cli._facts import run_export
+
+        run_export(**options)

@@ -1,29 +1,23 @@
-"""``rerank eval``: read, retrieve, score, compare, write."""
+"""`rerank eval`: read, retrieve, score, compare, write."""
 
 from __future__ import annotations
 
 import json
 import random
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import MofNCompleteColumn
-from rich.progress import Progress as ProgressBar
 
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
 from rerank_core._scorer import Scorer
 from rerank_core.cli._eval_table import keep_lines, report_lines
-from rerank_core.cli._guard import erase, interrupt_raised, on_interrupt
+from rerank_core.cli._guard import interrupt_raised, on_interrupt
 from rerank_core.cli._interrupts import interrupts
-from rerank_core.cli._output import check_target, write_lines
+from rerank_core.cli._output import check_target, output_console, progress_bar, write_lines
 from rerank_core.cli._rank import parse_blend
 from rerank_core.evaluation import (
     DEFAULT_METRICS,
@@ -42,40 +36,18 @@ __all__ = ["EvalOptions", "run_eval"]
 
 _LABELLED = re.compile(r"([\w.+-]+)=(.+)", re.DOTALL)
 
-EvalProgress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalOptions:
-    """What ``rerank eval`` was asked for; see its help.
-
-    Attributes:
-        folders: The collections.
-        scorers: ``SPEC`` or ``NAME=SPEC``.
-        blends: ``METHOD:WEIGHT``; each scorer is tried without and with each.
-        depths: ``N``, or ``COLLECTION=N``, which replaces the others there.
-        first_stages: ``SPEC`` or ``COLLECTION=SPEC``.
-        qrels: ``FILE`` or ``COLLECTION=FILE``.
-        metrics: The first decides; none for the usual ones.
-        queries: Use a sample of this many queries of each collection.
-        seed: Of the sample, the bootstrap and the randomisation test.
-        resamples: Of the last two.
-        examples: Queries won and lost to report for each system.
-        resume: Where scorings are kept.
-        prices: A JSON file of price tables by scorer.
-        cascade: A cheap and a strong scorer to choose `keep` for.
-        max_loss: What that may lose.
-        json: Where to write the report.
-        plot: Where to draw it.
-    """
+    """The options of ``rerank eval``, by their names; see its help."""
 
     folders: Sequence[Path]
-    scorers: Sequence[str]
-    blends: Sequence[str]
-    depths: Sequence[str]
-    first_stages: Sequence[str]
-    qrels: Sequence[str]
-    metrics: Sequence[str]
+    scorer: Sequence[str] | None
+    blend: Sequence[str] | None
+    depth: Sequence[str] | None
+    first_stage: Sequence[str] | None
+    qrels: Sequence[str] | None
+    metric: Sequence[str] | None
     queries: int | None
     seed: int
     resamples: int
@@ -98,22 +70,22 @@ def run_eval(options: EvalOptions) -> None:
     """
     for path in (options.json, options.plot):
         check_target(path)
-    blends = [None, *map(parse_blend, options.blends)]
+    blends = [None, *map(parse_blend, options.blend or ())]
     make = _scorer_maker(_read_prices(options.prices))
-    labelled = [make(text) for text in options.scorers]
+    labelled = [make(text) for text in options.scorer or ("nano",)]
     systems = [System(scorer, blend, label) for label, scorer in labelled for blend in blends]
     pair = options.cascade and [make(text)[1] for text in options.cascade]
     collections = _read_collections(options)
     with (
         Journal(options.resume) as journal,
         on_interrupt(partial(_point_to, journal)),
-        _progress() as progress,
+        progress_bar("reading") as progress,
     ):
         tasks = _make_tasks(collections, options, journal, progress)
         report = evaluate(
             tasks,
             systems,
-            metrics=options.metrics or DEFAULT_METRICS,
+            metrics=options.metric or DEFAULT_METRICS,
             journal=journal,
             resamples=options.resamples,
             seed=options.seed,
@@ -136,8 +108,7 @@ def run_eval(options: EvalOptions) -> None:
     if options.plot is not None:
         with interrupt_raised():
             plot(report, options.plot)
-    to_terminal = sys.stdout is not None and sys.stdout.isatty()
-    console = Console(force_terminal=to_terminal, width=None if to_terminal else 160)
+    console = output_console(160)
     lines = report_lines(report, console)
     if choice and pair:
         names = [scorer.name for scorer in pair]
@@ -157,7 +128,7 @@ def _point_to(journal: Journal) -> None:
 
 def _read_collections(options: EvalOptions) -> list[Collection]:
     names = [folder.resolve().name for folder in options.folders]
-    qrels = _by_collection(options.qrels, names, "--qrels")
+    qrels = _by_collection(options.qrels or (), names, "--qrels")
     return [
         read_collection(folder, qrels=_only(qrels[name], name, "--qrels"))
         for folder, name in zip(options.folders, names, strict=True)
@@ -168,11 +139,11 @@ def _make_tasks(
     collections: Sequence[Collection],
     options: EvalOptions,
     journal: Journal,
-    progress: EvalProgress,
+    progress: Callable[[str, int, int], None],
 ) -> list[Task]:
     names = [collection.name for collection in collections]
-    stages = _by_collection(options.first_stages, names, "--first-stage")
-    depths = _by_collection(options.depths, names, "--depth")
+    stages = _by_collection(options.first_stage or (), names, "--first-stage")
+    depths = _by_collection(options.depth or ("50",), names, "--depth")
     tasks = []
     for collection in collections:
         name = collection.name
@@ -259,28 +230,3 @@ def _read_prices(path: Path | None) -> Mapping[str, object]:
             f'{path}: must be an object such as {{"cohere:rerank-v3.5": {{"search_unit": 0.002}}}}'
         )
     return prices
-
-
-@contextmanager
-def _progress() -> Iterator[EvalProgress]:
-    """Show on a terminal how far it has come, and take it away afterwards."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
-        return
-    columns = (*ProgressBar.get_default_columns(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with (
-        on_interrupt(partial(erase, console)),
-        ProgressBar(*columns, console=console, transient=True) as bar,
-    ):
-        task = bar.add_task("reading", total=None)
-        before = ""
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal before
-            if what != before:  # another clock for another piece of work
-                bar.reset(task, description=printable(what), total=total)
-                before = what
-            bar.update(task, completed=done, total=total)
-
-        yield show

@@ -1,19 +1,31 @@
-"""What is installed and found on this machine, gathered without loading any model."""
+"""`rerank info` and `rerank export`: what is found here, or was made, in two columns."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 import rerank_core
+from rerank_core._display import printable
 from rerank_core._local.files import cpu_features, graph_candidates
 from rerank_core._local.onnx import default_threads
+from rerank_core.cli._guard import interrupt_raised, tell
+from rerank_core.cli._output import output_console, rendered, write_lines
 
-__all__ = ["EXTRAS", "gather_facts"]
+if TYPE_CHECKING:
+    from rerank_core.export import ExportReport
+
+__all__ = ["EXTRAS", "gather_facts", "run_export", "show_info"]
 
 EXTRAS = {
     "onnxruntime": None,
@@ -27,6 +39,113 @@ EXTRAS = {
     "torch": "torch",
 }
 """The packages that matter, and the extra of rerank-core that brings each; None for the base."""
+
+
+def show_info(*, as_json: bool) -> None:
+    """Write what is installed and found to standard output.
+
+    Args:
+        as_json: Write one JSON object instead of two columns.
+
+    Raises:
+        OSError: If writing fails.
+    """
+    facts = gather_facts()
+    if as_json:
+        # ASCII, because a folder's name may hold bytes that are not UTF-8.
+        write_lines([json.dumps(facts, indent=2)], None)
+    else:
+        write_lines(_columns(_info_rows(facts)), None)
+
+
+def run_export(model: str, out: Path, **options: Any) -> None:
+    """Export a model, and write what was done to standard output.
+
+    Args:
+        model: Hub id or folder.
+        out: The folder to write.
+        **options: For `export_model`.
+
+    Raises:
+        RerankError: If the export fails.
+        OSError: If writing fails.
+    """
+    from rerank_core.export import export_model
+
+    with interrupt_raised() as check, _status(check) as progress:
+        report = export_model(model, out, progress=progress, **options)
+    write_lines(_columns(_export_rows(report)), None)
+    for warning in report.warnings:
+        tell(f"warning: {warning}")
+
+
+@contextmanager
+def _status(check: Callable[[], None]) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what is being done, and erase it afterwards."""
+    with Console(stderr=True).status("starting") as status:
+
+        def show(step: str) -> None:
+            check()
+            status.update(step)
+
+        yield show
+
+
+def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Lay names and values out in two columns."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(printable(value)))
+    return rendered(output_console(), table)
+
+
+def _info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        (package, installed or f'not installed: pip install "rerank-core[{EXTRAS[package]}]"')
+        for package, installed in facts["versions"].items()
+    ]
+    models = facts["models"]
+    rows += [
+        ("providers", ", ".join(facts["providers"])),
+        ("threads", str(facts["threads"])),
+        ("int8 graphs for", ", ".join(facts["cpu"]) or "any CPU"),
+        *(("model, embedded", f"{m['name']} ({_size(m['bytes'])})") for m in models["embedded"]),
+        *(("model, cached", _cached(model)) for model in models["cached"]),
+    ]
+    if not models["cached"]:
+        rows.append(("models, cached", f"no cross-encoder in {models['cache']}"))
+    return rows + list(facts["environment"].items())
+
+
+def _cached(model: dict[str, Any]) -> str:
+    kind = "onnx" if model["onnx"] else "torch only"
+    if model["int8"]:
+        kind += f", int8: {model['int8']}"
+    return f"{model['name']} ({_size(model['bytes'])}, {kind})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _export_rows(report: ExportReport) -> list[tuple[str, str]]:
+    found = report.verification
+    revision = f" at {report.revision}" if report.revision else ""
+    last_layer = "first token only" if report.first_token_only else f"whole: {report.kept_whole}"
+    return [
+        ("exported", f"{report.source}{revision}"),
+        ("to", f"{report.folder} ({report.size / 1e6:.1f} MB)"),
+        ("precision", report.precision),
+        ("max length", f"{report.max_length} tokens"),
+        ("scale", f"{report.scale.value} (activation {report.activation})"),
+        ("last layer", last_layer),
+        ("against torch", f"{found.pairs} built-in pairs"),
+        ("  max difference", f"{found.max_difference:.2g} (logits)"),
+        ("  Kendall tau", f"{found.kendall_tau:.4f}"),
+        ("  top-10 overlap", f"{found.top10_overlap:.1%}"),
+    ]
 
 
 def gather_facts() -> dict[str, Any]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
 from rerank_core._checks import suggest
@@ -24,7 +23,6 @@ from rerank_core.cli._interrupts import INTERRUPTED, interrupts
 __all__ = [
     "Command",
     "Failure",
-    "erase",
     "guarded",
     "interrupt_held",
     "interrupt_raised",
@@ -88,12 +86,6 @@ def on_interrupt(cleanup: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         interrupts.cleanups.remove(cleanup)
-
-
-def erase(console: Console) -> None:
-    """Take a progress bar away, and show the cursor again, without waiting for its locks."""
-    console.quiet = True  # a thread of its own draws it
-    interrupts.write("\r\x1b[2K\x1b[?25h")
 
 
 @contextmanager

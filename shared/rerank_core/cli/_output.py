@@ -1,4 +1,4 @@
-"""Whole lines or none: standard output and files."""
+"""Standard output and files, written in whole lines or not at all, and progress bars."""
 
 from __future__ import annotations
 
@@ -6,19 +6,31 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt
+from rich.console import Console, RenderableType
+from rich.progress import MofNCompleteColumn, Progress
 
-__all__ = ["check_target", "write_lines"]
+from rerank_core._display import printable
+from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt
+from rerank_core.cli._interrupts import interrupts
+
+__all__ = [
+    "check_target",
+    "output_console",
+    "progress_bar",
+    "rendered",
+    "stdout_is_terminal",
+    "write_lines",
+]
 
 
 def check_target(path: Path | None) -> None:
-    """Refuse a file that cannot be written, before the work is done that would be lost.
+    """Refuse a file that cannot be written, before the work that would be lost is done.
 
     Args:
         path: The file; None for standard output.
@@ -48,8 +60,8 @@ def write_lines(lines: Iterable[str], path: Path | None) -> None:
         path: The file; None for standard output.
 
     Raises:
-        OSError: If that fails.
-        KeyboardInterrupt: If Ctrl-C was pressed.
+        OSError: If writing fails.
+        KeyboardInterrupt: If Ctrl-C was pressed, and does not end the process.
     """
     if path is None:
         _to_stdout(lines)
@@ -62,7 +74,7 @@ def write_lines(lines: Iterable[str], path: Path | None) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is a device or a pipe, which must be written to and never replaced."""
+    """Return whether a path is a device or a pipe, which is written to and never replaced."""
     return path.exists() and not path.is_file()
 
 
@@ -72,7 +84,7 @@ def _to_stdout(lines: Iterable[str]) -> None:
     try:
         _write(sys.stdout.buffer, lines)
     except (OSError, KeyboardInterrupt):
-        # What is still buffered has nowhere to go: the interpreter must not try again at its exit.
+        # What is still buffered has nowhere to go, and must not be tried again at the exit.
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise
@@ -99,6 +111,68 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
                     shutil.copymode(target, draft)
                 yield stream
             draft.replace(target)
-        except BaseException:
+        finally:
             remove()
-            raise
+
+
+def stdout_is_terminal() -> bool:
+    """Return whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def output_console(width: int | None = None) -> Console:
+    """Return the console that lays out what goes to standard output.
+
+    Args:
+        width: The width where standard output is not a terminal. Default: rich's.
+    """
+    terminal = stdout_is_terminal()
+    return Console(force_terminal=terminal, width=None if terminal else width)
+
+
+def rendered(console: Console, *parts: RenderableType) -> list[str]:
+    """Return what a console would print, as lines without trailing space."""
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return [line.rstrip() for line in capture.get().rstrip().split("\n")]
+
+
+@contextmanager
+def progress_bar(
+    task: str, total: int | None = None, *, wanted: bool = True
+) -> Iterator[Callable[[str, int, int], None]]:
+    """Show on a terminal how far the work has come, and erase it afterwards.
+
+    Args:
+        task: What is done first.
+        total: How much there is of it, if known.
+        wanted: Show nothing if false.
+
+    Yields:
+        A function to call with what is being done, how much of it is done, and the total.
+    """
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _task, _done, _total: None
+        return
+    console = Console(stderr=True)
+    parts = (*Progress.get_default_columns(), MofNCompleteColumn())
+    bar = Progress(*parts, console=console, transient=True)
+    with on_interrupt(partial(_erase, console)), bar:
+        shown = bar.add_task(task, total=total)
+        current = task
+
+        def show(task: str, done: int, total: int) -> None:
+            nonlocal current
+            if task != current:  # other work has another clock
+                bar.reset(shown, description=printable(task), total=total)
+                current = task
+            bar.update(shown, completed=done, total=total)
+
+        yield show
+
+
+def _erase(console: Console) -> None:
+    """Take a progress bar away, and show the cursor again, without waiting for its locks."""
+    console.quiet = True  # a thread of its own draws it
+    interrupts.write("\r\x1b[2K\x1b[?25h")

@@ -12,21 +12,27 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import typer
+from rich import box
 from rich.console import Console
-from rich.progress import MofNCompleteColumn
-from rich.progress import Progress as ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from rerank_core._checks import check_query
-from rerank_core._display import printable
+from rerank_core._display import change_of_place, printable
 from rerank_core._errors import ConfigurationError
 from rerank_core._ordering import Blend
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
-from rerank_core._types import Progress, Ranking
-from rerank_core.cli._guard import Failure, erase, on_interrupt, tell
-from rerank_core.cli._output import check_target, write_lines
+from rerank_core._types import RankedItem, Ranking, Scale
+from rerank_core.cli._guard import Failure, tell
+from rerank_core.cli._output import (
+    check_target,
+    progress_bar,
+    rendered,
+    stdout_is_terminal,
+    write_lines,
+)
 from rerank_core.cli._records import InputFormat, Record, read_records
-from rerank_core.cli._table import table_lines
 
 __all__ = ["OutputFormat", "RankOptions", "parse_blend", "rank_file"]
 
@@ -35,6 +41,15 @@ EXAMPLES = 5
 
 LONG = 100
 """Above this many candidates a progress bar is worth its flicker."""
+
+
+_MEANING = {
+    Scale.LOGIT: "logit: any real number, not a probability",
+    Scale.UNIT: "0 to 1, not a probability",
+    Scale.PROBABILITY: "calibrated probability",
+}
+_COLOURS = {1: "green", 0: "dim", -1: "red"}
+"""Of a candidate that moved up, stayed or moved down."""
 
 
 class OutputFormat(StrEnum):
@@ -115,7 +130,8 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
     if not records:  # the scorer need not even be there
         write_lines([], options.output)
         return
-    with _progress_bar(len(records)) as progress:
+    total = len(records)
+    with progress_bar("scoring", total, wanted=total > LONG) as progress:
         ranking = rerank(
             options.query,
             [record.text for record in records],
@@ -124,7 +140,7 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
             min_score=options.min_score,
             blend=options.blend,
             prior=[record.prior for record in records],
-            progress=progress,
+            progress=partial(progress, "scoring"),
         )
     write_lines(_lines(ranking, records, options), options.output)
     _tell_about(ranking, options)
@@ -177,29 +193,47 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
 
 
-@contextmanager
-def _progress_bar(count: int) -> Iterator[Progress | None]:
-    if count <= LONG or sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    columns = (*ProgressBar.get_default_columns(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with (
-        on_interrupt(partial(erase, console)),
-        ProgressBar(*columns, console=console, transient=True) as bar,
-    ):
-        task = bar.add_task("scoring", total=count)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _lines(ranking: Ranking, records: list[Record], options: RankOptions) -> list[str]:
-    to_terminal = options.output is None and sys.stdout is not None and sys.stdout.isatty()
+    to_terminal = options.output is None and stdout_is_terminal()
     if options.output_format is OutputFormat.TABLE or (
         options.output_format is OutputFormat.AUTO and to_terminal
     ):
-        console = Console(force_terminal=to_terminal)
-        return table_lines(ranking, records, options.blend, console)
+        return _table(ranking, records, options.blend, Console(force_terminal=to_terminal))
     return [records[item.index].to_json(item.score) for item in ranking]
+
+
+def _table(
+    ranking: Ranking, records: list[Record], blend: Blend | None, console: Console
+) -> list[str]:
+    """Lay a ranking out: rank, first-stage position, change, score, id and text."""
+    table = Table(box=box.SIMPLE)
+    for name in ("rank", "was"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("id", no_wrap=True, overflow="ellipsis", max_width=16)
+    table.add_column("text")  # the only column that gives way on a narrow terminal
+    for rank, item in enumerate(ranking, start=1):
+        change = item.index + 1 - rank
+        # `Text` throughout: a plain string would be read as markup.
+        table.add_row(
+            str(rank),
+            str(item.index + 1),
+            Text(change_of_place(change), style=_COLOURS[(change > 0) - (change < 0)]),
+            "-" if item.score is None else f"{item.score:.4f}",
+            Text(printable(records[item.index].label[:100])),
+            Text(_snippet(item), no_wrap=True, overflow="ellipsis"),
+        )
+    meaning = _MEANING[ranking.scale]
+    if blend is not None:
+        meaning = f"{blend.method} with the first stage at {blend.weight:g}; only within this list"
+    return [f"{printable(ranking.scorer)} ({meaning})", *rendered(console, table)]
+
+
+def _snippet(item: RankedItem) -> str:
+    """Return the text from its best passage on, no longer than the widest terminal."""
+    start = item.span.start if item.span else 0
+    return ("…" if start else "") + printable(item.text[start : start + 500])
 
 
 def _tell_about(ranking: Ranking, options: RankOptions) -> None:

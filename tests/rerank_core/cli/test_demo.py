@@ -10,9 +10,7 @@ import pytest
 from rich.console import Console
 
 from rerank_core import MissingExtraError, OnnxCrossEncoder, rerank
-from rerank_core.cli.demo import run_demo
-from rerank_core.cli.demo._corpus import standard_library_chunks
-from rerank_core.cli.demo._passages import PASSAGES, QUESTION
+from rerank_core.cli.demo import PASSAGES, QUESTION, run_demo, standard_library_chunks
 from support.models import TinyModel
 
 

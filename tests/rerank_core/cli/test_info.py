@@ -82,7 +82,7 @@ def test_keys_are_never_shown(tmp_path: Path) -> None:
 def test_what_is_not_installed_comes_with_its_install_line(
     monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    from rerank_core.cli._info import show_info
+    from rerank_core.cli._facts import show_info
 
     monkeypatch.setitem(_facts.EXTRAS, "no-such-distribution", "torch")
     show_info(as_json=False)
@@ -93,7 +93,7 @@ def test_what_is_not_installed_comes_with_its_install_line(
 def test_no_heavy_library_is_imported() -> None:
     script = (
         "import sys\n"
-        "from rerank_core.cli._info import show_info\n"
+        "from rerank_core.cli._facts import show_info\n"
         "show_info(as_json=True)\n"
         "heavy = {'torch', 'sentence_transformers', 'langchain_core', 'llama_index', 'cohere'}\n"
         "sys.exit(bool(heavy & set(sys.modules)))\n"
