@@ -1,4 +1,4 @@
-"""Locks, threads and event loops."""
+"""Locks, threads and event loops, and the switch that removes waiting in tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["ProcessLock", "in_thread", "run_in_background"]
+__all__ = ["ProcessLock", "in_thread", "no_waiting", "run_in_background", "waits"]
 
 T = TypeVar("T")
 
@@ -96,3 +97,40 @@ def _end(process: int, loop: asyncio.AbstractEventLoop, thread: threading.Thread
     loop.call_soon_threadsafe(loop.stop)
     thread.join(timeout=5)
     loop.close()
+
+
+_not_waiting: list[object] = []  # one entry for each open block of `no_waiting`
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Remove waiting in the whole process, all its threads and event loops, while tests run.
+
+    Within the block a request that failed is sent again without a pause, as often as before, and
+    log messages that are said once a minute are said every time. Time limits still hold: those of
+    a service, of a `Deadline`, and the cooldown of a `Fallback`. Blocks can be nested.
+
+    Example:
+        ```python
+        from rerank_core import CohereScorer, ServiceError
+        from rerank_core.testing import no_waiting
+
+        scorer = CohereScorer("m", base_url="http://127.0.0.1:9", api_key="test", max_retries=5)
+        with no_waiting():
+            try:
+                scorer.score("query", ["text"])  # six attempts, at once
+            except ServiceError as error:
+                assert error.retryable
+        ```
+    """
+    block = object()
+    _not_waiting.append(block)  # append and remove are atomic
+    try:
+        yield
+    finally:
+        _not_waiting.remove(block)
+
+
+def waits() -> bool:
+    """Return whether to pause and to hold messages back: False in a block of `no_waiting`."""
+    return not _not_waiting

@@ -32,7 +32,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rerank_core._concurrency import ProcessLock
+from rerank_core._concurrency import ProcessLock, waits
 from rerank_core._types import Ranking, Scoring
 from rerank_core._usage import Usage
 from rerank_core._version import __version__
@@ -103,7 +103,7 @@ def observe_scoring(
 
 
 def warn_seldom(kind: str, message: str, *arguments: object, facts: _Facts | None = None) -> None:
-    """Log a warning, but at most once a minute for its kind.
+    """Log a warning, but at most once a minute for its kind, except within `no_waiting`.
 
     Args:
         kind: What counts as the same warning.
@@ -111,7 +111,7 @@ def warn_seldom(kind: str, message: str, *arguments: object, facts: _Facts | Non
         *arguments: What goes there.
         facts: Attributes of the record.
     """
-    held_back = _warnings.admit(kind)
+    held_back = _warnings.admit(kind) if waits() else 0
     if held_back is not None:
         more = f" (and {held_back} times since that was last said)" if held_back else ""
         log.warning(message + "%s", *arguments, more, extra=facts)

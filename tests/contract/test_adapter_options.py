@@ -15,8 +15,9 @@ from pydantic_core import PydanticSerializationError
 
 from rerank_core import Blend, ConfigurationError
 from rerank_core._remote.cohere import CohereScorer
+from rerank_core.testing import ScriptedScorer
 from support.adapters import BOTH, Harness, pairs
-from support.scorers import BlockingScorer, TableScorer
+from support.scorers import BlockingScorer
 
 QUERY = "green tea"
 TEXTS = ("black coffee", "green tea", "", "green paint", "tea", "green tea")
@@ -111,7 +112,7 @@ def test_only_the_first_inputs_are_scored(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"scorer": TableScorer({})}, {"count_tokens": len, "max_tokens": 9}]
+    "arguments", [{"scorer": ScriptedScorer({})}, {"count_tokens": len, "max_tokens": 9}]
 )
 def test_what_cannot_be_written_fails_loudly(harness: Harness, arguments: dict[str, Any]) -> None:
     adapter = harness.make(**arguments)

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_core import Blend, InvalidInputError, load_scorer, rerank
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.adapters import BOTH, Harness, pairs
-from support.scorers import BlockingScorer, OverlapScorer, TableScorer
+from support.scorers import BlockingScorer
 
 QUERY = "green tea"
 TEXTS = ("black coffee", "green tea", "", "green paint", "tea", "green tea")
@@ -65,7 +66,7 @@ def test_adapters_agree_with_rerank(
         QUERY,
         [text for text, _ in candidates],
         [prior for _, prior in candidates],
-        scorer=TableScorer(scores),
+        scorer=ScriptedScorer(scores),
         top_n=top_n,
         min_score=min_score,
         blend=blend,

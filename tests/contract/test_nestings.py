@@ -30,8 +30,7 @@ from rerank_core import (
     load_scorer,
     rerank,
 )
-from support.cohere_server import CohereServer
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer, ScriptedServer
 
 KEY = "sk-nesting-0123456789"
 NANO = OnnxCrossEncoder("nano", threads=1)
@@ -68,7 +67,7 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with CohereServer() as server, asyncio.Runner() as runner:
+    with ScriptedServer() as server, asyncio.Runner() as runner:
         yield World(CohereScorer("rerank-v3.5", api_key=KEY, base_url=server.url), runner)
 
 

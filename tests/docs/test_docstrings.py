@@ -19,6 +19,7 @@ MODULES = [
     "rerank_core",
     "rerank_core.evaluation",
     "rerank_core.export",
+    "rerank_core.testing",
     "langchain_rerank",
     "langchain_rerank.middleware",
     "llamaindex_rerank",

@@ -24,15 +24,13 @@ from rerank_core import (
     Ranking,
     RerankError,
     Scorer,
-    _telemetry,
     arerank,
     rerank,
 )
 from rerank_core._concurrency import run_in_background
-from support.cohere_server import CohereServer
+from rerank_core.testing import OverlapScorer, ScriptedServer, no_waiting
 from support.faults import FAULTS, KEY, PRIVATE, QUERY, TEXTS, Fault
-from support.remote import without_pauses
-from support.scorers import OverlapScorer
+from support.remote import without_proxies
 
 BUDGET = 0.1
 BEST_FIRST = [item.index for item in rerank(QUERY, TEXTS, OverlapScorer())]
@@ -94,7 +92,7 @@ def nothing_left() -> Iterator[None]:
 @pytest.fixture(scope="module", autouse=True)
 def _warm() -> Iterator[None]:
     """Start what lives as long as the process: imports, the background loop and its threads."""
-    with CohereServer() as server:
+    with ScriptedServer() as server:
         scorer = CohereScorer("m", api_key=KEY, base_url=server.url)
         call(scorer, "sync")
         call(scorer, "async")
@@ -119,17 +117,15 @@ def _warm() -> Iterator[None]:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_pauses(monkeypatch)
+def at_once() -> Iterator[None]:
+    with no_waiting():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr(_telemetry, "_warnings", _telemetry._Throttle(60))
+    without_proxies(monkeypatch)
 
 
 @contextmanager

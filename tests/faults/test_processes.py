@@ -22,7 +22,7 @@ from rerank_core import (
     Scorer,
     ServiceError,
 )
-from support.cohere_server import CohereServer, Reply, Request
+from rerank_core.testing import Reply, Request, ScriptedServer
 
 KEY = "sk-process-0123456789"
 TEXTS = ["a", "a b", "c"]
@@ -75,7 +75,7 @@ def test_a_forked_child_answers_in_every_way(tmp_path: Path) -> None:
         check("parent again")
         sys.exit(os.waitstatus_to_exitcode(status))
     """
-    with CohereServer() as server:
+    with ScriptedServer() as server:
         run_script(script, server.url, tmp_path / "scores.sqlite")
 
 
@@ -89,7 +89,7 @@ def test_the_interpreter_ends_whatever_is_under_way() -> None:
         threading.Thread(target=rerank, args=("a", ["a"], scorer), daemon=True).start()
         sys.stdin.readline()  # the request has come in
     """
-    with CohereServer() as server:
+    with ScriptedServer() as server:
         # The server answers nothing before it closes; the script must not wait for that.
         asked = _hold(server)
         command = [sys.executable, "-c", textwrap.dedent(script), server.url]
@@ -101,7 +101,7 @@ def test_the_interpreter_ends_whatever_is_under_way() -> None:
             assert "Traceback" not in said
 
 
-def _hold(server: CohereServer) -> threading.Event:
+def _hold(server: ScriptedServer) -> threading.Event:
     asked, never = threading.Event(), threading.Event()
 
     def hold(request: Request) -> Reply:
@@ -117,7 +117,7 @@ def _hold(server: CohereServer) -> threading.Event:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_client_of_a_closed_loop_is_a_failure_like_others(mode: str) -> None:
-    with CohereServer() as server:
+    with ScriptedServer() as server:
 
         async def open_and_leave() -> CohereScorer:
             client = cohere.AsyncClientV2(KEY, base_url=server.url)

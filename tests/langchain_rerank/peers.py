@@ -20,13 +20,13 @@ from langchain_cohere import CohereRerank
 
 from langchain_rerank import RerankCompressor
 from rerank_core import CohereScorer, OnnxCrossEncoder
-from support.cohere_server import CohereServer
+from rerank_core.testing import ScriptedServer
 from support.langchain_peers import DOCUMENTS, QUERY, SUNSET, places
 from support.models import TinyModel
 
 
 def test_as_coheres_own_reranker() -> None:
-    with CohereServer() as server, httpx.Client() as http:
+    with ScriptedServer() as server, httpx.Client() as http:
         client = cohere.ClientV2("any", base_url=server.url, httpx_client=http)
         theirs = CohereRerank(model="rerank-v3.5", client=client, top_n=None).compress_documents(
             DOCUMENTS, QUERY

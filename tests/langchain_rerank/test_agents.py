@@ -19,8 +19,8 @@ from langgraph.types import Command
 from langchain_rerank import RerankCompressor, RerankRetriever
 from langchain_rerank.middleware import RerankMiddleware
 from rerank_core import ConfigurationError, ServiceError
+from rerank_core.testing import OverlapScorer
 from support.langchain import Recorder, ScriptedModel
-from support.scorers import OverlapScorer
 
 if TYPE_CHECKING:
     from langchain_community.vectorstores import FAISS

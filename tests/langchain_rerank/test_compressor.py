@@ -16,8 +16,8 @@ import langchain_rerank
 from langchain_rerank import RerankCompressor
 from rerank_core import InvalidInputError, Windowed
 from rerank_core._remote.cohere import CohereScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import revive
-from support.scorers import OverlapScorer, TableScorer
 
 
 class Passage(Document):
@@ -60,7 +60,7 @@ def test_a_blend_takes_first_stage_scores_from_metadata(method: str) -> None:
         Document("c", metadata={"similarity": 0}),
     ]
     compressor = RerankCompressor(
-        scorer=TableScorer({"a": 1.0, "b": 0.9, "c": 0.0}), blend=method, prior_key="similarity"
+        scorer=ScriptedScorer({"a": 1.0, "b": 0.9, "c": 0.0}), blend=method, prior_key="similarity"
     )
     results = compressor.compress_documents(documents, "q")
     assert [result.page_content for result in results] == ["b", "a", "c"]
@@ -70,9 +70,9 @@ def test_a_blend_takes_first_stage_scores_from_metadata(method: str) -> None:
 
 def test_a_chained_compressor_can_blend_with_the_first_ones_scores() -> None:
     documents = [Document("b"), Document("a")]
-    first = RerankCompressor(scorer=TableScorer({"a": 2.0, "b": 1.0}))
+    first = RerankCompressor(scorer=ScriptedScorer({"a": 2.0, "b": 1.0}))
     second = RerankCompressor(
-        scorer=TableScorer({"a": 5.0, "b": 5.0}), blend="minmax", prior_key="relevance_score"
+        scorer=ScriptedScorer({"a": 5.0, "b": 5.0}), blend="minmax", prior_key="relevance_score"
     )
     results = second.compress_documents(first.compress_documents(documents, "q"), "q")
     assert [(r.page_content, r.metadata) for r in results] == [
@@ -129,7 +129,7 @@ def test_dumps_and_loads_keep_everything_but_the_key() -> None:
 
 @pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
 @pytest.mark.parametrize(
-    "arguments", [{"scorer": TableScorer({})}, {"count_tokens": len, "max_tokens": 9}]
+    "arguments", [{"scorer": ScriptedScorer({})}, {"count_tokens": len, "max_tokens": 9}]
 )
 def test_what_cannot_be_dumped_cannot_be_loaded(arguments: dict[str, Any]) -> None:
     text = dumps(RerankCompressor(**{"scorer": cohere(), **arguments}))

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 
 from langchain_rerank import CrossEncoderModel
 from rerank_core import ConfigurationError, InvalidInputError, load_scorer
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 if TYPE_CHECKING:
     from langchain_community.vectorstores import FAISS
@@ -46,7 +46,7 @@ def test_nothing_to_score() -> None:
 
 
 def test_what_was_not_scored_sorts_last_in_first_stage_order() -> None:
-    model = CrossEncoderModel(TableScorer({"a": -5.0, "b": 7.0}))
+    model = CrossEncoderModel(ScriptedScorer({"a": -5.0, "b": 7.0}))
     texts = ["", "a", "unknown", "b"]
     assert model.score([("q", text) for text in texts]) == [-math.inf, -5.0, -math.inf, 7.0]
     reranker = CrossEncoderReranker(model=model, top_n=4)

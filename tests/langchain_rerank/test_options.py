@@ -15,7 +15,7 @@ from langchain_rerank import RerankCompressor, RerankRetriever, RerankRunnable
 from langchain_rerank._compressor import CompressorOptions
 from langchain_rerank.middleware import RerankMiddleware
 from rerank_core import Blend, ConfigurationError
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 OPTIONS: dict[str, Any] = {
     "scorer": OverlapScorer(),

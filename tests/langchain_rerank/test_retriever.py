@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from langchain_rerank import RerankCompressor, RerankRetriever
 from rerank_core import ConfigurationError, InvalidInputError, load_scorer
+from rerank_core.testing import OverlapScorer
 from support.langchain import Recorder, revive
-from support.scorers import OverlapScorer
 
 if TYPE_CHECKING:
     from langchain_community.vectorstores import FAISS

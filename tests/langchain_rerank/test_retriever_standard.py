@@ -10,7 +10,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_rerank import RerankRetriever
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 if tuple(map(int, version("langchain-core").split(".")[:2])) < (1, 4):
     pytest.skip("langchain-tests needs langchain-core 1.4", allow_module_level=True)

@@ -20,7 +20,7 @@ from langchain_core.runnables import (
 from langchain_core.tools import create_retriever_tool
 
 from langchain_rerank import RerankCompressor
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`langchain-community` is being sunset", DeprecationWarning)

@@ -20,8 +20,8 @@ from rerank_core import (
     ServiceError,
     load_scorer,
 )
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import Recorder, revive
-from support.scorers import OverlapScorer, TableScorer
 
 if TYPE_CHECKING:
     from langchain_community.vectorstores import FAISS
@@ -186,4 +186,4 @@ def test_dumps_and_loads() -> None:
     assert type(again) is RerankRunnable
     assert again.compressor.to_dict() == step(scorer=load_scorer("nano")).compressor.to_dict()
     with pytest.raises(NotImplementedError):
-        revive(dumps(step(scorer=TableScorer({}))), RerankRunnable, RerankCompressor)
+        revive(dumps(step(scorer=ScriptedScorer({}))), RerankRunnable, RerankCompressor)

@@ -12,8 +12,9 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_rerank import RerankCompressor
 from rerank_core import Progress, Scale, Scorer, Scoring, ServiceError
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import Recorder
-from support.scorers import BlockingScorer, OverlapScorer, TableScorer
+from support.scorers import BlockingScorer
 
 DOCUMENTS = [Document("black coffee"), Document("green tea")]
 
@@ -147,7 +148,7 @@ async def test_it_shows_in_astream_events() -> None:
 
 
 def test_why_a_ranking_is_degraded_is_in_the_run(recorder: Recorder) -> None:
-    class HalfScorer(TableScorer):
+    class HalfScorer(ScriptedScorer):
         def _score(self, query: str, texts: Any, progress: Progress) -> Scoring:
             return Scoring((1.0, None), degraded="the deadline was reached")
 

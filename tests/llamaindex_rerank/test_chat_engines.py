@@ -9,8 +9,8 @@ from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextC
 from llama_index.core.memory import ChatMemoryBuffer
 
 from llamaindex_rerank import RerankPostprocessor
+from rerank_core.testing import OverlapScorer
 from support.llamaindex import BEST, QUERY, ScriptedLLM, found, make_index
-from support.scorers import OverlapScorer
 
 ANSWER = "steep it"
 

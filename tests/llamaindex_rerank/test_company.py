@@ -23,8 +23,8 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.workflow import Event, StartEvent, StopEvent, Workflow, step
 
 from llamaindex_rerank import RerankPostprocessor
+from rerank_core.testing import OverlapScorer
 from support.llamaindex import BEST, QUERY, HashingEmbedding, ScriptedLLM, found, make_index
-from support.scorers import OverlapScorer
 
 SENTENCES = ("Tea is old.", "Brew green tea hot.", "Coffee is black.", "Paint is green.")
 

@@ -22,8 +22,8 @@ from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import QueryEngineTool, RetrieverTool
 
 from llamaindex_rerank import RerankPostprocessor
+from rerank_core.testing import OverlapScorer
 from support.llamaindex import BEST, QUERY, ScriptedLLM, found, make_index
-from support.scorers import OverlapScorer
 
 ANSWER = "steep it for three minutes"
 

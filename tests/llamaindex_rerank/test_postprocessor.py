@@ -23,7 +23,7 @@ from llama_index.core.schema import (
 import llamaindex_rerank
 from llamaindex_rerank import RerankPostprocessor
 from rerank_core import InvalidInputError
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 
 class Passage(TextNode):
@@ -71,7 +71,7 @@ def test_every_kind_of_node(kind: type[Any]) -> None:
 
 def test_scores_are_plain_floats() -> None:
     (result,) = RerankPostprocessor(
-        scorer=TableScorer({"a": cast("float", np.float32(0.1))})
+        scorer=ScriptedScorer({"a": cast("float", np.float32(0.1))})
     ).postprocess_nodes([NodeWithScore(node=TextNode(text="a"))], query_str="q")
     assert type(result.score) is float
     assert type(result.metadata["relevance_score"]) is float
@@ -136,7 +136,7 @@ def test_the_same_node_twice_gets_two_copies() -> None:
 
 
 def test_a_blend_takes_first_stage_scores_from_the_nodes() -> None:
-    scorer = TableScorer({"a": 1.0, "b": 0.9, "c": 0.0})
+    scorer = ScriptedScorer({"a": 1.0, "b": 0.9, "c": 0.0})
     priors = {"a": 0.1, "b": 0.9, "c": 0.0}
     nodes = [NodeWithScore(node=TextNode(text=t), score=p) for t, p in priors.items()]
     results = RerankPostprocessor(scorer=scorer, blend="minmax").postprocess_nodes(

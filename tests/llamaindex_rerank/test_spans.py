@@ -12,7 +12,7 @@ from llama_index.core.schema import Document, MetadataMode, Node, NodeWithScore,
 from llamaindex_rerank import RerankPostprocessor
 from llamaindex_rerank._spans import spans_in_node
 from rerank_core import Span, Windowed
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 FILLER = "the bus is late and the road is long . " * 3
 PASSAGE = "steep green tea for three minutes"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from langchain_rerank import RerankCompressor
 from llamaindex_rerank import RerankPostprocessor
 from rerank_core import Windowed, load_scorer
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 QUERY = "green tea"
 OWN_KEYS = ("relevance_score", "retrieval_score", "where")

@@ -19,7 +19,8 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from llamaindex_rerank import RerankPostprocessor
 from rerank_core import InvalidInputError
-from support.scorers import BlockingScorer, OverlapScorer
+from rerank_core.testing import OverlapScorer
+from support.scorers import BlockingScorer
 
 
 class EventLog(BaseEventHandler):

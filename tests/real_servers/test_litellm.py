@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from rerank_core import CohereScorer
+from rerank_core.testing import ScriptedServer
 from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, failure, run
 from support.dialects import DIALECTS
-from support.http_server import LoopbackServer
 from support.processes import free_port, running
 
 COMMAND = os.environ.get("LITELLM") or shutil.which("litellm")
@@ -40,7 +40,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with ExitStack() as stack:
         models = []
         for name, provider in PROVIDERS.items():
-            backend = stack.enter_context(LoopbackServer(respond=dialects[name].answer))
+            backend = stack.enter_context(ScriptedServer(respond=dialects[name].answer))
             goal = {"model": f"{provider}/m", "api_base": backend.url, "api_key": "backend-key"}
             models.append({"model_name": name, "litellm_params": goal})
         config: Path = tmp_path_factory.mktemp("litellm") / "config.json"

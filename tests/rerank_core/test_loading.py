@@ -19,8 +19,8 @@ from rerank_core import (
     load_scorer,
 )
 from rerank_core._local.auto import HubCrossEncoder
+from rerank_core.testing import OverlapScorer
 from support.models import TinyModel
-from support.scorers import OverlapScorer
 
 
 def test_a_scorer_comes_back_as_it_is() -> None:

@@ -20,15 +20,15 @@ from rerank_core import (
     rerank,
 )
 from rerank_core._loading import shared_scorer
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 texts_and_scores = st.lists(
     st.tuples(st.text(min_size=1, max_size=4), st.none() | st.integers(-3, 3)), max_size=20
 )
 
 
-def table(pairs: list[tuple[str, int | None]]) -> TableScorer:
-    return TableScorer({text: float(score) for text, score in pairs if score is not None})
+def table(pairs: list[tuple[str, int | None]]) -> ScriptedScorer:
+    return ScriptedScorer({text: float(score) for text, score in pairs if score is not None})
 
 
 @given(texts_and_scores)

@@ -21,7 +21,8 @@ from rerank_core import (
     Windowed,
 )
 from rerank_core._planning import Job
-from support.scorers import BlockingScorer, OverlapScorer
+from rerank_core.testing import OverlapScorer
+from support.scorers import BlockingScorer
 
 
 class Answering(OverlapScorer):
@@ -95,7 +96,7 @@ def test_score_many_counts_progress_over_all_queries_and_shares_the_time() -> No
     scorings = OverlapScorer().score_many(
         ["a", "b"], [["x", "y"], ["z"]], progress=lambda *now: seen.append(now)
     )
-    assert seen == [(2, 3), (3, 3)]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
     assert scorings[0].usage.seconds == pytest.approx(2 * scorings[1].usage.seconds)
 
 
@@ -121,18 +122,26 @@ async def test_a_cancelled_ascore_stops_its_worker_between_batches() -> None:
 
 def test_a_scorer_that_cannot_be_written_says_so() -> None:
     with pytest.raises(ConfigurationError, match="BlockingScorer"):
-        super(OverlapScorer, BlockingScorer()).to_config()
+        BlockingScorer().to_config()
 
 
 def test_an_early_end_keeps_what_is_scored_and_leaves_out_later_queries() -> None:
+    class Heedless(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            progress(len(texts), len(texts))
+            raise AssertionError
+
     def stop(done: int, total: int) -> None:
         raise StopScoring
 
-    scorer = OverlapScorer()  # does not heed it, so it keeps nothing
+    scorer = Heedless()
     scoring = scorer.score("a", ["a", "b"], progress=stop)
     assert scoring.scores == (None, None)
     assert scoring.degraded == "stopped early: 0 of 2 texts scored"
     assert asyncio.run(scorer.ascore("a", ["a", "b"], progress=stop)).scores == (None, None)
+    first, second = OverlapScorer().score_many(["a", "b"], [["a", "b"], ["b"]], progress=stop)
+    assert (first.scores, second.scores) == ((1.0, None), (None,))
+    assert first.degraded == "stopped early: 1 of 2 texts scored"
 
 
 def test_answers_of_the_wrong_kind_are_caught() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -35,8 +36,8 @@ from rerank_core import (
     arerank,
     rerank,
 )
+from rerank_core.testing import OverlapScorer, no_waiting
 from support.models import TinyModel
-from support.scorers import OverlapScorer
 
 QUERY = "private question"
 TEXTS = ["a private answer", "another", "question"]
@@ -101,8 +102,14 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 
 @pytest.fixture(autouse=True)
-def _a_new_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_telemetry, "_warnings", _telemetry._Throttle(60))
+def _every_warning(request: pytest.FixtureRequest) -> Iterator[None]:
+    with nullcontext() if "seldom" in request.fixturenames else no_waiting():
+        yield
+
+
+@pytest.fixture
+def seldom() -> None:
+    """Hold warnings back: once a minute is enough."""
 
 
 def test_a_call_is_one_record_and_one_span_with_the_same_fields(
@@ -211,9 +218,10 @@ def test_each_scorer_of_a_combinator_is_a_child_span_with_its_own_usage(
     assert "rerank.usage.billed_units.search_units" not in (cheap.attributes or {})
 
 
+@pytest.mark.usefixtures("seldom")
 def test_a_dead_service_does_not_flood_the_log(records: list[logging.LogRecord]) -> None:
     logging.getLogger("rerank_core").setLevel(logging.INFO)
-    fallback = Fallback(Talkative("service"))
+    fallback = Fallback(Talkative("dead service"))  # of which nothing was said before
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: run(fallback, "rerank"), range(1000)))
     said = [record.getMessage() for record in records]
@@ -221,7 +229,8 @@ def test_a_dead_service_does_not_flood_the_log(records: list[logging.LogRecord])
     assert len([line for line in said if "is degraded" in line]) == 2
     assert len(said) == 3
     assert (
-        "service is left alone for 30 s after 3 failures in a row, the last a ServiceError" in said
+        "dead service is left alone for 30 s after 3 failures in a row, the last a ServiceError"
+        in said
     )
 
 

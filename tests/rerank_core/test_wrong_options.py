@@ -22,7 +22,7 @@ from rerank_core import (
     TorchCrossEncoder,
     Windowed,
 )
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 S = OverlapScorer()
 ADDRESS = "http://127.0.0.1:8080"

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from langchain_rerank import RerankCompressor
 from llamaindex_rerank import RerankPostprocessor
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer
 
 
 class Result(NamedTuple):

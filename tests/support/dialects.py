@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.http_server import Reply, Request, overlap
+from rerank_core.testing import OverlapScorer, Reply, Request
 
 __all__ = ["DIALECTS", "Dialect"]
 
@@ -45,10 +45,8 @@ class Dialect:
         unknown = request.body.keys() - self.fields
         if unknown:
             return Reply({"detail": f"Extra inputs are not permitted: {unknown}"}, status=422)
-        scored = [
-            (index, overlap(request.body["query"], text))
-            for index, text in enumerate(request.body["documents"])
-        ]
+        scores = OverlapScorer().score(request.body["query"], request.body["documents"]).scores
+        scored = [(index, score or 0.0) for index, score in enumerate(scores)]
         scored.sort(key=lambda pair: -pair[1])
         return Reply(self.body(scored, request.body))
 

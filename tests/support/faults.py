@@ -35,8 +35,7 @@ from rerank_core import (
     Scoring,
     ServiceError,
 )
-from support.cohere_server import CohereServer, Reply, Request
-from support.scorers import OverlapScorer
+from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedServer
 
 __all__ = ["FAULTS", "KEY", "PRIVATE", "QUERY", "TEXTS", "Fault"]
 
@@ -136,7 +135,7 @@ def _scorer(url: str, timeout: float = 20) -> CohereScorer:
 def _replying(reply: Reply | Callable[[Request], Reply]) -> Callable[[ExitStack, Path], Scorer]:
     def make(stack: ExitStack, _: Path) -> Scorer:
         respond = (lambda _: reply) if isinstance(reply, Reply) else reply
-        return _scorer(stack.enter_context(CohereServer(respond=respond)).url)
+        return _scorer(stack.enter_context(ScriptedServer(respond=respond)).url)
 
     return make
 
@@ -185,12 +184,12 @@ def _no_such_name(stack: ExitStack, _: Path) -> Scorer:
 
 
 def _https_to_a_plain_port(stack: ExitStack, _: Path) -> Scorer:
-    server = stack.enter_context(CohereServer())
-    return _scorer(f"https://127.0.0.1:{server.port}")
+    server = stack.enter_context(ScriptedServer())
+    return _scorer(server.url.replace("http:", "https:"))
 
 
 def _used_in_a_closed_loop(stack: ExitStack, _: Path) -> Scorer:
-    scorer = _scorer(stack.enter_context(CohereServer()).url)
+    scorer = _scorer(stack.enter_context(ScriptedServer()).url)
     asyncio.run(scorer.ascore(QUERY, TEXTS))
     return scorer
 

@@ -9,7 +9,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 from llamaindex_rerank import RerankPostprocessor
 from rerank_core._local.torch import TorchCrossEncoder
 from rerank_core._remote.cohere import CohereScorer
-from support.cohere_server import CohereServer, Reply, Request, answer
+from rerank_core.testing import ScriptedServer
 from support.models import WORDS, TinyModel
 
 __all__ = ["assert_like_cohere", "assert_like_sentence_transformers"]
@@ -17,13 +17,6 @@ __all__ = ["assert_like_cohere", "assert_like_sentence_transformers"]
 QUERY = "deep learning model for drug discovery"
 # The stand-in service scores by shared words, so some tie; both keep first-stage order then.
 TEXTS = [" ".join(WORDS[at : at + 5 + at % 7]) for at in range(0, len(WORDS) - 12, 2)]
-
-
-def _best(request: Request) -> Reply:
-    """Answer like the stand-in, with as many results as were asked for."""
-    reply = answer(request)
-    del reply.body["results"][request.body.get("top_n", len(TEXTS)) :]
-    return reply
 
 
 def _nodes() -> list[NodeWithScore]:
@@ -66,7 +59,7 @@ def assert_like_sentence_transformers(peer_class: type[Any], model: TinyModel) -
 
 def assert_like_cohere(peer_class: type[Any]) -> None:
     """Compare with a `CohereRerank` class on a stand-in service."""
-    with CohereServer(respond=_best) as server:
+    with ScriptedServer() as server:
         service: dict[str, Any] = {"api_key": "any", "base_url": server.url}
         for top_n in (3, len(TEXTS)):
             peer = peer_class(model="rerank-v3.5", top_n=top_n, **service)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cohere_server import CohereServer
+from rerank_core.testing import ScriptedServer
 
 __all__ = ["cohere_stand_in", "python_blocks", "relative_links", "run_block", "runs"]
 
@@ -50,7 +50,7 @@ def run_block(block: str, names: dict[str, object]) -> None:
 @contextmanager
 def cohere_stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     """Let Cohere's service be a server on this machine, and the working directory `folder`."""
-    with CohereServer() as server:
+    with ScriptedServer() as server:
         monkeypatch.setenv("CO_API_KEY", "a-key")
         monkeypatch.setenv("CO_API_URL", server.url)
         monkeypatch.chdir(folder)

@@ -1,13 +1,15 @@
 """A stand-in for Text Embeddings Inference on this machine: its wire, limits and errors.
 
 The shapes are those of huggingface/text-embeddings-inference: ``router/src/http/server.rs``,
-``router/src/http/types.rs`` and ``router/src/lib.rs``. It scores a text by the share of query
-words it holds; its raw score is ten times that less five.
+``router/src/http/types.rs`` and ``router/src/lib.rs``. The scores are those of `ScriptedServer`.
 """
 
 from __future__ import annotations
 
-from support.http_server import LoopbackServer, Reply, Request, Responder, overlap
+from collections.abc import Callable
+from dataclasses import replace
+
+from rerank_core.testing import Reply, Request, ScriptedServer
 
 __all__ = ["TeiServer", "refusal"]
 
@@ -19,7 +21,7 @@ def refusal(status: int, error_type: str, error: str) -> Reply:
     return Reply({"error": error, "error_type": error_type}, status=status)
 
 
-class TeiServer(LoopbackServer):
+class TeiServer(ScriptedServer):
     """Answers ``GET /info`` and ``POST /rerank``.
 
     Args:
@@ -31,12 +33,12 @@ class TeiServer(LoopbackServer):
 
     def __init__(
         self,
-        *replies: Reply | Responder,
+        *replies: Reply | Callable[[Request], Reply],
         limit: int = 32,
         key: str | None = None,
         prefix: str = "",
     ) -> None:
-        super().__init__(*replies, respond=self.answer)
+        super().__init__(*replies, respond=self._respond_like_tei)
         self.limit = limit
         self.key = key
         self.prefix = prefix
@@ -46,8 +48,7 @@ class TeiServer(LoopbackServer):
         """The requests for scores."""
         return [request for request in self.requests if request.path.endswith("/rerank")]
 
-    def answer(self, request: Request) -> Reply:
-        """Answer as TEI does."""
+    def _respond_like_tei(self, request: Request) -> Reply:
         if self.key is not None and request.headers.get("authorization") != f"Bearer {self.key}":
             return Reply(b"", status=401)
         route = (request.method, request.path.removeprefix(self.prefix))
@@ -89,13 +90,5 @@ class TeiServer(LoopbackServer):
                 "Validation",
                 f"batch size {len(texts)} > maximum allowed batch size {self.limit}",
             )
-        ranks = []
-        for index, text in enumerate(texts):
-            score = overlap(body["query"], text)
-            ranks.append({"index": index, "score": score * 10 - 5 if body["raw_scores"] else score})
-        ranks.sort(key=lambda rank: -rank["score"])
-        tokens = sum(len(text.split()) + len(body["query"].split()) for text in texts)
-        return Reply(
-            ranks,
-            headers={"x-compute-type": "cpu", "x-compute-tokens": str(tokens)},
-        )
+        reply = self.answer(request)
+        return replace(reply, headers={"x-compute-type": "cpu", **reply.headers})

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from rerank_core._concurrency import waits
 from rerank_core._errors import ScorerError
 from rerank_core._telemetry import log
 
@@ -57,6 +58,8 @@ def _policy(max_retries: int) -> dict[str, Any]:
 
 
 def _wait(state: RetryCallState, grows: Callable[[RetryCallState], float]) -> float:
+    if not waits():
+        return 0.0
     asked = pause(_error(state))
     return grows(state) if asked is True else float(asked)
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rerank_core import Blend
 from rerank_core.cli._eval_table import report_lines
 from rerank_core.evaluation import Report, System, Task, evaluate, first_stage, read_collection
+from rerank_core.testing import OverlapScorer
 from support.collections import write_collection
-from support.scorers import OverlapScorer
 
 LABELS = ("overlap-of-the-words", "a")
 LESSER = ["p", "pairs/s", "p95 ms", "95% interval", "AP", "R@10", "RR@10", "p50 ms"]

@@ -9,7 +9,7 @@ import pytest
 from rerank_core import Blend, ConfigurationError, InvalidInputError, Scoring, Usage
 from rerank_core.cli._guard import Failure
 from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 Capture = pytest.CaptureFixture[bytes]
 
@@ -163,7 +163,7 @@ def test_output_may_be_the_input(pets: str) -> None:
     assert json.loads(Path(pets).read_text())["id"] == 3
 
 
-class _Cut(TableScorer):
+class _Cut(ScriptedScorer):
     """Says that it cut a text and lost its way."""
 
     cost: float | None = 0.0025

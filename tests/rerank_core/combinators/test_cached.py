@@ -28,8 +28,8 @@ from rerank_core import (
 )
 from rerank_core._combinators.cached import _keys
 from rerank_core._combinators.stores import Entry
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.models import TinyModel
-from support.scorers import OverlapScorer, TableScorer
 
 TEXTS = ["a", "a b", "c", "a"]
 
@@ -96,7 +96,7 @@ def test_spans_are_kept(store: Store) -> None:
 
 
 def test_less_than_whole_scorings_are_not_kept(store: Store) -> None:
-    partial = Cached(TableScorer({"a": 1.0}), store)
+    partial = Cached(ScriptedScorer({"a": 1.0}), store)
     assert partial.score("q", ["a", "b"]).scores == (1.0, None)
     assert partial.score("q", ["a", "b"]).usage.cache_hits == 0
     cascade = Cached(Cascade([(OverlapScorer(), 1), OverlapScorer()]), store)
@@ -114,7 +114,7 @@ def test_a_stand_ins_scores_never_stand_beside_cached_ones(store: Store) -> None
             return super()._score(query, texts, progress)
 
     moody = Moody()
-    stand_in = TableScorer({"a": 7.0, "c": -8.0})
+    stand_in = ScriptedScorer({"a": 7.0, "c": -8.0})
     cached = Cached(Fallback(moody, stand_in), store)
     cached.score("a", ["a"])
     moody.down = True

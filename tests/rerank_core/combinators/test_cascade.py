@@ -17,11 +17,11 @@ from rerank_core import (
     rerank,
 )
 from rerank_core._combinators.fallback import Fallback
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 TEXTS = [f"text {i}" for i in range(6)]
-CHEAP = TableScorer({text: float(i) for i, text in enumerate(TEXTS)})
-STRONG = TableScorer({text: -float(i) for i, text in enumerate(TEXTS)})
+CHEAP = ScriptedScorer({text: float(i) for i, text in enumerate(TEXTS)})
+STRONG = ScriptedScorer({text: -float(i) for i, text in enumerate(TEXTS)})
 
 
 def order(scorer: Cascade) -> list[int]:
@@ -38,7 +38,7 @@ def test_the_strong_scorer_reads_the_survivors_and_the_rest_keeps_the_cheap_orde
 
 
 def test_three_stages_lie_in_layers() -> None:
-    middle = TableScorer({text: float(i % 3) for i, text in enumerate(TEXTS)})
+    middle = ScriptedScorer({text: float(i % 3) for i, text in enumerate(TEXTS)})
     assert order(Cascade([(CHEAP, 4), (middle, 2), STRONG])) == [2, 5, 4, 3, 1, 0]
 
 
@@ -48,8 +48,8 @@ def test_three_stages_lie_in_layers() -> None:
 )
 def test_nothing_is_lost(scores: list[tuple[int, int]], keep: int) -> None:
     texts = [f"text {i}" for i in range(len(scores))]
-    cheap = TableScorer({t: float(a) for t, (a, _) in zip(texts, scores, strict=True)})
-    strong = TableScorer({t: float(b) for t, (_, b) in zip(texts, scores, strict=True)})
+    cheap = ScriptedScorer({t: float(a) for t, (a, _) in zip(texts, scores, strict=True)})
+    strong = ScriptedScorer({t: float(b) for t, (_, b) in zip(texts, scores, strict=True)})
     ranking = rerank("q", texts, Cascade([(cheap, keep), strong]))
     assert sorted(item.index for item in ranking) == list(range(len(texts)))
     assert sum(item.score is not None for item in ranking) == min(keep, len(texts))
@@ -60,7 +60,7 @@ def test_nothing_is_lost(scores: list[tuple[int, int]], keep: int) -> None:
 
 
 def test_what_the_cheap_scorer_did_not_score_falls_first() -> None:
-    partial = TableScorer({"text 5": 0.0, "text 1": 1.0})
+    partial = ScriptedScorer({"text 5": 0.0, "text 1": 1.0})
     assert order(Cascade([(partial, 2), STRONG])) == [1, 5, 0, 2, 3, 4]
 
 
@@ -78,7 +78,7 @@ def test_a_strong_scorer_that_gives_up_leaves_the_cheap_order() -> None:
 def test_scale_and_name_are_the_strong_scorers() -> None:
     cascade = Cascade([(OverlapScorer("cheap"), 3), STRONG])
     assert cascade.scale is Scale.LOGIT
-    assert cascade.name == "cascade(cheap:3, table)"
+    assert cascade.name == "cascade(cheap:3, scripted)"
 
 
 def test_the_configuration_makes_the_same_cascade() -> None:

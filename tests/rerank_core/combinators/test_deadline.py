@@ -22,9 +22,9 @@ from rerank_core import (
     rerank,
 )
 from rerank_core._combinators import deadline
-from support.cohere_server import CohereServer, Reply, Request, answer
+from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedServer
 from support.models import TinyModel
-from support.scorers import BlockingScorer, OverlapScorer
+from support.scorers import BlockingScorer
 
 TEXTS = [f"text {i}" for i in range(10)]
 
@@ -104,9 +104,9 @@ def test_a_service_is_cut_and_its_connection_closed(mode: str) -> None:
 
     def hold(request: Request) -> Reply:
         release.wait(60)
-        return answer(request)
+        return ScriptedServer.answer(request)
 
-    with CohereServer() as server:
+    with ScriptedServer() as server:
         scorer = CohereScorer("m", api_key="a-key-of-mine", base_url=server.url)
         scorer.score("text", TEXTS)  # the SDK takes longer to import than the deadline
         server.script(hold)

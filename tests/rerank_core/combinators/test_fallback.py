@@ -23,7 +23,7 @@ from rerank_core import (
     rerank,
 )
 from rerank_core._combinators.fallback import _Breaker as Breaker
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 TEXTS = ["b", "a b", "c"]
 
@@ -54,7 +54,7 @@ def test_the_first_that_answers_is_the_answer() -> None:
 
 
 def test_a_stand_in_says_so_and_brings_its_scale() -> None:
-    table = TableScorer({"b": -2.0, "a b": 7.5, "c": 1.0})
+    table = ScriptedScorer({"b": -2.0, "a b": 7.5, "c": 1.0}, name="table")
     fallback = Fallback(Failing(RateLimitError("too many", provider="svc")), table, failures=99)
     for scoring in both(fallback):
         assert scoring.scores == (-2.0, 7.5, 1.0)

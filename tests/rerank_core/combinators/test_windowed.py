@@ -17,8 +17,8 @@ from rerank_core import (
     Windowed,
 )
 from rerank_core._combinators import windowed as module
+from rerank_core.testing import OverlapScorer
 from support.models import WORDS, TinyModel
-from support.scorers import OverlapScorer
 
 LONG = "river list storm string " * 8 + "drug discovery " + "market price stock health " * 8
 

@@ -31,8 +31,8 @@ from rerank_core.evaluation import (
     first_stage,
     read_collection,
 )
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.collections import DOCUMENTS, QUERIES, RUN, write_collection
-from support.scorers import OverlapScorer, TableScorer
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_values_are_those_of_the_orders(task: Task) -> None:
 
 def test_a_helpful_scorer_is_said_to_help_and_a_harmful_one_to_hurt(tmp_path: Path) -> None:
     task = many(tmp_path)
-    systems = [System(OverlapScorer("good")), System(TableScorer({}), label="idle")]
+    systems = [System(OverlapScorer("good")), System(ScriptedScorer({}), label="idle")]
     report = evaluate([task], systems, resamples=500)
     assert against_first(report, "good @2").verdict == "helps"
     idle = against_first(report, "idle @2")
@@ -119,7 +119,7 @@ def test_a_harmful_scorer_is_said_to_hurt(tmp_path: Path) -> None:
 
 
 def test_a_few_queries_cannot_tell(task: Task) -> None:
-    systems = [System(OverlapScorer()), System(TableScorer({}), label="idle")]
+    systems = [System(OverlapScorer()), System(ScriptedScorer({}), label="idle")]
     report = evaluate([task], systems, resamples=200)
     found = against_first(report, "overlap @3", "small")
     assert found.difference > 0
@@ -253,7 +253,7 @@ def test_wins_and_losses_show_what_moved(task: Task) -> None:
 
 
 def test_a_loss_names_the_relevant_passage_that_fell(task: Task) -> None:
-    table = TableScorer({DOCUMENTS["d5"]: -1.0, DOCUMENTS["d1"]: 1.0, DOCUMENTS["d2"]: -2.0})
+    table = ScriptedScorer({DOCUMENTS["d5"]: -1.0, DOCUMENTS["d1"]: 1.0, DOCUMENTS["d2"]: -2.0})
     folder = task.collection.folder
     assert folder is not None
     (folder / "good.txt").write_text(

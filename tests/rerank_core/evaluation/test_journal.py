@@ -7,7 +7,7 @@ import pytest
 
 from rerank_core import InvalidInputError, Scale, Scoring, Usage
 from rerank_core.evaluation import Journal
-from support.scorers import OverlapScorer, TableScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 TEXTS = ["a river", "a list", ""]
 USAGE = Usage(pairs=2, tokens=9, seconds=0.25, billed_units={"search_units": 1.0}, cost=None)
@@ -32,7 +32,7 @@ def test_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         assert journal.find(OverlapScorer(), "river", TEXTS) == SCORING
         assert journal.find(OverlapScorer("other"), "river", TEXTS) is None
-        assert journal.find(TableScorer({}), "river", TEXTS) is None
+        assert journal.find(ScriptedScorer({}), "river", TEXTS) is None
         assert journal.find(OverlapScorer(), "list", TEXTS) is None
         assert journal.find(OverlapScorer(), "river", TEXTS[:2]) is None
         assert journal.find(OverlapScorer(), "river", TEXTS[::-1]) is None

@@ -17,8 +17,8 @@ from rerank_core.evaluation import (
     plot,
     read_collection,
 )
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.collections import write_collection
-from support.scorers import OverlapScorer, TableScorer
 
 PLACES = 8
 
@@ -42,9 +42,9 @@ def task(tmp_path: Path) -> Task:
     return Task(collection, first_stage("run:first", collection, PLACES), (PLACES,))
 
 
-def lazy() -> TableScorer:
+def lazy() -> ScriptedScorer:
     """Thinks the less of a document the later it comes."""
-    return TableScorer({f"storm number{i}": -float(i) for i in range(PLACES)})
+    return ScriptedScorer({f"storm number{i}": -float(i) for i in range(PLACES)})
 
 
 def test_the_smallest_keep_within_the_loss_is_chosen(task: Task) -> None:
@@ -80,7 +80,7 @@ def test_what_was_evaluated_is_not_scored_again(task: Task) -> None:
 
 def test_a_keep_is_only_as_good_as_the_larger_ones(task: Task) -> None:
     # Reading all of them, the strong scorer is wrong; the loss is negative for smaller keeps.
-    strong = TableScorer({f"storm number{i}": float(i) for i in range(PLACES)})
+    strong = ScriptedScorer({f"storm number{i}": float(i) for i in range(PLACES)})
     choice = choose_keep([task], lazy(), strong, max_loss=0.0, keeps=[1, PLACES])
     assert choice.rows[-1].loss == pytest.approx(0)
     assert choice.keep == (1 if choice.rows[0].loss <= 0 else PLACES)

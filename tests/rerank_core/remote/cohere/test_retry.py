@@ -22,8 +22,6 @@ from rerank_core._remote.retry import parse_retry_after, pause
 from support.cohere_runs import KEY, failure, run
 from support.cohere_server import CohereServer, Reply
 
-_REAL_WAIT = retry._wait  # all tests here go without pauses
-
 
 def test_a_passing_failure_is_retried_and_counted(
     scorer: CohereScorer, server: CohereServer, mode: str
@@ -51,15 +49,14 @@ def test_a_long_retry_after_is_raised_at_once(
     assert len(server.requests) == 1
 
 
+@pytest.mark.usefixtures("pauses")
 def test_retry_after_decides_the_wait(
     scorer: CohereScorer,
     server: CohereServer,
     mode: str,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "rerank_core")
-    monkeypatch.setattr(retry, "_wait", _REAL_WAIT)  # which the service sets to nothing
     past = format_datetime(datetime.now(UTC) - timedelta(minutes=1), usegmt=True)
     for value in ("0", past):
         server.script(Reply({"message": "wait"}, status=429, headers={"Retry-After": value}))
@@ -82,10 +79,8 @@ def test_a_retry_is_logged_without_the_services_words(
 
 
 @pytest.mark.parametrize(("attempt", "least"), [(1, 0.5), (3, 2.0), (30, 10.0)])
-def test_without_retry_after_waits_grow_and_are_spread(
-    attempt: int, least: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retry, "_wait", _REAL_WAIT)
+@pytest.mark.usefixtures("pauses")
+def test_without_retry_after_waits_grow_and_are_spread(attempt: int, least: float) -> None:
     wait = retry._policy(5)["wait"]
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = attempt
