@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 from rerank_core._checks import describe
 from rerank_core._errors import ConfigurationError
@@ -13,13 +14,13 @@ __all__ = ["Wrapper"]
 
 
 class Wrapper(Scorer):
-    """Passes on a scorer's name, scale, fingerprint and longest pair.
+    """Base class that has the name, scale, fingerprint and maximum length of one inner scorer.
 
     Args:
-        scorer: The scorer.
+        scorer: The inner scorer.
 
     Raises:
-        ConfigurationError: If it is none.
+        ConfigurationError: If `scorer` is not a `Scorer`.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -29,23 +30,28 @@ class Wrapper(Scorer):
 
     @property
     def name(self) -> str:
-        """The scorer's name."""
+        """The inner scorer's name."""
         return self._scorer.name
 
     @property
     def scale(self) -> Scale:
-        """The scorer's scale."""
+        """The inner scorer's scale."""
         return self._scorer.scale
 
     @property
     def fingerprint(self) -> str:
-        """The scorer's fingerprint: the scores are the same."""
+        """The inner scorer's fingerprint, since the scores are the same."""
         return self._scorer.fingerprint
 
     @property
     def max_length(self) -> int | None:
-        """The scorer's longest pair."""
+        """The inner scorer's maximum length."""
         return self._scorer.max_length
+
+    @classmethod
+    def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Self:
+        """Create an instance from the output of `to_config`, without its ``"type"``."""
+        return cls(**{**options, "scorer": load(options["scorer"])})
 
     def _inner(self) -> Sequence[Scorer]:
         return (self._scorer,)

@@ -1,4 +1,4 @@
-"""`Cascade`: a cheap scorer reads all, a strong one only the best of them."""
+"""`Cascade`: a cheap scorer reads all texts, a strong one only the best of them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,30 @@ __all__ = ["Cascade"]
 
 
 class Cascade(Scorer):
-    """Scores in stages: each reads only the best of the one before it.
+    """Scores in stages: each stage reads only the best texts of the stage before it.
 
-    Only the last stage gives scores: those of earlier stages are on other scales, so texts cut on
-    the way have none. They keep the order of the stage that cut them, beneath those that went
-    further. Multi-stage ranking: Nogueira et al., "Multi-Stage Document Ranking with BERT", 2019,
-    https://arxiv.org/abs/1910.14424.
+    Only the last stage assigns scores, because the scores of earlier stages are on other scales.
+    Texts that an earlier stage eliminates stay unscored: they rank below those that went further,
+    in the order of the stage that eliminated them. Multi-stage ranking: Nogueira et al.,
+    "Multi-Stage Document Ranking with BERT", 2019, https://arxiv.org/abs/1910.14424.
 
     Args:
-        stages: Pairs of a cheap scorer and how many of its best texts go on, cheapest first; last
-            the strong scorer alone, such as ``[(cheap, 30), strong]``.
+        stages: Pairs of a scorer and the number of its best texts to keep, cheapest first; then
+            the strong scorer alone, as in ``[(cheap, 30), strong]``.
 
     Raises:
-        ConfigurationError: If there is no such list.
+        ConfigurationError: If `stages` is not such a list.
+
+    Example:
+        ```python
+        from rerank_core import Cascade, OnnxCrossEncoder
+
+        cheap, strong = OnnxCrossEncoder("nano", max_length=32), OnnxCrossEncoder("nano")
+        cascade = Cascade([(cheap, 1), strong])
+        scoring = cascade.score("How do plants eat?", ["Cats purr.", "Plants use light."])
+        assert scoring.scores[0] is None  # the cheap scorer eliminated it
+        assert scoring.usage.saved == 1
+        ```
     """
 
     def __init__(self, stages: Sequence[tuple[Scorer, int] | Scorer]) -> None:
@@ -38,12 +49,12 @@ class Cascade(Scorer):
                 f"not {describe(stages)}"
             )
         self._cheap: list[tuple[Scorer, int]] = []
-        for position, stage in enumerate(cheap):
+        for index, stage in enumerate(cheap):
             if not isinstance(stage, tuple) or len(stage) != 2 or not isinstance(stage[0], Scorer):
                 raise ConfigurationError(
-                    f"stages[{position}] must be a (scorer, keep) pair, not {describe(stage)}"
+                    f"stages[{index}] must be a (scorer, keep) pair, not {describe(stage)}"
                 )
-            self._cheap.append((stage[0], check_whole(stage[1], f"stages[{position}]: keep")))
+            self._cheap.append((stage[0], check_whole(stage[1], f"stages[{index}]: keep")))
         self._strong = strong
 
     @property
@@ -59,107 +70,107 @@ class Cascade(Scorer):
 
     @property
     def fingerprint(self) -> str:
-        """The last stage's: a score does not depend on who let the text pass."""
+        """The last stage's fingerprint, since a score does not depend on the earlier stages."""
         return self._strong.fingerprint
 
     @property
     def max_length(self) -> int | None:
-        """The shortest of the stages' longest pairs."""
+        """The smallest maximum length of the stages; None if none is known."""
         known = [length for scorer in self._inner() if (length := scorer.max_length)]
         return min(known, default=None)
 
-    def _inner(self) -> Sequence[Scorer]:
-        return [*(scorer for scorer, _ in self._cheap), self._strong]
-
     def to_config(self) -> dict[str, Any]:
-        """The stages' configurations, with ``"type": "cascade"``."""
+        """Return the stages' configurations, with ``"type": "cascade"``."""
         stages: list[Any] = [[dict(scorer.to_config()), keep] for scorer, keep in self._cheap]
         return {"type": "cascade", "stages": [*stages, dict(self._strong.to_config())]}
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Cascade:
-        """Make one from what `to_config` returned, but its ``"type"``."""
+        """Create a cascade from the output of `to_config`, without its ``"type"``."""
         *cheap, strong = options["stages"]
         return cls([*((load(scorer), keep) for scorer, keep in cheap), load(strong)])
 
+    def _inner(self) -> Sequence[Scorer]:
+        return [*(scorer for scorer, _ in self._cheap), self._strong]
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        climb = _Climb(texts)
+        call = _Call(texts, progress)
         try:
             for scorer, keep in self._cheap:
-                scoring = scorer.score(query, climb.texts, progress=climb.wait(progress))
-                climb.cut(scoring, keep)
-            scoring = self._strong.score(query, climb.texts, progress=climb.watch(progress))
+                scoring = scorer.score(query, call.texts, progress=call.cheap_progress)
+                call.eliminate(scoring, keep)
+            scoring = self._strong.score(query, call.texts, progress=call.strong_progress)
         except RerankError as error:
-            error.add_usage(climb.usage)
+            error.add_usage(call.usage)
             raise
-        return climb.finish(scoring)
+        return call.result(scoring)
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        climb = _Climb(texts)
+        call = _Call(texts, progress)
         try:
             for scorer, keep in self._cheap:
-                scoring = await scorer.ascore(query, climb.texts, progress=climb.wait(progress))
-                climb.cut(scoring, keep)
-            scoring = await self._strong.ascore(query, climb.texts, progress=climb.watch(progress))
+                scoring = await scorer.ascore(query, call.texts, progress=call.cheap_progress)
+                call.eliminate(scoring, keep)
+            scoring = await self._strong.ascore(query, call.texts, progress=call.strong_progress)
         except RerankError as error:
-            error.add_usage(climb.usage)
+            error.add_usage(call.usage)
             raise
-        return climb.finish(scoring)
+        return call.result(scoring)
 
     def __repr__(self) -> str:
         return f"Cascade({[*self._cheap, self._strong]!r})"
 
 
-class _Climb:
-    """Who is still in the running, who fell where, and what it cost so far."""
+class _Call:
+    """State of one call: the remaining and the eliminated texts, and the usage so far."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], progress: Progress) -> None:
         self._texts = texts
-        self._alive = list(range(len(texts)))
-        self._fallen: list[int] = []  # best first
-        self.usage = Usage()
+        self._progress = progress
+        self._remaining = list(range(len(texts)))
+        self._eliminated: list[int] = []  # best first
         self._degraded: list[str] = []
         self._causes: list[str] = []
+        self.usage = Usage()
 
     @property
     def texts(self) -> list[str]:
-        return [self._texts[position] for position in self._alive]
+        """The remaining texts."""
+        return [self._texts[position] for position in self._remaining]
 
-    def cut(self, scoring: Scoring, keep: int) -> None:
-        """Let the best go on; what a stage did not score comes behind what it scored."""
+    def cheap_progress(self, _done: int, _total: int) -> None:
+        """Report the eliminated texts as done, so that the caller can stop a cheap stage."""
+        self._progress(len(self._eliminated), len(self._texts))
+
+    def strong_progress(self, done: int, _total: int) -> None:
+        """Report the last stage's progress, counting the eliminated texts as done."""
+        self._progress(len(self._eliminated) + done, len(self._texts))
+
+    def eliminate(self, scoring: Scoring, keep: int) -> None:
+        """Keep a stage's best texts; texts that it did not score rank below those it did."""
         ranked = sorted(
-            zip(scoring.scores, self._alive, strict=True),
+            zip(scoring.scores, self._remaining, strict=True),
             key=lambda pair: (pair[0] is None, -(pair[0] or 0.0)),
         )
         order = [position for _, position in ranked]
-        self._alive, self._fallen = order[:keep], [*order[keep:], *self._fallen]
-        self._note(scoring)
+        self._remaining, self._eliminated = order[:keep], [*order[keep:], *self._eliminated]
+        self._record(scoring)
 
-    def wait(self, progress: Progress) -> Progress:
-        """Say that no text is done yet, so that what listens can stop the scoring."""
-        total, fallen = len(self._texts), len(self._fallen)
-        return lambda _done, _total: progress(fallen, total)
-
-    def watch(self, progress: Progress) -> Progress:
-        """Count the texts that fell as done."""
-        total, fallen = len(self._texts), len(self._fallen)
-        return lambda done, _: progress(fallen + done, total)
-
-    def finish(self, scoring: Scoring) -> Scoring:
-        """Put the last stage's scores in their places, and the others' order beside them."""
-        self._note(scoring)
+    def result(self, scoring: Scoring) -> Scoring:
+        """Return the last stage's scores for all texts; the others are ordered by `secondary`."""
+        self._record(scoring)
         count = len(self._texts)
         scores: list[float | None] = [None] * count
         spans: list[tuple[Span, ...]] = [()] * count
-        for number, position in enumerate(self._alive):
-            scores[position] = scoring.scores[number]
-            spans[position] = scoring.spans[number] if scoring.spans else ()
         secondary = [0.0] * count
-        for place, position in enumerate([*self._alive, *self._fallen]):
-            secondary[position] = -float(place)
+        for index, position in enumerate(self._remaining):
+            scores[position] = scoring.scores[index]
+            spans[position] = scoring.spans[index] if scoring.spans else ()
+        for rank, position in enumerate([*self._remaining, *self._eliminated]):
+            secondary[position] = -float(rank)
         return Scoring(
             tuple(scores),
-            self.usage + Usage(saved=len(self._fallen)),
+            self.usage + Usage(saved=len(self._eliminated)),
             "; ".join(self._degraded) or None,
             tuple(spans) if scoring.spans else None,
             tuple(secondary),
@@ -167,7 +178,7 @@ class _Climb:
             unique(self._causes),
         )
 
-    def _note(self, scoring: Scoring) -> None:
+    def _record(self, scoring: Scoring) -> None:
         self.usage += scoring.usage
         if scoring.degraded:
             self._degraded.append(scoring.degraded)

@@ -1,10 +1,10 @@
-"""`Deadline`: an answer in time, of what there is by then."""
+"""`Deadline`: scores within a time budget."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,25 +18,35 @@ __all__ = ["Deadline"]
 
 
 class Deadline(Wrapper):
-    """Answers within a time budget: what is scored by then is ranked, the rest stays unscored.
+    """Limits the time of a call: texts that are not scored in time stay unscored.
 
-    Unscored texts follow in first-stage order, and `degraded` says how many were scored. A local
-    model scores the first stage's best first, and stops between two batches once the next would
-    come too late, going by twice the average so far; one that takes longer is the most by
-    which the budget is exceeded. A request to a service is cut, and its connection closed. Time
-    to load a model counts: call `load` before the first query.
+    Unscored texts follow the scored ones in first-stage order, and `degraded` tells how many were
+    scored. A local model scores the first stage's best texts first, and stops between two batches
+    when the next one is expected to end too late: it is assumed to take twice the average so far.
+    The budget is exceeded by at most the time of one batch. A request to a service is cancelled,
+    and its connection closed. Loading a model counts: call `load` before the first query.
 
-    A `Fallback` within it has its turn only if the first scorer fails in time: give that one a
-    timeout, and few retries, that leave the others some of the budget.
+    Inside a `Deadline`, a `Fallback` can ask its next scorer only if the first one fails in time.
+    Give the first one a timeout and few retries, so that some of the budget is left.
 
-    A synchronous call waits for work in a background thread; `progress` is called from there.
+    A synchronous call runs in a background thread, which also calls `progress`.
 
     Args:
-        scorer: What scores.
-        seconds: The budget of one call, above 0.
+        scorer: The inner scorer.
+        seconds: Time budget of one call, above 0.
 
     Raises:
-        ConfigurationError: If an argument is wrong.
+        ConfigurationError: If an argument is invalid.
+
+    Example:
+        ```python
+        from rerank_core import Deadline, OnnxCrossEncoder
+
+        scorer = Deadline(OnnxCrossEncoder("nano"), seconds=30)
+        scorer.load()  # or loading would take a part of the first call's budget
+        scoring = scorer.score("How do plants eat?", ["Plants use light.", "Cats purr."])
+        assert scoring.degraded is None  # all texts were scored in time
+        ```
     """
 
     def __init__(self, scorer: Scorer, seconds: float) -> None:
@@ -44,96 +54,92 @@ class Deadline(Wrapper):
         self._seconds = check_number(seconds, "seconds", above=0)
 
     def to_config(self) -> dict[str, Any]:
-        """The scorer's configuration and the budget, with ``"type": "deadline"``."""
+        """Return the scorer's configuration and the budget, with ``"type": "deadline"``."""
         config = dict(self._scorer.to_config())
         return {"type": "deadline", "scorer": config, "seconds": self._seconds}
 
-    @classmethod
-    def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Deadline:
-        """Make one from what `to_config` returned, but its ``"type"``."""
-        return cls(**{**options, "scorer": load(options["scorer"])})
-
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        watch = _Watch(self._seconds, progress)
-        return watch.result(run_in_background(self._race(query, texts, watch)))
+        timer = _Timer(self._seconds, progress)
+        return timer.check(run_in_background(self._score_in_time(query, texts, timer)))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        watch = _Watch(self._seconds, progress)
-        return watch.result(await self._race(query, texts, watch))
+        timer = _Timer(self._seconds, progress)
+        return timer.check(await self._score_in_time(query, texts, timer))
 
-    async def _race(self, query: str, texts: Sequence[str], watch: _Watch) -> Scoring:
-        task = asyncio.create_task(self._scorer.ascore(query, texts, progress=watch))
+    async def _score_in_time(self, query: str, texts: Sequence[str], timer: _Timer) -> Scoring:
+        task = asyncio.create_task(self._scorer.ascore(query, texts, progress=timer))
         try:
-            await asyncio.wait({task}, timeout=watch.left())
-            # A local model stops by itself after the batch it is at; a service never would.
-            await asyncio.wait({task}, timeout=watch.grace())
-            cut = not task.done()
+            await asyncio.wait({task}, timeout=timer.remaining())
+            # A local model stops by itself after its current batch; a service never would.
+            await asyncio.wait({task}, timeout=timer.batch_allowance())
+            cancelled = not task.done()
         finally:
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task})  # so that its connection is closed before we answer
-                _ = task.cancelled() or task.exception()  # or asyncio would complain in the log
-        scoring = Scoring((None,) * len(texts)) if cut else task.result()
-        return self._explain(scoring) if cut or watch.stopped else scoring
+                await asyncio.wait({task})  # so that its connection is closed before we return
+                _ = task.cancelled() or task.exception()  # or asyncio would log it as unretrieved
+        scoring = Scoring((None,) * len(texts)) if cancelled else task.result()
+        return self._degrade(scoring) if cancelled or timer.stopped else scoring
 
-    def _explain(self, scoring: Scoring) -> Scoring:
+    def _degrade(self, scoring: Scoring) -> Scoring:
+        """Add the deadline to the reasons why a scoring is degraded."""
         total = len(scoring.scores)
         scored = sum(score is not None for score in scoring.scores)
-        why = f"the deadline of {self._seconds:g} s came: {scored} of {total} texts scored"
-        # That the watch stopped the scorer is no cause of its own.
+        reason = f"the deadline of {self._seconds:g} s came: {scored} of {total} texts scored"
+        # The timer stopped the scorer, so that is not a cause of its own.
         others = [cause for cause in scoring.causes if cause != STOPPED]
         if others:
-            why = f"{why}; {scoring.degraded}"
-        return replace(scoring, degraded=why, causes=unique((DEADLINE, *others)))
+            reason = f"{reason}; {scoring.degraded}"
+        return replace(scoring, degraded=reason, causes=unique((DEADLINE, *others)))
 
     def __repr__(self) -> str:
         return f"Deadline({self._scorer!r}, {self._seconds:g})"
 
 
-class _Watch:
-    """A progress callback that ends the scoring in time, and learns how long a batch takes."""
+class _Timer:
+    """Progress callback that measures the time between two calls and stops a scoring in time."""
 
     def __init__(self, seconds: float, progress: Progress) -> None:
         self._end = time.monotonic() + seconds
         self._progress = progress
         self._first: float | None = None
         self._last = 0.0
-        self._gaps = 0
+        self._intervals = 0
         self._longest = 0.0
         self.stopped = False
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        expected = 0.0  # until the next call
+        expected = 0.0  # seconds until the next call
         if self._first is None:
             self._first = now
         else:
-            self._gaps += 1
+            self._intervals += 1
             self._longest = max(self._longest, now - self._last)
-            # Lengths differ, and so do batches: one of twice the average still comes in time.
-            expected = 2 * (now - self._first) / self._gaps
+            # Batches differ in length: one that takes twice the average still ends in time.
+            expected = 2 * (now - self._first) / self._intervals
         self._last = now
         try:
             self._progress(done, total)
         except BaseException as error:
-            # Not in this thread: an interrupt would end the event loop instead of the call.
-            self.error = error
+            # `check` raises it in the caller's thread: here an interrupt would end the event loop.
+            self._error = error
             raise StopScoring from error
         if done < total and now + expected >= self._end:
             self.stopped = True
             raise StopScoring
 
-    def result(self, scoring: Scoring) -> Scoring:
-        """Return the scoring, or raise what the caller's own callback raised."""
-        if self.error is not None:
-            raise self.error
+    def check(self, scoring: Scoring) -> Scoring:
+        """Return the scoring, or raise the exception of the caller's own callback."""
+        if self._error is not None:
+            raise self._error
         return scoring
 
-    def left(self) -> float:
-        """Seconds to the deadline."""
+    def remaining(self) -> float:
+        """Return the seconds until the deadline."""
         return max(0.0, self._end - time.monotonic())
 
-    def grace(self) -> float:
-        """Seconds to wait for a batch that was begun in time; none where there are no batches."""
+    def batch_allowance(self) -> float:
+        """Return the seconds to wait for the current batch; 0 if no batch has been reported."""
         return 0.0 if self._first is None else 2 * self._longest + 0.02

@@ -1,4 +1,4 @@
-"""`Fallback`: search must not die with its reranker."""
+"""`Fallback`: other scorers, or first-stage order, in place of a scorer that fails."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rerank_core._checks import check_flag, check_number, check_whole, describe
@@ -28,26 +29,37 @@ __all__ = ["Fallback"]
 
 
 class Fallback(Scorer):
-    """Tries scorers in turn until one answers; the last resort is first-stage order.
+    """Tries scorers in turn until one succeeds, and keeps first-stage order if none does.
 
-    The scoring says in `degraded` who failed and why, and its scale is that of the scorer that
-    answered. A scorer that fails several times in a row is left alone for a while, then probed.
-    A failure that waiting cannot mend (a wrong key, an unknown model, a missing extra) is logged
-    once for each scorer, as an error; that one is left alone or works again, as a warning or
-    information. The records hold no words of a service's, as those may quote a text.
+    The scoring's `degraded` lists the scorers that failed and why, and its scale is that of the
+    scorer that succeeded. A scorer that fails several times in a row is skipped for a while (a
+    circuit breaker), then tried again. A failure that does not go away by itself (a wrong key, an
+    unknown model, a missing extra) is logged once for each scorer, as an error; that a scorer is
+    skipped is logged as a warning, that it works again as information. Log records hold no
+    message of a service, since it may quote a text.
 
     Args:
-        *scorers: In the order to try them.
-        on: What counts as a failure of a scorer. Anything else is raised at once, and so is
-            `InvalidInputError`: another scorer would not understand the input either. Default:
-            every other error of this library.
-        keep_order: Whether, when all fail, the texts stay unscored and so in first-stage order.
-            False raises `AllScorersFailed`. Default: True.
-        failures: Failures in a row after which a scorer is left alone. Default: 3.
-        cooldown: Seconds until it is probed again. Default: 30.
+        *scorers: The scorers, in the order to try them.
+        on: Exceptions that count as a failure of a scorer. Others are raised at once, and so is
+            `InvalidInputError`: another scorer could not use the input either. Default: every
+            other error of this library.
+        keep_order: Whether texts stay unscored, and so in first-stage order, when all scorers
+            fail. False raises `AllScorersFailed`. Default: True.
+        failures: Failures in a row after which a scorer is skipped. Default: 3.
+        cooldown: Seconds until it is tried again. Default: 30.
 
     Raises:
-        ConfigurationError: If there is no scorer, or an option is wrong.
+        ConfigurationError: If there is no scorer, or an option is invalid.
+
+    Example:
+        ```python
+        from rerank_core import Fallback, OnnxCrossEncoder
+
+        fallback = Fallback(OnnxCrossEncoder("./no-such-model"), OnnxCrossEncoder("nano"))
+        scoring = fallback.score("How do plants eat?", ["Plants use light.", "Cats purr."])
+        assert scoring.causes == ("ConfigurationError",)  # of the first scorer
+        assert scoring.scores[0] > scoring.scores[1]  # by the second
+        ```
     """
 
     def __init__(
@@ -68,15 +80,10 @@ class Fallback(Scorer):
         self._scorers = scorers
         self._on = on
         self._keep_order = check_flag(keep_order, "keep_order")
-        self._limits = (
-            check_whole(failures, "failures"),
-            check_number(cooldown, "cooldown", least=0),
-        )
-        self._reset()
-
-    def _reset(self) -> None:
-        self._breakers = [_Breaker(*self._limits) for _ in self._scorers]
-        self._reported: set[int] = set()
+        self._failures = check_whole(failures, "failures")
+        self._cooldown = check_number(cooldown, "cooldown", least=0)
+        self._breakers = [_Breaker(self._failures, self._cooldown) for _ in scorers]
+        self._logged: set[int] = set()  # positions of scorers whose lasting failure was logged
 
     @property
     def name(self) -> str:
@@ -85,158 +92,156 @@ class Fallback(Scorer):
 
     @property
     def scale(self) -> Scale:
-        """The first scorer's scale; a scoring says its own where another answered."""
+        """The first scorer's scale; a scoring of another scorer has its own."""
         return self._scorers[0].scale
 
     @property
     def fingerprint(self) -> str:
-        """The first scorer's: what others answer is degraded, and degraded scores are not kept."""
+        """The first scorer's fingerprint: other scorers' scorings are degraded, so never cached."""
         return self._scorers[0].fingerprint
 
     @property
     def max_length(self) -> int | None:
-        """The first scorer's; None where it cannot be found out."""
+        """The first scorer's maximum length; None if it cannot be determined."""
         with suppress(RerankError):
             return self._scorers[0].max_length
         return None
 
-    def _inner(self) -> Sequence[Scorer]:
-        return self._scorers
-
     def load(self) -> None:
-        """Load what can be loaded; a scorer that cannot be shows when it is asked to score.
+        """Load every scorer that can be loaded; the others fail when they are asked to score.
 
         Raises:
             AllScorersFailed: If none can be loaded, and `keep_order` is False.
         """
-        causes: list[Exception] = []
+        errors: list[Exception] = []
         for scorer in self._scorers:
             try:
                 scorer.load()
             except self._on as error:
-                causes.append(error)
-        if len(causes) == len(self._scorers) and not self._keep_order:
-            raise AllScorersFailed("no scorer can be loaded", causes)
+                errors.append(error)
+        if len(errors) == len(self._scorers) and not self._keep_order:
+            raise AllScorersFailed("no scorer can be loaded", errors)
 
     def to_config(self) -> dict[str, Any]:
-        """The scorers' configurations and the options, with ``"type": "fallback"``.
+        """Return the scorers' configurations and the options, with ``"type": "fallback"``.
 
         Raises:
-            ConfigurationError: If a scorer cannot be written, or `on` was set.
+            ConfigurationError: If a scorer has no configuration, or `on` was set.
         """
         if self._on is not RerankError:
             raise ConfigurationError("a Fallback with its own `on` cannot be written")
-        failures, cooldown = self._limits
-        return {
-            "type": "fallback",
-            "scorers": [dict(scorer.to_config()) for scorer in self._scorers],
-            "keep_order": self._keep_order,
-            "failures": failures,
-            "cooldown": cooldown,
-        }
+        scorers = [dict(scorer.to_config()) for scorer in self._scorers]
+        return {"type": "fallback", "scorers": scorers, **self._options()}
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Fallback:
-        """Make one from what `to_config` returned, but its ``"type"``."""
+        """Create a fallback from the output of `to_config`, without its ``"type"``."""
         others = dict(options)
         return cls(*map(load, others.pop("scorers")), **others)
 
+    def _options(self) -> dict[str, Any]:
+        return {
+            "keep_order": self._keep_order,
+            "failures": self._failures,
+            "cooldown": self._cooldown,
+        }
+
+    def _inner(self) -> Sequence[Scorer]:
+        return self._scorers
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        causes: list[Exception] = []
-        for position in self._willing(causes):
+        errors: list[Exception] = []
+        for position in self._available(errors):
             try:
                 scoring = self._scorers[position].score(query, texts, progress=progress)
             except self._on as error:
-                self._note(position, error, causes)
+                self._failed(position, error, errors)
             else:
-                return self._answer(position, scoring, causes)
-        return self._give_up(texts, causes)
+                return self._succeeded(position, scoring, errors)
+        return self._all_failed(texts, errors)
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        causes: list[Exception] = []
-        for position in self._willing(causes):
+        errors: list[Exception] = []
+        for position in self._available(errors):
             try:
                 scoring = await self._scorers[position].ascore(query, texts, progress=progress)
             except self._on as error:
-                self._note(position, error, causes)
+                self._failed(position, error, errors)
             else:
-                return self._answer(position, scoring, causes)
-        return self._give_up(texts, causes)
+                return self._succeeded(position, scoring, errors)
+        return self._all_failed(texts, errors)
 
-    def _willing(self, causes: list[Exception]) -> Iterator[int]:
-        """Positions of the scorers to try, but for those left alone, which become causes."""
+    def _available(self, errors: list[Exception]) -> Iterator[int]:
+        """Yield the positions of the scorers to try; add an error for each skipped one."""
         for position, breaker in enumerate(self._breakers):
             if breaker.allows():
                 yield position
             else:
                 name = self._scorers[position].name
-                causes.append(_CircuitOpen("left alone after repeated failures", provider=name))
+                errors.append(_CircuitOpen("left alone after repeated failures", provider=name))
 
-    def _note(self, position: int, error: Exception, causes: list[Exception]) -> None:
+    def _failed(self, position: int, error: Exception, errors: list[Exception]) -> None:
+        """Record the failure of one scorer, and log it if the scorer is skipped from now on."""
         if isinstance(error, InvalidInputError):
             raise error
+        errors.append(error)
         name, kind = self._scorers[position].name, type(error).__name__
         facts = {"rerank.scorer": name, "error.type": kind}
-        causes.append(error)
         if self._breakers[position].failed():
-            failures, cooldown = self._limits
             log.warning(
                 "%s is left alone for %g s after %d failures in a row, the last a %s",
-                *(name, cooldown, failures, kind),
+                *(name, self._cooldown, self._failures, kind),
                 extra=facts,
             )
         lasting = isinstance(error, ConfigurationError | MissingExtraError | AuthenticationError)
-        if lasting and position not in self._reported:
-            self._reported.add(position)
-            log.error("%s cannot work: %s", name, _loggable(error), extra=facts)
+        if lasting and position not in self._logged:
+            self._logged.add(position)
+            log.error("%s cannot work: %s", name, _log_text(error), extra=facts)
 
-    def _answer(self, position: int, scoring: Scoring, causes: list[Exception]) -> Scoring:
+    def _succeeded(self, position: int, scoring: Scoring, errors: list[Exception]) -> Scoring:
+        """Return one scorer's scoring, degraded by the failures of those before it."""
         scorer = self._scorers[position]
         if self._breakers[position].succeeded():
             log.info("%s works again", scorer.name, extra={"rerank.scorer": scorer.name})
-        if not causes:
+        if not errors:
             return scoring
-        usage = _spent(causes) + scoring.usage
-        reasons = [f"{_sentence(causes)}; scored by {scorer.name}"]
+        reasons = [f"{_reason(errors)}; scored by {scorer.name}"]
         if scoring.degraded:
             reasons.append(scoring.degraded)
         return replace(
             scoring,
-            usage=usage,
+            usage=_usage(errors) + scoring.usage,
             degraded="; ".join(reasons),
             scale=scoring.scale or scorer.scale,
-            causes=unique((*map(_code, causes), *scoring.causes)),
+            causes=unique((*map(_code, errors), *scoring.causes)),
         )
 
-    def _give_up(self, texts: Sequence[str], causes: list[Exception]) -> Scoring:
+    def _all_failed(self, texts: Sequence[str], errors: list[Exception]) -> Scoring:
+        """Return a scoring without scores, or raise, as `keep_order` says."""
+        usage = _usage(errors)
         if not self._keep_order:
-            failure = AllScorersFailed("every scorer failed", causes)
-            failure.add_usage(_spent(causes))
+            failure = AllScorersFailed("every scorer failed", errors)
+            failure.add_usage(usage)
             raise failure
-        why = f"{_sentence(causes)}; first-stage order kept"
-        codes = unique(map(_code, causes))
-        return Scoring((None,) * len(texts), _spent(causes), why, causes=codes)
+        reason = f"{_reason(errors)}; first-stage order kept"
+        return Scoring((None,) * len(texts), usage, reason, causes=unique(map(_code, errors)))
 
-    def __getstate__(self) -> dict[str, Any]:
-        kept = ("_scorers", "_on", "_keep_order", "_limits")
-        return {name: self.__dict__[name] for name in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset()
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Locks cannot be pickled: a copy starts with its circuit breakers closed.
+        return partial(type(self), on=self._on, **self._options()), self._scorers
 
     def __repr__(self) -> str:
         return f"Fallback({', '.join(map(repr, self._scorers))})"
 
 
 class _Breaker:
-    """Opens after some failures in a row; then lets one call a cooldown through to probe.
+    """Circuit breaker: opens after failures in a row, then allows one call for each cooldown.
 
     Nygard, "Release It!", 2nd edition, 2018, chapter 5. Safe from several threads.
 
     Args:
         failures: Failures in a row that open it.
-        cooldown: Seconds until a probe, from the last failure or probe on.
+        cooldown: Seconds from the last failure or allowed call to the next one.
     """
 
     def __init__(self, failures: int, cooldown: float) -> None:
@@ -247,7 +252,7 @@ class _Breaker:
         self._next_probe = 0.0
 
     def allows(self) -> bool:
-        """Say whether to call now; where it is open, only one caller a cooldown may."""
+        """Return whether to call now; if it is open, one caller per cooldown may."""
         with self._lock:
             if self._failed < self._limit:
                 return True
@@ -258,14 +263,14 @@ class _Breaker:
             return True
 
     def succeeded(self) -> bool:
-        """Close it, and say whether it was open."""
+        """Close it, and return whether it was open."""
         with self._lock:
             was_open = self._failed >= self._limit
             self._failed = 0
             return was_open
 
     def failed(self) -> bool:
-        """Count a failure, and say whether it opened it."""
+        """Count a failure, and return whether this one opened it."""
         with self._lock:
             self._failed += 1
             self._next_probe = time.monotonic() + self._cooldown
@@ -273,29 +278,29 @@ class _Breaker:
 
 
 class _CircuitOpen(ServiceError):
-    """A scorer was not asked, because it keeps failing."""
+    """A scorer was skipped, because it keeps failing."""
 
 
 def _code(error: Exception) -> str:
-    """Return the code that stands for an error among the causes of a scoring."""
+    """Return an error's code among the causes of a scoring."""
     return CIRCUIT_OPEN if isinstance(error, _CircuitOpen) else type(error).__name__
 
 
-def _loggable(error: Exception) -> str:
-    """Say what happened; a service's own words, which may quote a text, stay out of logs."""
+def _log_text(error: Exception) -> str:
+    """Describe an error for the log, without a service's message, which may quote a text."""
     status = getattr(error, "status_code", None)
     if status is None:
         return str(error)
-    said = f"{type(error).__name__}, status {status}"
-    return f"{said}. {hint}" if (hint := getattr(error, "hint", None)) else said
+    text = f"{type(error).__name__}, status {status}"
+    return f"{text}. {hint}" if (hint := getattr(error, "hint", None)) else text
 
 
-def _spent(causes: Sequence[Exception]) -> Usage:
-    """Add up what the failures cost."""
-    known = (cause.usage for cause in causes if isinstance(cause, RerankError))
+def _usage(errors: Sequence[Exception]) -> Usage:
+    """Add up the usage of failed attempts."""
+    known = (error.usage for error in errors if isinstance(error, RerankError))
     return sum((usage for usage in known if usage), Usage())
 
 
-def _sentence(causes: Sequence[Exception]) -> str:
-    shown = (ServiceError if isinstance(cause, _CircuitOpen) else type(cause) for cause in causes)
-    return "; ".join(f"{kind.__name__}: {cause}" for kind, cause in zip(shown, causes, strict=True))
+def _reason(errors: Sequence[Exception]) -> str:
+    kinds = (ServiceError if isinstance(error, _CircuitOpen) else type(error) for error in errors)
+    return "; ".join(f"{kind.__name__}: {error}" for kind, error in zip(kinds, errors, strict=True))

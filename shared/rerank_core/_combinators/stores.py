@@ -1,4 +1,4 @@
-"""Where `Cached` keeps scores: in memory, or in one SQLite file that processes share."""
+"""Stores of `Cached`: in memory, or in an SQLite file that several processes may share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,32 +21,59 @@ __all__ = ["DiskStore", "Entry", "MemoryStore", "Store"]
 
 
 class Entry(NamedTuple):
-    """One text's score, and its relevant passages where the scorer knows them."""
+    """A text's score, and its relevant passages if the scorer reports them."""
 
     score: float
     spans: tuple[Span, ...] = ()
 
 
 class Store(ABC):
-    """Keeps entries by key; safe from several threads. What it lost counts as never known.
+    """Base class for stores of scores, which several threads may use at once.
 
-    `Cached` logs what either method raises, and does without the store.
+    A store may drop entries at any time. If a method raises an exception, `Cached` logs it and
+    goes on without the store.
+
+    Example:
+        ```python
+        from rerank_core import Cached, OnnxCrossEncoder, Store
+
+        class DictStore(Store):
+            entries = {}
+
+            def get(self, keys):
+                return {key: self.entries[key] for key in keys if key in self.entries}
+
+            def put(self, entries):
+                self.entries.update(entries)
+
+        Cached(OnnxCrossEncoder("nano"), DictStore()).score("What purrs?", ["Cats purr."])
+        assert len(DictStore.entries) == 1
+        ```
     """
 
     @abstractmethod
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the entries that are there."""
+        """Return the stored entries of these keys; keys without one are left out."""
 
     @abstractmethod
     def put(self, entries: Mapping[bytes, Entry]) -> None:
-        """Keep entries, perhaps in the place of others that were used longest ago."""
+        """Store entries, which may replace those that were used least recently."""
 
 
 class MemoryStore(Store):
-    """Keeps the entries used last, in this process.
+    """Keeps the most recently used entries in memory.
 
     Args:
-        max_items: How many. Default: 100,000, about 20 MB.
+        max_items: Maximum number of entries. Default: 100,000, about 20 MB.
+
+    Example:
+        ```python
+        from rerank_core import Cached, MemoryStore, OnnxCrossEncoder
+
+        cached = Cached(OnnxCrossEncoder("nano"), MemoryStore(max_items=1000))
+        cached.score("What purrs?", ["Cats purr."])
+        assert cached.score("What purrs?", ["Cats purr."]).usage.cache_hits == 1
+        ```
     """
 
     def __init__(self, max_items: int = 100_000) -> None:
@@ -54,7 +82,7 @@ class MemoryStore(Store):
         self._lock = ProcessLock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the entries that are there, and count them as used."""
+        """Return the stored entries of these keys, and mark them as used."""
         with self._lock:
             found = {key: self._entries[key] for key in keys if key in self._entries}
             for key in found:
@@ -62,7 +90,7 @@ class MemoryStore(Store):
             return found
 
     def put(self, entries: Mapping[bytes, Entry]) -> None:
-        """Keep entries; those used longest ago make room."""
+        """Store entries; beyond `max_items`, the least recently used ones are dropped."""
         with self._lock:
             self._entries.update(entries)
             for key in entries:
@@ -71,7 +99,7 @@ class MemoryStore(Store):
                 self._entries.popitem(last=False)
 
     def __reduce__(self) -> tuple[type[MemoryStore], tuple[int]]:
-        # What is cached stays where it is; a copy starts empty.
+        # A copy starts empty.
         return type(self), (self._max_items,)
 
     def __repr__(self) -> str:
@@ -79,15 +107,28 @@ class MemoryStore(Store):
 
 
 class DiskStore(Store):
-    """Keeps entries in one SQLite file, which threads and processes may share.
+    """Keeps entries in an SQLite file, which several threads and processes may share.
 
-    Only hashes, scores and offsets are written: no text, and nothing that is unpickled on the
-    way back, unlike in common disk caches.
+    Only hashes, scores and offsets are written: no text, and nothing that is unpickled when it is
+    read, unlike in common disk caches.
 
     Args:
         path: The file; its folder must exist.
-        max_items: How many entries are kept; the oldest make room. Default: 1,000,000, about
-            100 MB.
+        max_items: Maximum number of entries; beyond it the oldest are dropped. Default:
+            1,000,000, about 100 MB.
+
+    Example:
+        ```python
+        from pathlib import Path
+        from tempfile import TemporaryDirectory
+
+        from rerank_core import Cached, DiskStore, OnnxCrossEncoder
+
+        with TemporaryDirectory() as folder:
+            cached = Cached(OnnxCrossEncoder("nano"), DiskStore(Path(folder, "scores.sqlite")))
+            cached.score("What purrs?", ["Cats purr."])
+            assert cached.score("What purrs?", ["Cats purr."]).usage.cache_hits == 1
+        ```
     """
 
     def __init__(self, path: str | os.PathLike[str], max_items: int = 1_000_000) -> None:
@@ -95,28 +136,28 @@ class DiskStore(Store):
         self._max_items = check_whole(max_items, "max_items")
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the entries that are there.
+        """Return the stored entries of these keys; keys without one are left out.
 
         Raises:
             sqlite3.Error: If the file cannot be read.
         """
         found: dict[bytes, Entry] = {}
-        with _Session(self.path) as connection:
+        with _open(self.path) as connection:
             for start in range(0, len(keys), 500):  # SQLite's limit on variables is 999 or more
-                some = keys[start : start + 500]
-                marks = ", ".join("?" * len(some))
+                chunk = keys[start : start + 500]
+                marks = ", ".join("?" * len(chunk))
                 rows = connection.execute(
                     f"SELECT key, score, spans FROM entries WHERE key IN ({marks})",  # noqa: S608 - question marks only
-                    some,
+                    chunk,
                 )
-                for key, *values in rows:
-                    entry = _read(*values)
+                for key, score, spans in rows:
+                    entry = _read(score, spans)
                     if entry is not None:
                         found[key] = entry
         return found
 
     def put(self, entries: Mapping[bytes, Entry]) -> None:
-        """Keep entries; the oldest make room.
+        """Store entries; beyond `max_items`, the oldest are dropped.
 
         Raises:
             sqlite3.Error: If the file cannot be written.
@@ -125,7 +166,7 @@ class DiskStore(Store):
             (key, entry.score, json.dumps(entry.spans) if entry.spans else None)
             for key, entry in entries.items()
         ]
-        with _Session(self.path) as connection:
+        with _open(self.path) as connection:
             connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
             connection.execute(
                 "DELETE FROM entries WHERE rowid <= (SELECT max(rowid) FROM entries) - ?",
@@ -136,8 +177,21 @@ class DiskStore(Store):
         return f"DiskStore({str(self.path)!r})"
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a connection for one call: none is shared between threads, or survives a fork."""
+    with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS entries "
+            "(key BLOB UNIQUE NOT NULL, score REAL NOT NULL, spans TEXT)"
+        )
+        yield connection
+
+
 def _read(score: object, spans: object) -> Entry | None:
-    """Return an entry, or None if the file holds something else in its place."""
+    """Return an entry, or None if the values in the file are invalid."""
     if not isinstance(score, float) or not math.isfinite(score):
         return None
     if spans is None:
@@ -151,33 +205,5 @@ def _read(score: object, spans: object) -> Entry | None:
 
 def _is_span(span: Span) -> bool:
     start, end, score = span
-    known = score is None or (isinstance(score, float) and math.isfinite(score))
-    return type(start) is int and type(end) is int and 0 <= start < end and known
-
-
-class _Session:
-    """One connection for one call: none is shared between threads, or carried over a fork."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection = sqlite3.connect(self._path, timeout=10)
-        try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS entries "
-                "(key BLOB UNIQUE NOT NULL, score REAL NOT NULL, spans TEXT)"
-            )
-        except BaseException:
-            self._connection.close()
-            raise
-        return self._connection
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if kind is None:
-                self._connection.commit()
-        finally:
-            self._connection.close()
+    valid_score = score is None or (isinstance(score, float) and math.isfinite(score))
+    return type(start) is int and type(end) is int and 0 <= start < end and valid_score

@@ -1,11 +1,12 @@
-"""`Windowed`: long texts are read whole, window by window."""
+"""`Windowed`: long texts are read whole, in overlapping windows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from itertools import islice
+from typing import Any, Literal, NamedTuple, get_args
 
 from rerank_core._checks import check_choice, check_whole, optional
 from rerank_core._combinators.base import Wrapper
@@ -18,34 +19,45 @@ from rerank_core._types import Progress, Scoring, Span
 
 __all__ = ["Aggregate", "Windowed"]
 
-# Tokenised at a time, which nobody can stop; what comes of a character takes some 50 bytes.
+# Characters tokenised at a time, without a chance to stop; a character's encoding takes 50 bytes.
 _CHUNK_CHARACTERS = 100_000
 
 _SPECIAL_TOKENS = 4  # of a pair; models have three or four
-_MOST_SPANS = 5  # windows of a text that are reported as its passages
+_MAX_SPANS = 5  # windows of a text that are reported as its passages
 
 Aggregate = Literal["max", "mean", "top3"]
 
 
 class Windowed(Wrapper):
-    """Cuts long texts into overlapping windows, scores those, and aggregates their scores.
+    """Splits long texts into overlapping windows, and aggregates the windows' scores.
 
-    A text of at most `tokens` tokens is scored as it is. All texts are cut before the first is
-    scored, so within a `Deadline` there should not be thousands. Passage aggregation: Dai and
+    A text of at most `tokens` tokens is scored as it is. All texts are split before the first one
+    is scored, so a `Deadline` around it should not get thousands. Passage aggregation: Dai and
     Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
-    2019 (``"max"`` is their MaxP). ``scoring.spans`` holds up to five of each text's windows with
-    their scores, best first, none of which overlap.
+    2019 (``"max"`` is their MaxP). ``scoring.spans`` holds up to five windows of each text with
+    their scores, best first and without overlap.
 
     Args:
-        scorer: What scores the windows.
-        tokens: Tokens of a window, by the embedded model's tokenizer; fewer where a query needs
-            the room, but no less than half of the scorer's `max_length`. Default: 192.
-        stride: Tokens from one window's beginning to the next one's. Default: half of `tokens`.
-        aggregate: A text's score: its windows' ``"max"``, ``"mean"``, or the mean of the best
-            three, ``"top3"``. Default: ``"max"``.
+        scorer: The scorer of the windows.
+        tokens: Length of a window in tokens of the embedded model's tokenizer; reduced if a query
+            needs the room, but not below half of the scorer's `max_length`. Default: 192.
+        stride: Tokens from the beginning of a window to that of the next. Default: half of
+            `tokens`.
+        aggregate: A text's score: its windows' ``"max"``, their ``"mean"``, or ``"top3"``, the
+            mean of the best three. Default: ``"max"``.
 
     Raises:
-        ConfigurationError: If an option is wrong, or `stride` is more than `tokens`.
+        ConfigurationError: If an option is invalid, or `stride` is greater than `tokens`.
+
+    Example:
+        ```python
+        from rerank_core import OnnxCrossEncoder, Windowed
+
+        text = "Bees make honey. " * 100 + "Cats purr. " + "Ants dig tunnels. " * 100
+        scoring = Windowed(OnnxCrossEncoder("nano")).score("What do cats do?", [text])
+        best = scoring.spans[0][0]
+        assert "Cats purr." in text[best.start : best.end]
+        ```
     """
 
     def __init__(
@@ -66,17 +78,17 @@ class Windowed(Wrapper):
 
     @property
     def name(self) -> str:
-        """The scorer's name, such as ``"windowed(nano)"``."""
+        """The scorer's name, as in ``"windowed(nano)"``."""
         return f"windowed({self._scorer.name})"
 
     @property
     def fingerprint(self) -> str:
-        """The scorer's fingerprint and the windows."""
+        """The scorer's fingerprint, with the options."""
         windows = f"{self._tokens}/{self._stride}/{self._aggregate}"
         return f"windowed:{windows}:{self._scorer.fingerprint}"
 
     def to_config(self) -> dict[str, Any]:
-        """The scorer's configuration and the options, with ``"type": "windowed"``."""
+        """Return the scorer's configuration and the options, with ``"type": "windowed"``."""
         return {
             "type": "windowed",
             "scorer": dict(self._scorer.to_config()),
@@ -85,109 +97,107 @@ class Windowed(Wrapper):
             "aggregate": self._aggregate,
         }
 
-    @classmethod
-    def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Windowed:
-        """Make one from what `to_config` returned, but its ``"type"``."""
-        return cls(**{**options, "scorer": load(options["scorer"])})
-
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        windows, cut = self._cut(query, texts, progress)
-        watched = _watch(progress, len(texts))
-        return self._gather(windows, self._scorer.score(query, cut, progress=watched))
+        spans, windows = self._split(query, texts, progress)
+        scaled = _count_texts(progress, len(texts))
+        return self._merge(spans, self._scorer.score(query, windows, progress=scaled))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        windows, cut = await in_thread(partial(self._cut, query, texts), progress)
-        watched = _watch(progress, len(texts))
-        return self._gather(windows, await self._scorer.ascore(query, cut, progress=watched))
+        spans, windows = await in_thread(partial(self._split, query, texts), progress)
+        scaled = _count_texts(progress, len(texts))
+        return self._merge(spans, await self._scorer.ascore(query, windows, progress=scaled))
 
-    def _cut(
+    def _split(
         self, query: str, texts: Sequence[str], progress: Progress
     ) -> tuple[list[list[Span]], list[str]]:
-        tokens = self._window(query)
-        windows: list[list[Span]] = []
+        """Return each text's windows, and the text of all windows in one list."""
+        tokens = self._window_tokens(query)
+        spans: list[list[Span]] = []
         for chunk in _chunks(texts):
-            if windows:
+            if spans:
                 progress(0, len(texts))
-            windows += self._windows_of(chunk, tokens)
-        cut = [
+            spans += self._windows_of(chunk, tokens)
+        windows = [
             text[span.start : span.end]
-            for text, spans in zip(texts, windows, strict=True)
-            for span in spans
+            for text, of_text in zip(texts, spans, strict=True)
+            for span in of_text
         ]
-        return windows, cut
+        return spans, windows
 
-    def _window(self, query: str) -> int:
-        """Return the tokens of a window that fits into a pair with the query.
+    def _window_tokens(self, query: str) -> int:
+        """Return the length of a window that fits into a pair with the query.
 
-        Never less than half of a pair: beyond that the scorer cuts the query, not the text.
+        It is never less than half of a pair: beyond that the scorer cuts the query, not the text.
         """
-        longest = self._scorer.max_length
-        if longest is None:
+        max_length = self._scorer.max_length
+        if max_length is None:
             return self._tokens
-        _, ids, _ = read_ends(embedded_tokenizer(), query, longest)
-        return min(self._tokens, max(longest - len(ids) - _SPECIAL_TOKENS, longest // 2))
+        _, ids, _ = read_ends(embedded_tokenizer(), query, max_length)
+        return min(self._tokens, max(max_length - len(ids) - _SPECIAL_TOKENS, max_length // 2))
 
     def _windows_of(self, texts: Sequence[str], tokens: int) -> Iterator[list[Span]]:
         stride = min(self._stride, tokens)
-        read = embedded_tokenizer().encode_batch(texts, add_special_tokens=False)
-        for text, offsets in zip(texts, (encoding.offsets for encoding in read), strict=True):
+        encodings = embedded_tokenizer().encode_batch(texts, add_special_tokens=False)
+        for text, offsets in zip(texts, (encoding.offsets for encoding in encodings), strict=True):
             last = len(offsets) - tokens
-            starts = [*range(0, last, stride), last]
-            yield (
-                [Span(0, len(text))]
-                if last <= 0
-                else [Span(offsets[first][0], offsets[first + tokens - 1][1]) for first in starts]
-            )
+            if last <= 0:
+                yield [Span(0, len(text))]
+            else:
+                starts = [*range(0, last, stride), last]
+                yield [Span(offsets[i][0], offsets[i + tokens - 1][1]) for i in starts]
 
-    def _gather(self, windows: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:
+    def _merge(self, spans: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:
+        """Return the scoring of the texts, given their windows and the windows' scoring."""
         scores: list[float | None] = []
-        spans: list[tuple[Span, ...]] = []
-        number = 0
-        for of_text in windows:
-            scored: list[tuple[float, Span, tuple[Span, ...]]] = []
-            for window in of_text:
-                score = scoring.scores[number]
-                passages = scoring.spans[number] if scoring.spans else ()
-                number += 1
-                if score is not None:
-                    scored.append((score, window._replace(score=score), passages))
-            scored.sort(key=lambda entry: -entry[0])
-            take = {"max": 1, "top3": 3, "mean": len(scored)}[self._aggregate]
-            best_scores = [score for score, _, _ in scored[:take]]
-            scores.append(sum(best_scores) / len(best_scores) if best_scores else None)
-            spans.append(tuple(_passages(scored)))
-        return replace(scoring, scores=tuple(scores), spans=tuple(spans), secondary=None)
+        passages: list[tuple[Span, ...]] = []
+        inner_passages = scoring.spans or ((),) * len(scoring.scores)
+        windows = zip(scoring.scores, inner_passages, strict=True)
+        for of_text in spans:
+            scored = [
+                _Window(score, span._replace(score=score), found)
+                for span, (score, found) in zip(of_text, islice(windows, len(of_text)), strict=True)
+                if score is not None
+            ]
+            scored.sort(key=lambda window: -window.score)
+            count = {"max": 1, "top3": 3, "mean": len(scored)}[self._aggregate]
+            best = [window.score for window in scored[:count]]
+            scores.append(sum(best) / len(best) if best else None)
+            passages.append(tuple(_best_passages(scored)))
+        return replace(scoring, scores=tuple(scores), spans=tuple(passages), secondary=None)
 
     def __repr__(self) -> str:
         return f"Windowed({self._scorer!r}, tokens={self._tokens}, stride={self._stride})"
 
 
-def _passages(scored: Iterable[tuple[float, Span, tuple[Span, ...]]]) -> Iterator[Span]:
-    """Pick a text's best windows, best first, but none that overlaps one picked before.
+class _Window(NamedTuple):
+    """A scored window, and the passages that the scorer itself reported within it."""
+
+    score: float
+    span: Span
+    passages: tuple[Span, ...]
+
+
+def _best_passages(windows: Iterable[_Window]) -> Iterator[Span]:
+    """Select a text's best windows without overlap; a window's own passages replace it.
 
     Args:
-        scored: Score, window, and the passages that the scorer itself found within the window:
-            these stand for it where there are any.
+        windows: The text's windows, best first.
     """
-    picked: list[Span] = []
-    for _, window, passages in scored:
-        if len(picked) == _MOST_SPANS:
+    selected: list[Span] = []
+    for _, span, passages in windows:
+        if len(selected) == _MAX_SPANS:
             return
-        if any(window.start < other.end and other.start < window.end for other in picked):
+        if any(span.start < other.end and other.start < span.end for other in selected):
             continue
-        picked.append(window)
-        yield from (
-            (
-                Span(window.start + start, window.start + end, score)
-                for start, end, score in passages
-            )
-            if passages
-            else [window]
-        )
+        selected.append(span)
+        if not passages:
+            yield span
+        for start, end, score in passages:
+            yield Span(span.start + start, span.start + end, score)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Cut a list into chunks of some characters; a text of more stands alone."""
+    """Split a list into chunks of limited size; a longer text is a chunk of its own."""
     chunk: list[str] = []
     room = _CHUNK_CHARACTERS
     for text in texts:
@@ -199,6 +209,6 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
     yield chunk
 
 
-def _watch(progress: Progress, texts: int) -> Progress:
-    """Tell progress in texts, not in windows."""
+def _count_texts(progress: Progress, texts: int) -> Progress:
+    """Return a callback that reports progress in texts instead of windows."""
     return lambda done, total: progress(done * texts // total, texts)

@@ -136,16 +136,16 @@ def test_a_scorer_that_never_tells_is_left_behind(mode: str) -> None:
 def test_a_batch_that_would_come_too_late_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    watch = deadline._Watch(1.0, lambda done, total: None)
+    timer = deadline._Timer(1.0, lambda done, total: None)
     for done in range(1, 4):
         clock[0] += 0.22
         if done < 3:
-            watch(done, 9)
+            timer(done, 9)
     with pytest.raises(StopScoring):
-        watch(3, 9)  # at 0.66 s, and one twice as long would come at 1.1 s
-    assert watch.stopped
-    assert watch.left() == pytest.approx(0.34)
-    in_time = deadline._Watch(1.0, lambda done, total: None)
+        timer(3, 9)  # at 0.66 s, and one twice as long would come at 1.1 s
+    assert timer.stopped
+    assert timer.remaining() == pytest.approx(0.34)
+    in_time = deadline._Timer(1.0, lambda done, total: None)
     clock[0] += 0.99
     in_time(1, 9)  # nobody knows yet how long a batch takes
     in_time(9, 9)  # and the last one is welcome whenever it comes

@@ -156,8 +156,8 @@ def test_windows_leave_room_for_the_query(tiny: Callable[..., TinyModel]) -> Non
     for query, longest in ("drug", 59), (" ".join(WORDS[:20]), 40), (" ".join(WORDS * 5), 32):
         scoring = windowed.score(query, [" ".join(WORDS * 5)])
         assert scoring.usage.truncated == 0
-        assert windowed._window(query) == longest
-    assert Windowed(OverlapScorer(), tokens=60)._window(" ".join(WORDS)) == 60
+        assert windowed._window_tokens(query) == longest
+    assert Windowed(OverlapScorer(), tokens=60)._window_tokens(" ".join(WORDS)) == 60
 
 
 @pytest.mark.parametrize(
