@@ -26,14 +26,9 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core._adapters import (
-    AdapterOptions,
-    MetadataKey,
-    check_items,
-    copy_metadata,
-    first_of_each_id,
-)
+from rerank_core._adapters import AdapterOptions, MetadataKey, check_items
 from rerank_core._checks import describe
+from rerank_core._metadata import copy_metadata, first_of_each_id, results
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -208,7 +203,8 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
     def _copy(self, document: Document, item: RankedItem) -> Document:
         # Without what an earlier reranker wrote.
         metadata = copy_metadata(document.metadata, without=[*self._written_keys.values()])
-        metadata.update(self._written(item, item.spans))
+        keys = {"score_key": self.score_key, "span_key": self.span_key}
+        metadata.update(results(item.score, item.spans, **keys))
         return document.model_copy(update={"metadata": metadata})
 
 

@@ -15,8 +15,9 @@ from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
 from llamaindex_rerank._spans import spans_in_node
 from rerank_core import InvalidInputError, Ranking, arerank, rerank
-from rerank_core._adapters import AdapterOptions, check_items, copy_metadata, first_of_each_id
+from rerank_core._adapters import AdapterOptions, check_items
 from rerank_core._checks import describe
+from rerank_core._metadata import copy_metadata, first_of_each_id, results
 
 __all__ = ["RerankPostprocessor"]
 
@@ -197,7 +198,8 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         for item in ranking:
             copy = copies[item.index]
             spans = spans_in_node(copy.node, item.text, self.metadata_mode, item.spans)
-            written = self._written(item, spans)
+            keys = {"score_key": self.score_key, "span_key": self.span_key}
+            written = results(item.score, spans, **keys)
             if self.keep_retrieval_score and copy.score is not None:
                 written[_RETRIEVAL_SCORE_KEY] = float(copy.score)
             copy.score = item.score

@@ -1,13 +1,11 @@
-"""Options that both framework adapters share, and copies of metadata.
+"""Options that both framework adapters share.
 
 Built on pydantic, which comes with either framework; no framework is imported here.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Self, TypeVar
@@ -27,9 +25,8 @@ from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
 from rerank_core._ordering import Blend, make_blend
 from rerank_core._scorer import Scorer
-from rerank_core._types import RankedItem, Span
 
-__all__ = ["AdapterOptions", "MetadataKey", "check_items", "copy_metadata", "first_of_each_id"]
+__all__ = ["AdapterOptions", "MetadataKey", "check_items"]
 
 T = TypeVar("T")
 
@@ -164,36 +161,6 @@ class AdapterOptions(BaseModel):
         _write_scorer(self._for_rerank()["scorer"])
         _write_counter(self.count_tokens)
 
-    def _written(self, item: RankedItem, spans: Sequence[Span]) -> dict[str, Any]:
-        """Return the metadata that a ranked item gets.
-
-        Args:
-            item: The item.
-            spans: Its passages, in the text of the document or node.
-        """
-        written: dict[str, Any] = {}
-        if self.score_key is not None and item.score is not None:
-            written[self.score_key] = item.score
-        if self.span_key is not None and spans:
-            written[self.span_key] = [
-                {name: value for name, value in span._asdict().items() if value is not None}
-                for span in spans
-            ]
-        return written
-
-
-def first_of_each_id(items: Iterable[T], identity: Callable[[T], str | None]) -> list[T]:
-    """Return the items without those whose id came before; an item without id always stays."""
-    seen: set[str] = set()
-    kept = []
-    for item in items:
-        name = identity(item)
-        if name is None or name not in seen:
-            kept.append(item)
-        if name is not None:
-            seen.add(name)
-    return kept
-
 
 def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T]:
     """Return the items as a list, having read the iterable once.
@@ -213,39 +180,3 @@ def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T
             )
         checked.append(item)
     return checked
-
-
-def copy_metadata(metadata: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
-    """Copy metadata so that no container in the copy is shared with the original.
-
-    Only containers are copied: a leaf may be a lock, a client or an array, which a deep copy
-    could not or should not duplicate. A container of a class of its own that refuses to be
-    copied is shared.
-
-    Args:
-        metadata: A document's or node's metadata.
-        without: Keys that the copy does not get, such as an earlier reranker's score.
-    """
-    seen: dict[int, Any] = {}
-    return {key: _copy(value, seen) for key, value in metadata.items() if key not in without}
-
-
-def _copy(value: Any, seen: dict[int, Any]) -> Any:
-    if id(value) in seen:  # metadata may hold itself
-        return seen[id(value)]
-    kind = type(value)
-    clone: Any = value
-    if kind is dict:
-        clone = seen[id(value)] = {}
-        clone.update({key: _copy(item, seen) for key, item in value.items()})
-    elif kind is list:
-        clone = seen[id(value)] = []
-        clone.extend(_copy(item, seen) for item in value)
-    elif kind is tuple:
-        clone = tuple(_copy(item, seen) for item in value)
-    elif kind is set or kind is bytearray:
-        clone = kind(value)
-    elif isinstance(value, dict | list | set):  # a Counter, a defaultdict, …: it knows how
-        with suppress(Exception):
-            clone = copy.deepcopy(value)
-    return clone

@@ -10,11 +10,14 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ValidationError
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from langchain_rerank import RerankCompressor, RerankRetriever, RerankRunnable
 from langchain_rerank._compressor import CompressorOptions
 from langchain_rerank.middleware import RerankMiddleware
 from rerank_core import Blend, ConfigurationError
+from rerank_core.cli._app import app
 from rerank_core.testing import OverlapScorer
 
 OPTIONS: dict[str, Any] = {
@@ -63,6 +66,13 @@ def test_an_option_reaches_the_compressor(name: str, make: Any) -> None:
     compressor = make(**{name: OPTIONS[name], **needed})
     expected = Blend("rrf", 0.3) if name == "blend" else OPTIONS[name]
     assert getattr(compressor, name) == expected
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_is_one_of_the_command_line(name: str) -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    assert name in {parameter.name for parameter in command.commands["rank"].params}
 
 
 @pytest.mark.parametrize("make", MADE_BY)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated
 
 import typer
 
+from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
+from rerank_core._ordering import make_blend
 from rerank_core._version import __version__
 from rerank_core.cli._guard import Command, guarded
-from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
+from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.cli._records import InputFormat
 
 __all__ = ["app"]
@@ -74,6 +79,10 @@ def rank(
         typer.Argument(metavar="FILE", help="Candidates; - is standard input."),
     ] = "-",
     scorer: ScorerOption = "nano",
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, help="Score only so many of the first; the rest follow unscored."),
+    ] = None,
     top_n: Annotated[
         int | None, typer.Option("--top-n", "-n", min=1, help="Keep at most this many.")
     ] = None,
@@ -85,10 +94,35 @@ def rank(
         str | None,
         typer.Option(
             metavar="METHOD:WEIGHT",
-            help="Mix with the first stage: rrf (by position), minmax or zscore (by the field "
-            "score); the weight of the first stage is 0.5 unless given.",
+            help="Mix with the first stage: rrf (by position), minmax or zscore (by the field of "
+            "--prior-key); the weight of the first stage is 0.5 unless given.",
         ),
     ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Keep at most so many tokens of text.")
+    ] = None,
+    count_tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Counts them; unless given, the embedded model's tokenizer does.",
+        ),
+    ] = None,
+    score_key: Annotated[
+        str, typer.Option(metavar="NAME", help="The field that gets the score.")
+    ] = "relevance_score",
+    span_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The field that gets the passages, where the scorer knows them."
+        ),
+    ] = None,
+    prior_key: Annotated[
+        str, typer.Option(metavar="NAME", help="The field that holds the first-stage score.")
+    ] = "score",
+    distinct_ids: Annotated[
+        bool, typer.Option("--distinct-ids", help="Keep only the first of each id.")
+    ] = False,
     input_format: Annotated[
         InputFormat,
         typer.Option(help="auto: what the content shows, else what the file's ending says."),
@@ -115,8 +149,23 @@ def rank(
     options = locals()
     with guarded():
         source, scorer_name = options.pop("file"), options.pop("scorer")
-        options["blend"] = parse_blend(blend)
+        options["blend"] = make_blend(blend)
+        options["count_tokens"] = count_tokens and _function(count_tokens)
         rank_file(source, load_scorer(scorer_name), RankOptions(**options))
+
+
+def _function(name: str) -> Callable[[str], int]:
+    """Import the function of ``--count-tokens``, also from a file in this folder."""
+    sys.path.insert(0, "")
+    try:
+        found = resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"--count-tokens {name}: {error}; it must be MODULE:FUNCTION"
+        ) from error
+    if not callable(found):
+        raise ConfigurationError(f"--count-tokens {name}: is no function")
+    return found  # type: ignore[no-any-return]
 
 
 @app.command()

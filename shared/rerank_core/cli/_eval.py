@@ -13,12 +13,12 @@ from pathlib import Path
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
+from rerank_core._ordering import make_blend
 from rerank_core._scorer import Scorer
 from rerank_core.cli._eval_table import keep_lines, report_lines
 from rerank_core.cli._guard import interrupt_raised, on_interrupt
 from rerank_core.cli._interrupts import interrupts
 from rerank_core.cli._output import check_target, output_console, progress_bar, write_lines
-from rerank_core.cli._rank import parse_blend
 from rerank_core.evaluation import (
     DEFAULT_METRICS,
     Collection,
@@ -70,7 +70,7 @@ def run_eval(options: EvalOptions) -> None:
     """
     for path in (options.json, options.plot):
         check_target(path)
-    blends = [None, *map(parse_blend, options.blend or ())]
+    blends = [None, *map(make_blend, options.blend or ())]
     make = _scorer_maker(_read_prices(options.prices))
     labelled = [make(text) for text in options.scorer or ("nano",)]
     systems = [System(scorer, blend, label) for label, scorer in labelled for blend in blends]

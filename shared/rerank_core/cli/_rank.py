@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import typer
 from rich import box
@@ -19,11 +19,11 @@ from rich.text import Text
 
 from rerank_core._checks import check_query
 from rerank_core._display import change_of_place, printable
-from rerank_core._errors import ConfigurationError
+from rerank_core._metadata import first_of_each_id, results
 from rerank_core._ordering import Blend
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
-from rerank_core._types import RankedItem, Ranking, Scale
+from rerank_core._types import RankedItem, Ranking
 from rerank_core.cli._guard import Failure, tell
 from rerank_core.cli._output import (
     check_target,
@@ -34,7 +34,7 @@ from rerank_core.cli._output import (
 )
 from rerank_core.cli._records import InputFormat, Record, read_records
 
-__all__ = ["OutputFormat", "RankOptions", "parse_blend", "rank_file"]
+__all__ = ["OutputFormat", "RankOptions", "rank_file"]
 
 EXAMPLES = 5
 """So many bad lines are shown, and the others counted."""
@@ -43,11 +43,6 @@ LONG = 100
 """Above this many candidates a progress bar is worth its flicker."""
 
 
-_MEANING = {
-    Scale.LOGIT: "logit: any real number, not a probability",
-    Scale.UNIT: "0 to 1, not a probability",
-    Scale.PROBABILITY: "calibrated probability",
-}
 _COLOURS = {1: "green", 0: "dim", -1: "red"}
 """Of a candidate that moved up, stayed or moved down."""
 
@@ -67,9 +62,16 @@ class RankOptions:
 
     Attributes:
         query: What the user asked.
+        depth: Only so many of the first candidates are scored.
         top_n: At most this many are written.
         min_score: Scored candidates below it are not written.
         blend: Mix with the first stage.
+        max_tokens: At most this many tokens of text are written, by `count_tokens`.
+        count_tokens: Counts the tokens of a text. Default: by the embedded model's tokenizer.
+        score_key: The field that gets the score.
+        span_key: The field that gets the relevant passages, where the scorer knows them.
+        prior_key: The field that holds the first-stage score, for blends by score.
+        distinct_ids: Whether candidates whose id came before are left out.
         input_format: How the candidates are written.
         text_field: The field or column that holds the text.
         output_format: How the ranking is written.
@@ -79,35 +81,22 @@ class RankOptions:
     """
 
     query: str
+    depth: int | None = None
     top_n: int | None = None
     min_score: float | None = None
     blend: Blend | None = None
+    max_tokens: int | None = None
+    count_tokens: Callable[[str], int] | None = None
+    score_key: str = "relevance_score"
+    span_key: str | None = None
+    prior_key: str = "score"
+    distinct_ids: bool = False
     input_format: InputFormat = InputFormat.AUTO
     text_field: str = "text"
     output_format: OutputFormat = OutputFormat.AUTO
     output: Path | None = None
     strict: bool = False
     usage: bool = False
-
-
-def parse_blend(text: str | None) -> Blend | None:
-    """Read ``method`` or ``method:weight``, such as ``rrf`` or ``minmax:0.3``.
-
-    Raises:
-        ConfigurationError: If the method is unknown or the weight no number from 0 to 1.
-    """
-    if text is None:
-        return None
-    method, colon, weight = text.partition(":")
-    fields: dict[str, Any] = {"method": method}
-    if colon:
-        try:
-            fields["weight"] = float(weight)
-        except ValueError:
-            raise ConfigurationError(
-                f"--blend {text}: the weight must be a number from 0 to 1, as in {method}:0.3"
-            ) from None
-    return Blend(**fields)
 
 
 def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
@@ -136,9 +125,12 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
             options.query,
             [record.text for record in records],
             scorer,
+            depth=options.depth,
             top_n=options.top_n,
             min_score=options.min_score,
             blend=options.blend,
+            max_tokens=options.max_tokens,
+            count_tokens=options.count_tokens or _embedded_tokens,
             prior=[record.prior for record in records],
             progress=partial(progress, "scoring"),
         )
@@ -159,11 +151,12 @@ def _read(file: str, options: RankOptions) -> list[Record]:
         if bad <= EXAMPLES:
             typer.echo(message, err=True)
 
+    by_score = options.blend is not None and options.blend.method != "rrf"
     with _opened(file) as lines:
         records = read_records(
             lines,
             options.input_format,
-            with_priors=options.blend is not None and options.blend.method != "rrf",
+            prior_field=options.prior_key if by_score else None,
             reject=reject,
             text_field=options.text_field,
             name=name,
@@ -177,7 +170,15 @@ def _read(file: str, options: RankOptions) -> list[Record]:
         tell(f"{name}: {bad} of {total} lines skipped{shown}; --strict stops at the first")
     if not records:
         tell(f"{name}: no candidates")
+    if options.distinct_ids:
+        records = first_of_each_id(records, lambda record: record.label or None)
     return records
+
+
+def _embedded_tokens(text: str) -> int:
+    from rerank_core._local.files import embedded_tokenizer
+
+    return len(embedded_tokenizer().encode(text, add_special_tokens=False).ids)
 
 
 @contextmanager
@@ -199,7 +200,12 @@ def _lines(ranking: Ranking, records: list[Record], options: RankOptions) -> lis
         options.output_format is OutputFormat.AUTO and to_terminal
     ):
         return _table(ranking, records, options.blend, Console(force_terminal=to_terminal))
-    return [records[item.index].to_json(item.score) for item in ranking]
+    keys = {"score_key": options.score_key, "span_key": options.span_key}
+    written = [key for key in keys.values() if key is not None]
+    return [
+        records[item.index].to_json(results(item.score, item.spans, **keys), written)
+        for item in ranking
+    ]
 
 
 def _table(
@@ -224,7 +230,7 @@ def _table(
             Text(printable(records[item.index].label[:100])),
             Text(_snippet(item), no_wrap=True, overflow="ellipsis"),
         )
-    meaning = _MEANING[ranking.scale]
+    meaning = ranking.scale.meaning
     if blend is not None:
         meaning = f"{blend.method} with the first stage at {blend.weight:g}; only within this list"
     return [f"{printable(ranking.scorer)} ({meaning})", *rendered(console, table)]
@@ -242,6 +248,8 @@ def _tell_about(ranking: Ranking, options: RankOptions) -> None:
         tell(f"degraded: {ranking.degraded}")
     if usage.truncated:
         tell(f"{usage.truncated} texts were cut to the most that {ranking.scorer} reads")
+    if usage.truncated_queries:
+        tell(f"the query is too long for {ranking.scorer}, and was read without its middle")
     if options.usage:
         facts = [
             f"scale {ranking.scale}",
@@ -249,6 +257,7 @@ def _tell_about(ranking: Ranking, options: RankOptions) -> None:
             f"tokens {usage.tokens}",
             f"padding {usage.padding}",
             f"truncated {usage.truncated}",
+            f"truncated queries {usage.truncated_queries}",
             f"requests {usage.requests}",
             f"cache hits {usage.cache_hits}",
             *(f"{unit} {amount:g}" for unit, amount in usage.billed_units.items()),

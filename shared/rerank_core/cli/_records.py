@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,7 +24,6 @@ from rerank_core.cli._formats import (
 
 __all__ = ["InputFormat", "Record", "read_records"]
 
-SCORE_FIELD = "relevance_score"
 _LINE_BREAK = re.compile(r"([\[{])?\r?\n[ \t\r\n]*([\]}])?")
 
 
@@ -45,20 +44,22 @@ class Record:
     prior: float | None
     members: dict[str, str]
 
-    def to_json(self, score: float | None) -> str:
+    def to_json(self, results: Mapping[str, object], keys: Iterable[str]) -> str:
         """Write the record on one line.
 
         Args:
-            score: Its ``relevance_score``, which replaces one that was read. None leaves it out.
+            results: Members that it gets; they replace those that were read.
+            keys: Members that it loses where `results` has none, such as an earlier score.
 
         Returns:
             A JSON object with the members in the order they came.
         """
         members = dict(self.members)
-        if score is None:
-            members.pop(SCORE_FIELD, None)
-        else:
-            members[SCORE_FIELD] = f'"{SCORE_FIELD}": {score!r}'
+        for key in keys:
+            if key in results:
+                members[key] = f"{json.dumps(key, ensure_ascii=False)}: {json.dumps(results[key])}"
+            else:
+                members.pop(key, None)
         return f"{{{', '.join(members.values())}}}"
 
 
@@ -66,7 +67,7 @@ def read_records(
     lines: Iterable[bytes],
     input_format: InputFormat,
     *,
-    with_priors: bool,
+    prior_field: str | None,
     reject: Callable[[int, str], None],
     text_field: str = "text",
     name: str = "",
@@ -80,8 +81,8 @@ def read_records(
     Args:
         lines: The input, see `read_entries`.
         input_format: Its format.
-        with_priors: Whether every candidate must have a first-stage score in its field ``score``;
-            if not, the field is only passed through.
+        prior_field: The field that must hold every candidate's first-stage score; None if none
+            is needed.
         reject: Called with the number, from 1, of a line without a candidate, and the reason. The
             line is skipped, unless this raises.
         text_field: The field or column that holds the text.
@@ -91,7 +92,7 @@ def read_records(
     Raises:
         Failure: If the input as a whole cannot be read.
     """
-    fields = _Fields(text_field, "score" if with_priors else None)
+    fields = _Fields(text_field, prior_field)
     records: list[Record] = []
     plain = input_format is InputFormat.AUTO
     for entry in read_entries(lines, input_format, text_field, name):

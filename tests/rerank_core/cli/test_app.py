@@ -47,6 +47,78 @@ def test_every_option_reaches_the_ranking(tmp_path: Path) -> None:
     assert [record["score"] for record in records] == [3, 2]
 
 
+def ranked(*arguments: str, lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    given = "\n".join(map(json.dumps, lines))
+    result = runner.invoke(app, ["rank", "-q", "capital of France", *arguments], input=given)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_only_the_first_candidates_are_scored_with_depth() -> None:
+    lines: list[dict[str, object]] = [{"text": "cats"}, {"text": "dogs"}, {"text": "Paris"}]
+    found = ranked("--depth", "2", lines=lines)
+    assert ["relevance_score" in record for record in found] == [True, True, False]
+    assert found[2] == {"text": "Paris"}
+
+
+def test_fields_can_have_other_names() -> None:
+    long = "The bus was late. " * 60 + "Paris is the capital of France."
+    lines: list[dict[str, object]] = [
+        {"text": "cats purr", "mine": "old", "where": "old", "first": 2},
+        {"text": long, "first": 1},
+    ]
+    found = ranked(
+        *("--score-key", "mine", "--span-key", "where", "--prior-key", "first"),
+        *("--blend", "zscore:0.1"),
+        lines=lines,
+    )
+    assert [record["first"] for record in found] == [1, 2]
+    assert all(isinstance(record["mine"], float) for record in found)
+    assert all("where" not in record for record in found)  # nano does not know passages
+    assert all("relevance_score" not in record for record in found)
+
+
+def test_each_id_is_kept_once_if_asked_for() -> None:
+    lines: list[dict[str, object]] = [
+        {"id": 1, "text": "cats"},
+        {"id": 2, "text": "Paris"},
+        {"id": 1, "text": "cats again"},
+        {"text": "no id"},
+        {"text": "no id"},
+    ]
+    assert len(ranked(lines=lines)) == 5
+    found = ranked("--distinct-ids", lines=lines)
+    assert sorted(str(record["text"]) for record in found) == ["Paris", "cats", "no id", "no id"]
+
+
+def test_a_budget_of_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, object]] = [
+        {"text": "Paris is the capital of France"},
+        {"text": "cats purr, dogs bark, and birds sing in the morning"},
+    ]
+    assert len(ranked("--max-tokens", "8", lines=lines)) == 1
+    assert len(ranked("--max-tokens", "100", lines=lines)) == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_counter.py").write_text("def letters(text):\n    return len(text)\n")
+    counted = ("--count-tokens", "my_counter:letters")
+    assert len(ranked("--max-tokens", "40", *counted, lines=lines)) == 1
+    assert len(ranked("--max-tokens", "20", *counted, lines=lines)) == 0
+
+
+@pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such", "json", "json:__name__"])
+def test_a_counter_that_is_none_is_refused(name: str) -> None:
+    result = runner.invoke(app, ["rank", "-q", "x", "--count-tokens", name], input="a\n")
+    assert result.exit_code == 2
+    assert f"--count-tokens {name}: " in result.output
+
+
+def test_a_query_too_long_for_the_model_is_told() -> None:
+    query = "capital of France " * 200
+    result = runner.invoke(app, ["rank", "-q", query], input="Paris\nRome\n")
+    assert result.exit_code == 0
+    assert "the query is too long for nano, and was read without its middle" in result.output
+
+
 def test_a_table_can_be_asked_for() -> None:
     result = runner.invoke(app, ["rank", "-q", "x", "-f", "table"], input="a\nb\n")
     assert result.exit_code == 0

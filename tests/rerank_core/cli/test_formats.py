@@ -31,14 +31,14 @@ class Read:
         self.records: list[Record] = read_records(
             io.BytesIO(data.encode() if isinstance(data, str) else data),
             InputFormat(input_format),
-            with_priors=options.pop("with_priors", False),
+            prior_field="score" if options.pop("with_priors", False) else None,
             reject=lambda number, reason: self.bad.append((number, reason)),
             note=self.notes.append,
             name=name,
             **options,
         )
         self.texts = [record.text for record in self.records]
-        self.json = [record.to_json(None) for record in self.records]
+        self.json = [record.to_json({}, ["relevance_score"]) for record in self.records]
 
 
 def test_a_json_array_is_read_item_by_item_and_nothing_is_lost() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rerank_core import Blend, ConfigurationError, InvalidInputError, Scoring, Usage
+from rerank_core._ordering import make_blend
 from rerank_core.cli._guard import Failure
-from rerank_core.cli._rank import OutputFormat, RankOptions, parse_blend, rank_file
+from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 Capture = pytest.CaptureFixture[bytes]
@@ -61,7 +62,7 @@ def test_blending_uses_the_field_score(pets: str, capsysbinary: Capture) -> None
 
 def test_rrf_needs_no_scores(tmp_path: Path, capsysbinary: Capture) -> None:
     file = jsonl(tmp_path / "in", {"text": "a", "score": "high"}, {"text": "b"}, {"text": "c"})
-    options = RankOptions(query="c", blend=parse_blend("rrf:1"))
+    options = RankOptions(query="c", blend=make_blend("rrf:1"))
     rank_file(file, OverlapScorer(), options)
     assert [record["text"] for record in written(capsysbinary)] == ["a", "b", "c"]
 
@@ -181,8 +182,8 @@ def test_what_is_less_than_expected_is_told(tmp_path: Path, capsysbinary: Captur
     captured = capsysbinary.readouterr()
     degraded, cut, usage = captured.err.decode().splitlines()
     assert degraded == "rerank: degraded: the second half is missing"
-    assert cut == "rerank: 2 texts were cut to the most that table reads"
-    assert usage.startswith("rerank: table: scale logit, pairs 1, tokens 5, ")
+    assert cut == "rerank: 2 texts were cut to the most that scripted reads"
+    assert usage.startswith("rerank: scripted: scale logit, pairs 1, tokens 5, ")
     assert ", search_units 1, cost 0.0025, seconds " in usage
     assert captured.out == b'{"text": "a", "relevance_score": 1.0}\n{"text": "b"}\n'
 
@@ -227,12 +228,12 @@ def test_a_blended_table_says_so(pets: str, capsysbinary: Capture) -> None:
 
 
 def test_blends_are_read() -> None:
-    assert parse_blend(None) is None
-    assert parse_blend("rrf") == Blend("rrf")
-    assert parse_blend("minmax:0.3") == Blend("minmax", 0.3)
+    assert make_blend(None) is None
+    assert make_blend("rrf") == Blend("rrf")
+    assert make_blend("minmax:0.3") == Blend("minmax", 0.3)
 
 
 @pytest.mark.parametrize("text", ["", "best", "rrf:", "rrf:half", "rrf:2", "rrf:nan", "rrf:0.1:60"])
 def test_a_wrong_blend_is_refused(text: str) -> None:
     with pytest.raises((ConfigurationError, InvalidInputError)):
-        parse_blend(text)
+        make_blend(text)
