@@ -15,8 +15,13 @@ from rerank_core._local.files import Precision
 from rerank_core._local.onnx import OnnxCrossEncoder
 from rerank_core._local.settings import Activation, check_activation
 from rerank_core._version import __version__
+from rerank_core.errors import ConfigurationError, MissingExtraError
 from rerank_core.export._report import ExportReport
 from rerank_core.export._write import check_target, new_folder, write_settings
+from rerank_core.scorers import OnnxCrossEncoder
+from rerank_core.scorers._activation import Activation, check_activation, scale_of
+from rerank_core.scorers.onnx._variants import Precision
+from rerank_core.validation import check_positive, describe
 
 if TYPE_CHECKING:
     from rerank_core.export._source import Source
@@ -76,9 +81,14 @@ def export_model(
     check_target(folder, force=force)
     step = progress or (lambda _: None)
 
-    step("loading the model")
+    try:
+        import onnx  # noqa: F401 - quantising needs it
+        import sentence_transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("export", "Exporting a model") from error
     from rerank_core.export._source import load_source
 
+    step("loading the model")
     name = os.fspath(model)
     source = load_source(name, revision=revision, max_length=max_length, activation=activation)
     from rerank_core.export._verify import compare, judge
@@ -100,7 +110,7 @@ def export_model(
         precision=precision,
         max_length=source.max_length,
         activation=source.activation,
-        scale=source.scale,
+        scale=scale_of(source.activation),
         first_token_only=kept_whole is None,
         kept_whole=kept_whole,
         size=size,
@@ -130,24 +140,12 @@ def _write_model(
         quantise_graph(graph, quantised / "model.onnx", prepared)
         graph = quantised / "model.onnx"
     gather_graph(graph, filled / "model.onnx")
-    _write_tokenizer(source, filled / "tokenizer.json")
+    (filled / "tokenizer.json").write_text(source.tokenizer.to_str(), encoding="utf-8")
     return kept_whole
 
 
-def _write_tokenizer(source: Source, path: Path) -> None:
-    from tokenizers import Tokenizer
-
-    fast = getattr(source.encoder.tokenizer, "backend_tokenizer", None)
-    if fast is None:
-        raise ConfigurationError(f"model {source.reference.name!r} has no fast tokenizer")
-    tokenizer = Tokenizer.from_str(fast.to_str())
-    tokenizer.no_truncation()  # set by the last call, and no part of the model
-    tokenizer.no_padding()
-    path.write_text(tokenizer.to_str(), encoding="utf-8")
-
-
 def _settings(source: Source, precision: Precision, kept_whole: str | None) -> dict[str, Any]:
-    config = source.encoder.model.config
+    config = source.model.config
     return {
         "source": source.reference.name,
         "revision": source.revision,
@@ -155,10 +153,10 @@ def _settings(source: Source, precision: Precision, kept_whole: str | None) -> d
         "precision": precision,
         "max_length": source.max_length,
         "activation": source.activation,
-        "scale": source.scale.value,
+        "scale": scale_of(source.activation).value,
         "model_type": config.model_type,
         "max_position_embeddings": getattr(config, "max_position_embeddings", None),
-        "pad_token_id": source.encoder.tokenizer.pad_token_id,
+        "pad_token_id": source.pad_token_id,
         "last_layer": "first token only" if kept_whole is None else f"whole: {kept_whole}",
         "exporter": {"rerank-core": __version__, **{tool: _version(tool) for tool in _TOOLS}},
     }

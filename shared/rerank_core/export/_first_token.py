@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerank_core.export._source import GATED, Source
+from rerank_core.export._gated import GatedCrossEncoder
+from rerank_core.export._source import Source
 from rerank_core.export._torch_graph import PairLogits, random_inputs
 
 __all__ = ["first_token_only"]
@@ -43,35 +44,34 @@ def first_token_only(source: Source, logits: PairLogits) -> Iterator[str | None]
     if reason is not None:
         yield reason
         return
-    strange = f"the layers of {type(logits.model).__name__} are not built as known here"
+    name = type(logits.model).__name__
+    unknown = f"the layers of {name} are not built as known here"
     try:
         layers = _layers(logits.model.base_model)
         last = layers[-1]
-        replacement = _FOR_FAMILY[_family(last)](last)
+        replacement = (_BertLayer if hasattr(last, "intermediate") else _ModernBertLayer)(last)
     except _UNLIKE:
-        yield strange
+        yield unknown
         return
     lengths = sorted({min(length, source.max_length) for length in (7, 40)})
     checks = [random_inputs(logits, pairs=5, length=length, seed=length) for length in lengths]
     with torch.no_grad():
         hook = last.register_forward_hook(replacement.watch)
-        plain = [logits(*inputs) for inputs in checks]
+        expected = [logits(*inputs) for inputs in checks]
         hook.remove()
         layers[-1] = replacement
         try:
             try:
-                reduced = [logits(*inputs) for inputs in checks]
+                found = [logits(*inputs) for inputs in checks]
+                if not all(map(_same, expected, found)):
+                    reason = f"{name} gave other logits that way"
             except _UNLIKE:
-                reason = strange
-            else:
-                if not all(map(_same, plain, reduced)):
-                    reason = f"{type(logits.model).__name__} gave other logits that way"
-            if reason is None:
-                yield None
-                return
+                reason = unknown
+            if reason is not None:
+                layers[-1] = last
+            yield reason
         finally:
             layers[-1] = last
-    yield reason
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -79,8 +79,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _other_reader(source: Source) -> str | None:
-    config = source.encoder.model.config
-    if config.architectures == [GATED]:
+    config = source.model.config
+    if isinstance(source.model, GatedCrossEncoder):
         return "the score reads every token"
     if source.modules:
         modes = [
@@ -94,15 +94,11 @@ def _other_reader(source: Source) -> str | None:
         return None if pooling == "cls" else f"the head's pooling is {pooling!r}"
     if config.model_type in _FIRST_TOKEN_HEADS:
         return None
-    return f"what the head of {type(source.encoder.model).__name__} reads is not known here"
+    return f"what the head of {type(source.model).__name__} reads is not known here"
 
 
 def _layers(base: Any) -> Any:
     return base.encoder.layer if hasattr(base, "encoder") else base.layers
-
-
-def _family(layer: Any) -> str:
-    return "bert" if hasattr(layer, "intermediate") else "modernbert"
 
 
 class _LastLayer(nn.Module):
@@ -150,12 +146,9 @@ class _ModernBertLayer(_LastLayer):
 
     def __init__(self, layer: Any) -> None:
         super().__init__(layer)
-        joint, width = layer.attn.Wqkv, layer.attn.Wo.in_features
         self.attention_type = layer.attention_type
-        self.count = width // layer.attn.head_dim
-        self.query = _rows(joint, 0, width)
-        self.key = _rows(joint, width, 2 * width)
-        self.value = _rows(joint, 2 * width, 3 * width)
+        self.count = layer.attn.Wo.in_features // layer.attn.head_dim
+        self.query, self.key, self.value = _thirds(layer.attn.Wqkv)
 
     def forward(
         self,
@@ -179,9 +172,6 @@ class _ModernBertLayer(_LastLayer):
         return self.wrap(attended + self.layer.mlp(self.layer.mlp_norm(attended)))
 
 
-_FOR_FAMILY: dict[str, type[_LastLayer]] = {"bert": _BertLayer, "modernbert": _ModernBertLayer}
-
-
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Attention of the first token; the mask is added, and its first row is that token's."""
     weights = query @ key.transpose(2, 3) * scale
@@ -201,10 +191,11 @@ def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return states * cosine + torch.cat((-right, left), dim=-1) * sine
 
 
-def _rows(joint: nn.Linear, start: int, stop: int) -> nn.Linear:
-    part = nn.Linear(joint.in_features, stop - start, bias=joint.bias is not None)
-    with torch.no_grad():
-        part.weight.copy_(joint.weight[start:stop])
-        if joint.bias is not None:
-            part.bias.copy_(joint.bias[start:stop])
-    return part
+def _thirds(joint: nn.Linear) -> Iterator[nn.Linear]:
+    """Yield three layers that give the first, second and last third of a layer's output."""
+    biases = [None] * 3 if joint.bias is None else joint.bias.detach().chunk(3)
+    for weight, bias in zip(joint.weight.detach().chunk(3), biases, strict=True):
+        third = nn.Linear(joint.in_features, len(weight), bias=bias is not None)
+        third.weight = nn.Parameter(weight)
+        third.bias = bias if bias is None else nn.Parameter(bias)
+        yield third

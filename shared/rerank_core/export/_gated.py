@@ -1,44 +1,32 @@
 """A cross-encoder that grew out of a bi-encoder, in the form that can be traced.
 
-Its folder holds ``config.json`` (a BERT configuration with ``architectures`` set to `GATED`
-``open_layers`` and ``first_content_token``, the id before which a vocabulary
-holds special tokens only), ``model.safetensors`` and ``tokenizer.json``, whose layout for pairs is
-``[CLS] query [SEP] [CLS] passage [SEP]`` with segment ids 0 and 1. Positions begin anew in the
-passage. In the lower layers a token attends to its own text. In the `open_layers` upper ones it
-attends to both, and each head adds a learnt gate to what a token thinks of the other text before
-the softmax. The logit is a weighted cosine of the two means, plus a late interaction
+Its folder holds ``config.json`` (a BERT configuration with ``architectures`` set to
+``["GatedCrossEncoder"]``, ``open_layers``, and ``first_content_token``, the id before which the
+vocabulary holds special tokens only), ``model.safetensors`` and ``tokenizer.json``, whose layout
+for pairs is ``[CLS] query [SEP] [CLS] passage [SEP]`` with segment ids 0 and 1. Positions begin
+anew in the passage. In the lower layers a token attends to its own text. In the `open_layers` upper
+ones it attends to both, and each head adds a learnt gate to what a token thinks of the other text
+before the softmax. The logit is a weighted cosine of the two means, plus a late interaction
 (https://arxiv.org/abs/2004.12832), plus a linear term.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from rerank_core._errors import ConfigurationError
-from rerank_core._local.files import read_object
-from rerank_core._local.pairs import PairEncoder
-from rerank_core._local.settings import Activation, resolve_max_length, scale_of
-from rerank_core._scorer import Scorer
-from rerank_core._types import Progress, Scale, Scoring
-from rerank_core._usage import Usage
-from rerank_core.export._source import GATED, Source
+from rerank_core.errors import ConfigurationError
 
-__all__ = ["GatedPairs", "load_gated"]
+__all__ = ["GatedCrossEncoder"]
 
 _MASKED = -1e4
 _TINY = 1e-12
 
 
-class GatedPairs(nn.Module):
+class GatedCrossEncoder(nn.Module):
     """Token ids of pairs in, logits out.
 
     Args:
@@ -71,7 +59,7 @@ class GatedPairs(nn.Module):
             self.load_state_dict(weights)
         except (OSError, AttributeError, RuntimeError) as error:
             raise ConfigurationError(
-                f"model {folder.name!r} could not be loaded as a {GATED}: {error}"
+                f"model {folder.name!r} could not be loaded as a {type(self).__name__}: {error}"
             ) from error
         # One product for the three: the activations are quantised once.
         layers: Any = self.layers
@@ -148,82 +136,6 @@ class GatedPairs(nn.Module):
         together = torch.cat([states[:, 0], first_p, mean_q * mean_p], dim=-1)
         logits: Tensor = self.tau * cosine + self.late * late + self.head(together)
         return logits
-
-
-class GatedReference(Scorer):
-    """Gives the logits of a `GatedPairs` in torch, one pair at a time.
-
-    Args:
-        pairs: The model.
-        encoder: Lays out its pairs.
-        name: Of the model.
-        fingerprint: Of its weights.
-    """
-
-    name = ""
-    scale = Scale.LOGIT
-    fingerprint = ""
-
-    def __init__(
-        self, pairs: GatedPairs, encoder: PairEncoder, name: str, fingerprint: str
-    ) -> None:
-        self._pairs, self._encoder = pairs, encoder
-        self.name, self.fingerprint = name, fingerprint
-
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        encoded = self._encoder.encode(query, texts)
-        scores: list[float | None] = []
-        for head, text in zip(encoded.heads, encoded.texts, strict=True):
-            ids = torch.from_numpy(np.concatenate([head.ids, text, encoded.tail]))[None]
-            types = np.full(ids.shape, encoded.text_type)
-            types[0, : len(head.ids)] = head.types
-            with torch.no_grad():
-                logit = self._pairs(ids, torch.ones_like(ids), torch.from_numpy(types))
-            scores.append(float(logit))
-            progress(len(scores), len(texts))
-        return Scoring(tuple(scores), Usage(pairs=len(texts)))
-
-
-def load_gated(model: str, *, max_length: int | None, activation: Activation | None) -> Source:
-    """Load a folder of this architecture.
-
-    Args:
-        model: The folder.
-        max_length: Most tokens of a pair; None for ``max_length`` in its configuration, or all its
-            positions.
-        activation: Default: ``"identity"``.
-
-    Raises:
-        ConfigurationError: If the folder lacks a file, the weights do not fit, or `max_length` is
-            more than the model has positions for.
-    """
-    folder = Path(model).expanduser()
-    pairs = GatedPairs(folder)
-    settings = read_object(folder / "config.json")  # BertConfig has no room for max_length
-    longest = resolve_max_length(settings, max_length, folder.name)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    weights = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16)
-    chosen = activation or "identity"
-    reference = GatedReference(
-        pairs,
-        PairEncoder(Tokenizer.from_str(tokenizer.to_str()), longest),
-        folder.name,
-        f"gated:{folder.name}@{weights.hexdigest()}:max_length={longest}",
-    )
-    names = SimpleNamespace(
-        backend_tokenizer=tokenizer,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        pad_token_id=pairs.config.pad_token_id,
-    )
-    return Source(
-        reference=reference,
-        encoder=SimpleNamespace(model=pairs, tokenizer=names),
-        modules=(),
-        revision=None,
-        max_length=longest,
-        activation=chosen,
-        scale=scale_of(chosen),
-    )
 
 
 def _share(part: Tensor) -> Tensor:

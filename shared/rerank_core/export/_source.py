@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rerank_core._errors import ConfigurationError, MissingExtraError
-from rerank_core._local.files import read_object
-from rerank_core._local.sentence_transformers import saved_activation
-from rerank_core._local.settings import Activation, scale_of
-from rerank_core._local.torch import TorchCrossEncoder
-from rerank_core._scorer import Scorer
-from rerank_core._types import Scale
+import torch
+from tokenizers import Tokenizer
 
-__all__ = ["GATED", "Source", "load_source"]
+from rerank_core.errors import ConfigurationError
+from rerank_core.export._gated import GatedCrossEncoder
+from rerank_core.scorer import Progress, Scorer
+from rerank_core.scorers import TorchCrossEncoder
+from rerank_core.scorers._activation import Activation
+from rerank_core.scorers._length import resolve_max_length
+from rerank_core.scorers._pairs import PairEncoder
+from rerank_core.scorers._torch_model import LoadedModel, saved_activation
+from rerank_core.scorers.onnx._files import read_object
+from rerank_core.types import Scale, Scoring, Usage
 
-GATED = "GatedCrossEncoder"
-"""What `architectures` in a folder's ``config.json`` says of a model as `_gated` describes it."""
+__all__ = ["Source", "load_source"]
 
 _SUPPORTED = (
     "supported are cross-encoders with a sequence classification head (BERT, RoBERTa, XLM-R, "
@@ -32,21 +37,25 @@ class Source:
 
     Attributes:
         reference: Gives its logits.
-        encoder: The `CrossEncoder` of sentence-transformers.
+        model: Its torch module, with a `config`.
         modules: Its parts in order, where it is put together from several; else empty.
+        tokenizer: A tokenizer that neither cuts nor pads.
+        input_names: What the tokenizer makes for the model.
+        pad_token_id: Fills a batch up.
         revision: Commit on the hub; None for a folder.
         max_length: Most tokens of a pair.
         activation: What turns its logits into scores.
-        scale: What those mean.
     """
 
     reference: Scorer
-    encoder: Any
+    model: Any
     modules: tuple[Any, ...]
+    tokenizer: Tokenizer
+    input_names: Sequence[str]
+    pad_token_id: int
     revision: str | None
     max_length: int
     activation: Activation
-    scale: Scale
 
 
 def load_source(
@@ -60,24 +69,13 @@ def load_source(
         max_length: Most tokens of a pair; None for the model's own.
         activation: Instead of the one in the model's configuration.
 
-    Returns:
-        The model.
-
     Raises:
-        MissingExtraError: If the extra ``export`` is not installed.
         ConfigurationError: If the model cannot be loaded or is of an unsupported kind.
     """
-    try:
-        import onnx  # noqa: F401 - quantising needs it
-        import sentence_transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("export", "Exporting a model") from error
-
-    if _is_gated(model):
-        from rerank_core.export._gated import load_gated
-
-        return load_gated(model, max_length=max_length, activation=activation)
-    reference = TorchCrossEncoder(
+    config = read_object(Path(model).expanduser() / "config.json")
+    if config.get("architectures") == [GatedCrossEncoder.__name__]:
+        return _load_gated(Path(model).expanduser(), config, max_length, activation)
+    reference = _TorchReference(
         model,
         revision=revision,
         device="cpu",
@@ -85,31 +83,88 @@ def load_source(
         activation="identity",
         model_kwargs={"torch_dtype": "float32", "attn_implementation": "eager"},
     )
-    loaded = reference._loaded()
-    encoder = loaded.encoder
+    encoder = reference.loaded.encoder
     modules = _modules(encoder, reference.name)
-    chosen = activation or saved_activation(encoder)
+    tokenizer = Tokenizer.from_str(encoder.tokenizer.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return Source(
         reference=reference,
-        encoder=encoder,
+        model=encoder.model,
         modules=modules,
+        tokenizer=tokenizer,
+        input_names=encoder.tokenizer.model_input_names,
+        pad_token_id=encoder.tokenizer.pad_token_id,
         revision=getattr(encoder.model.config, "_commit_hash", None),
-        max_length=loaded.max_length,
-        activation=chosen,
-        scale=scale_of(chosen),
+        max_length=reference.loaded.max_length,
+        activation=activation or saved_activation(encoder),
     )
 
 
-def _is_gated(model: str) -> bool:
-    return read_object(Path(model).expanduser() / "config.json").get("architectures") == [GATED]
+class _TorchReference(TorchCrossEncoder):
+    """A `TorchCrossEncoder` that hands out the model it scores with."""
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model, loaded at first use."""
+        return self._loaded()
+
+
+class _GatedReference(Scorer):
+    """Scores with a `GatedCrossEncoder` in torch, one pair at a time."""
+
+    name = ""
+    scale = Scale.LOGIT
+    fingerprint = ""
+
+    def __init__(
+        self, model: GatedCrossEncoder, tokenizer: Tokenizer, name: str, fingerprint: str
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self.name, self.fingerprint = name, fingerprint
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        scores: list[float | None] = []
+        for text in texts:
+            pair = self._tokenizer.encode(query, text)
+            inputs = (pair.ids, pair.attention_mask, pair.type_ids)
+            with torch.no_grad():
+                scores.append(float(self._model(*(torch.tensor([values]) for values in inputs))))
+            progress(len(scores), len(texts))
+        return Scoring(tuple(scores), Usage(pairs=len(texts)))
+
+
+def _load_gated(
+    folder: Path, config: Mapping[str, Any], max_length: int | None, activation: Activation | None
+) -> Source:
+    model = GatedCrossEncoder(folder)
+    longest = resolve_max_length(config, max_length, folder.name)
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ConfigurationError(f"model {folder.name!r} has no tokenizer: {error}") from error
+    PairEncoder(tokenizer, longest)  # refuses a length that leaves no room for a text
+    cutting = Tokenizer.from_str(tokenizer.to_str())
+    cutting.enable_truncation(longest, strategy="only_second")
+    weights = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16)
+    fingerprint = f"gated:{folder.name}@{weights.hexdigest()}:max_length={longest}"
+    return Source(
+        reference=_GatedReference(model, cutting, folder.name, fingerprint),
+        model=model,
+        modules=(),
+        tokenizer=tokenizer,
+        input_names=("input_ids", "token_type_ids", "attention_mask"),
+        pad_token_id=model.config.pad_token_id,
+        revision=None,
+        max_length=longest,
+        activation=activation or "identity",
+    )
 
 
 def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
     """Return the parts of a model put together from several, and refuse what is unsupported."""
-    from torch.nn import Sequential
-
     # Before sentence-transformers 5.4 every cross-encoder was a single model of transformers.
-    modules = tuple(encoder) if isinstance(encoder, Sequential) else ()
+    modules = tuple(encoder) if isinstance(encoder, torch.nn.Sequential) else ()
     names = [type(module).__name__ for module in modules]
     if len(modules) > 1:
         last = getattr(modules[-1], "module_output_name", None)

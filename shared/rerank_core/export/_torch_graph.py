@@ -36,12 +36,11 @@ class PairLogits(nn.Module):
 
     def __init__(self, source: Source) -> None:
         super().__init__()
-        self.model = source.encoder.model
+        self.model = source.model
         self.parts = nn.ModuleList(source.modules)
         takes = inspect.signature(self.model.forward).parameters
-        wanted = source.encoder.tokenizer.model_input_names
         names = ("input_ids", "attention_mask", "token_type_ids")
-        self.input_names = [name for name in names if name in wanted and name in takes]
+        self.input_names = [name for name in names if name in source.input_names and name in takes]
         self.name = source.reference.name
         self.eval()
 

@@ -58,7 +58,7 @@ def test_an_exception_puts_the_layer_back(tiny: Callable[..., TinyModel]) -> Non
 def test_a_mean_over_tokens_keeps_the_layer(tiny: Callable[..., TinyModel]) -> None:
     source, logits = load(tiny("modernbert").torch)
     layer = last_layer(logits)
-    source.encoder.model.config.classifier_pooling = "mean"
+    source.model.config.classifier_pooling = "mean"
     with first_token_only(source, logits) as reason:
         assert reason == "the head's pooling is 'mean'"
         assert last_layer(logits) is layer
@@ -66,7 +66,7 @@ def test_a_mean_over_tokens_keeps_the_layer(tiny: Callable[..., TinyModel]) -> N
 
 def test_an_unknown_head_keeps_the_layer(tiny: Callable[..., TinyModel]) -> None:
     source, logits = load(tiny().torch)
-    source.encoder.model.config.model_type = "deberta-v2"
+    source.model.config.model_type = "deberta-v2"
     with first_token_only(source, logits) as reason:
         assert "is not known here" in str(reason)
 
