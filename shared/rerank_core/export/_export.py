@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,19 +16,53 @@ from rerank_core._local.onnx import OnnxCrossEncoder
 from rerank_core._local.settings import Activation, check_activation
 from rerank_core._version import __version__
 from rerank_core.errors import ConfigurationError, MissingExtraError
-from rerank_core.export._report import ExportReport
-from rerank_core.export._write import check_target, new_folder, write_settings
+from rerank_core.export._folder import check_target, new_folder, write_settings
+from rerank_core.export._verify import Verification, compare, judge
 from rerank_core.scorers import OnnxCrossEncoder
 from rerank_core.scorers._activation import Activation, check_activation, scale_of
 from rerank_core.scorers.onnx._variants import Precision
+from rerank_core.types import Scale
 from rerank_core.validation import check_positive, describe
 
 if TYPE_CHECKING:
     from rerank_core.export._source import Source
 
-__all__ = ["export_model"]
+__all__ = ["ExportReport", "export_model"]
 
 _TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was exported, how, and how well.
+
+    Attributes:
+        folder: The folder written.
+        source: Hub id of the original, or its folder's name.
+        revision: Its commit on the hub; None for a folder.
+        precision: ``"fp32"`` or ``"int8"``.
+        max_length: Most tokens of a pair, special tokens included.
+        activation: What turns the graph's logits into scores.
+        scale: What those scores mean.
+        first_token_only: Whether the last layer is computed for the first token alone.
+        kept_whole: Why it is not; None if it is.
+        size: Bytes of the folder.
+        verification: The comparison with the original.
+        warnings: What to look at before using it, in sentences.
+    """
+
+    folder: Path
+    source: str
+    revision: str | None
+    precision: Precision
+    max_length: int
+    activation: Activation
+    scale: Scale
+    first_token_only: bool
+    kept_whole: str | None
+    size: int
+    verification: Verification
+    warnings: tuple[str, ...] = ()
 
 
 def export_model(
@@ -91,11 +125,18 @@ def export_model(
     step("loading the model")
     name = os.fspath(model)
     source = load_source(name, revision=revision, max_length=max_length, activation=activation)
-    from rerank_core.export._verify import compare, judge
 
+    facts: dict[str, Any] = {
+        "source": source.reference.name,
+        "revision": source.revision,
+        "precision": precision,
+        "max_length": source.max_length,
+        "activation": source.activation,
+        "scale": scale_of(source.activation),
+    }
     with new_folder(folder, force=force) as (filled, scratch):
         kept_whole = _write_model(source, precision, filled, scratch, step)
-        settings = _settings(source, precision, kept_whole)
+        settings = {**facts, **_settings(source, kept_whole)}
         write_settings(filled, settings)
         step("comparing with the original")
         exported = OnnxCrossEncoder(filled, activation="identity")
@@ -104,13 +145,8 @@ def export_model(
         write_settings(filled, {**settings, "verification": asdict(found)})
         size = sum(path.stat().st_size for path in filled.iterdir())
     return ExportReport(
+        **facts,
         folder=folder,
-        source=source.reference.name,
-        revision=source.revision,
-        precision=precision,
-        max_length=source.max_length,
-        activation=source.activation,
-        scale=scale_of(source.activation),
         first_token_only=kept_whole is None,
         kept_whole=kept_whole,
         size=size,
@@ -124,8 +160,7 @@ def _write_model(
 ) -> str | None:
     """Write graph and tokenizer; return why the last layer was kept whole, if it was."""
     from rerank_core.export._first_token import first_token_only
-    from rerank_core.export._quantise import gather_graph, quantise_graph
-    from rerank_core.export._torch_graph import PairLogits, write_graph
+    from rerank_core.export._graph import PairLogits, gather_graph, quantise_graph, write_graph
 
     traced, prepared, quantised = (scratch / name for name in ("traced", "prepared", "quantised"))
     for folder in (traced, prepared, quantised):
@@ -144,26 +179,16 @@ def _write_model(
     return kept_whole
 
 
-def _settings(source: Source, precision: Precision, kept_whole: str | None) -> dict[str, Any]:
-    config = source.model.config
+def _settings(source: Source, kept_whole: str | None) -> dict[str, Any]:
+    """Return what the folder's settings say beside the facts that the report names too."""
     return {
-        "source": source.reference.name,
-        "revision": source.revision,
         "source_fingerprint": source.reference.fingerprint,
-        "precision": precision,
-        "max_length": source.max_length,
-        "activation": source.activation,
-        "scale": scale_of(source.activation).value,
-        "model_type": config.model_type,
-        "max_position_embeddings": getattr(config, "max_position_embeddings", None),
+        "model_type": source.model.config.model_type,
+        "max_position_embeddings": getattr(source.model.config, "max_position_embeddings", None),
         "pad_token_id": source.pad_token_id,
         "last_layer": "first token only" if kept_whole is None else f"whole: {kept_whole}",
-        "exporter": {"rerank-core": __version__, **{tool: _version(tool) for tool in _TOOLS}},
+        "exporter": {
+            "rerank-core": __version__,
+            **{tool: str(import_module(tool.replace("-", "_")).__version__) for tool in _TOOLS},
+        },
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

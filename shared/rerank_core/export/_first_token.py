@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from rerank_core.export._gated import GatedCrossEncoder
+from rerank_core.export._graph import PairLogits, random_inputs
 from rerank_core.export._source import Source
-from rerank_core.export._torch_graph import PairLogits, random_inputs
 
 __all__ = ["first_token_only"]
 

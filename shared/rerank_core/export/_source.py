@@ -52,7 +52,7 @@ class Source:
     modules: tuple[Any, ...]
     tokenizer: Tokenizer
     input_names: Sequence[str]
-    pad_token_id: int
+    pad_token_id: int | None
     revision: str | None
     max_length: int
     activation: Activation
@@ -164,19 +164,18 @@ def _load_gated(
 def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
     """Return the parts of a model put together from several, and refuse what is unsupported."""
     # Before sentence-transformers 5.4 every cross-encoder was a single model of transformers.
-    modules = tuple(encoder) if isinstance(encoder, torch.nn.Sequential) else ()
-    names = [type(module).__name__ for module in modules]
-    if len(modules) > 1:
-        last = getattr(modules[-1], "module_output_name", None)
-        if names[0] != "Transformer" or set(names[1:]) - _MODULES or last != "scores":
-            raise ConfigurationError(
-                f"model {name!r} is put together from {' + '.join(names)}; {_SUPPORTED}"
-            )
-    elif not type(encoder.model).__name__.endswith("ForSequenceClassification"):
-        raise ConfigurationError(
-            f"model {name!r} is a {type(encoder.model).__name__}; {_SUPPORTED}"
-        )
-    labels = encoder.num_labels if len(modules) > 1 else encoder.model.config.num_labels
+    several = isinstance(encoder, torch.nn.Sequential) and len(encoder) > 1
+    modules = tuple(encoder) if several else ()
+    if several:
+        names = [type(module).__name__ for module in modules]
+        output = getattr(modules[-1], "module_output_name", None)
+        known = names[0] == "Transformer" and _MODULES.issuperset(names[1:]) and output == "scores"
+        kind, labels = f"put together from {' + '.join(names)}", encoder.num_labels
+    else:
+        kind, labels = f"a {type(encoder.model).__name__}", encoder.model.config.num_labels
+        known = kind.endswith("ForSequenceClassification")
+    if not known:
+        raise ConfigurationError(f"model {name!r} is {kind}; {_SUPPORTED}")
     if labels not in (1, 2):
         raise ConfigurationError(
             f"model {name!r} has {labels} labels; a reranker has one score, or two labels"
@@ -187,4 +186,4 @@ def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
             f"model {name!r} puts the prompt {prompt!r} before its input, which ONNX folders "
             "cannot hold; run it with torch"
         )
-    return modules if len(modules) > 1 else ()
+    return modules

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rerank_core.export._first_token import first_token_only
+from rerank_core.export._graph import PairLogits, random_inputs
 from rerank_core.export._source import Source, load_source
-from rerank_core.export._torch_graph import PairLogits, random_inputs
 from support.models import TinyModel
 
 FAMILIES = ["bert", "roberta", "xlm-roberta", "modernbert"]

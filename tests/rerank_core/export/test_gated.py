@@ -160,3 +160,15 @@ def test_a_folder_that_lacks_something_is_refused(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ConfigurationError, match=r"(?s)'gated' could not be loaded.*tau"):
         load_source(str(folder), revision=None, max_length=None, activation=None)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigurationError, match="'gated' has no tokenizer"):
+        export_model(folder, tmp_path / "out")
+
+
+def test_a_length_without_room_for_a_text_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="leaves no room"):
+        export_model(folder, tmp_path / "out", max_length=5)
+    assert export_model(folder, tmp_path / "out", max_length=6).max_length == 6

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from rerank_core import OnnxCrossEncoder, TorchCrossEncoder
+from rerank_core import OnnxCrossEncoder, Scale, Scorer, Scoring, TorchCrossEncoder
 from rerank_core.export import ExportError, Verification
-from rerank_core.export._texts import QUERIES, TEXTS
-from rerank_core.export._verify import compare, judge, kendall_tau, top_overlap
+from rerank_core.export._verify import (
+    QUERIES,
+    TEXTS,
+    compare,
+    judge,
+    kendall_tau,
+    top_overlap,
+)
+from rerank_core.scorer import Progress
 from support.models import TinyModel
 
 
@@ -64,6 +72,35 @@ def test_the_same_model_passes(tiny: Callable[..., TinyModel]) -> None:
     assert found.max_difference < 1e-4
     assert found.top10_overlap > 0.95
     assert judge(found, "fp32") == ()
+
+
+class InAnotherThread(Scorer):
+    """Lets another thread score with a scorer of its own."""
+
+    name = fingerprint = "in another thread"
+    scale = Scale.LOGIT
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self.scorer.score, query, texts).result()
+
+
+def test_only_the_comparison_itself_keeps_quiet_about_long_texts(
+    tiny: Callable[..., TinyModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    def scorer() -> OnnxCrossEncoder:
+        return OnnxCrossEncoder(tiny().onnx, activation="identity")
+
+    compare(scorer(), scorer(), max_length=64)
+    assert caplog.messages == []
+    compare(InAnotherThread(scorer()), scorer(), max_length=64)
+    assert ["read only the beginning" in message for message in caplog.messages] == [True]
+    caplog.clear()
+    scorer().score(QUERIES[0], TEXTS)
+    assert ["read only the beginning" in message for message in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize(("difference", "passes"), [(0.00099, True), (0.0011, False)])

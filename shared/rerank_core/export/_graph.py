@@ -1,4 +1,4 @@
-"""A cross-encoder as one torch module from token ids to logits, and as an ONNX graph."""
+"""A cross-encoder as one torch module from token ids to logits, as an ONNX graph, and in int8."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
 
-from rerank_core.export._report import ExportError
 from rerank_core.export._source import Source
+from rerank_core.export._verify import ExportError
 
-__all__ = ["PairLogits", "random_inputs", "write_graph"]
+__all__ = ["PairLogits", "gather_graph", "quantise_graph", "random_inputs", "write_graph"]
 
 # The first with LayerNormalization as one operator; every torch from 2.1 can write it.
 _OPSET = 17
+# A protocol buffer, and so a graph with its weights inside, ends at 2 GB; leave room for the nodes.
+_MOST_BYTES = 2**31 - 2**24
 # What torch says while tracing these models. None of it needs an answer, and a wrong graph would
 # show in the verification.
 _EXPECTED: tuple[tuple[str, type[Warning]], ...] = (
@@ -126,3 +129,80 @@ def write_graph(logits: PairLogits, path: Path) -> None:
                 f"model {logits.name!r} could not be traced by torch {torch.__version__}: "
                 f"{first_line}"
             ) from error
+
+
+def quantise_graph(source: Path, target: Path, scratch: Path) -> None:
+    """Quantise a graph: int8 weights per channel, activations by the scale of each run.
+
+    Chosen by measuring the encoder of all-MiniLM-L6-v2 with a linear head fitted to another
+    reranker's scores, on one x86-64 core with VNNI, one pair at a time, against fp32:
+
+    * 7-bit weights (``reduce_range``): as fast and as close as 8-bit ones, and they cannot saturate
+      the 16-bit sums of CPUs without VNNI, where 8-bit ones can. Unsigned weights take 1.7 times
+      as long.
+    * Embeddings too: a quarter of the file instead of two thirds, no slower, and as
+      close (tau 0.85 against 0.87, top-10 overlap 0.87 against 0.83 on 240 pairs).
+    * Not the matrices of the head, which see a row for each pair: 2 % of the file, no time, and
+      tau 0.854 against 0.848.
+
+    Args:
+        source: The fp32 graph.
+        target: Where the quantised one goes.
+        scratch: An empty folder for what is needed meanwhile.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    large = _bytes_beside(source) > _MOST_BYTES
+    prepared = scratch / "prepared.onnx"
+    quant_pre_process(
+        str(source),
+        str(prepared),
+        skip_symbolic_shape=True,
+        skip_optimization=large,  # it would hold the weights in one protocol buffer
+        save_as_external_data=large,
+        all_tensors_to_one_file=large,
+    )
+    nodes = onnx.load(str(prepared), load_external_data=False).graph.node
+    # Torch writes a linear layer of rows as Gemm, one of sequences as MatMul.
+    head = [node.name for node in nodes if node.op_type == "Gemm"]
+    quantize_dynamic(
+        prepared,
+        target,
+        op_types_to_quantize=["MatMul", "Gather"],
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=[*head, *(f"{name}_MatMul" for name in head)],  # it renames each
+        use_external_data_format=large,
+    )
+
+
+def gather_graph(source: Path, target: Path, most_bytes: int = _MOST_BYTES) -> None:
+    """Move a graph, and its weights where they are in files of their own, into one place.
+
+    Args:
+        source: The graph, in a folder that holds nothing but its files.
+        target: Where it goes. Weights that do not fit into it go into one file beside it, with
+            ``_data`` added to its name.
+        most_bytes: What fits.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    if len(list(source.parent.iterdir())) == 1:
+        source.replace(target)
+        return
+    onnx.save_model(
+        onnx.load(str(source)),
+        str(target),
+        save_as_external_data=_bytes_beside(source) > most_bytes,
+        location=f"{target.name}_data",
+    )
+
+
+def _bytes_beside(graph: Path) -> int:
+    return sum(path.stat().st_size for path in graph.parent.iterdir())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rerank_core import ConfigurationError
-from rerank_core.export._write import SETTINGS, check_target, new_folder, write_settings
+from rerank_core.export._folder import SETTINGS, check_target, new_folder, write_settings
 
 
 def export(folder: Path, content: str, *, force: bool = False) -> None:
