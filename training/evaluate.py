@@ -15,6 +15,7 @@ __all__ = ["card", "evaluate"]
 
 _BEGIN, _END = "<!-- quality -->", "<!-- end of quality -->"
 _METRIC = "nDCG@10"
+_CARD = Path(__file__).parents[1] / "shared" / "rerank_core" / "models" / "nano" / "README.md"
 
 
 def evaluate(settings: Settings) -> None:
@@ -39,7 +40,7 @@ def evaluate(settings: Settings) -> None:
     )
 
 
-def card(settings: Settings, path: Path) -> None:
+def card(settings: Settings, path: Path = _CARD) -> None:
     """Step 7: put the report's figures into the model card, between its two marks.
 
     Args:

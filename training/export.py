@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, processors
+from tokenizers import processors
 
 from rerank_core.export import export_model
 from training.settings import Settings
-from training.teachers import minilm_folder
+from training.teachers import minilm_folder, read_tokenizer
 from training.train import load_student
 
 __all__ = ["export", "save_folder"]
@@ -43,9 +43,7 @@ def save_folder(settings: Settings, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: value.contiguous() for name, value in student.state_dict().items()}
     save_file(state, folder / "model.safetensors")
-    tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = read_tokenizer(minilm_folder())
     specials = {name: tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]")}
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",

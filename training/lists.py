@@ -14,7 +14,7 @@ from torch import Tensor
 from training.mining import Mined
 from training.prepare import read_labelled, read_passages
 from training.settings import Settings
-from training.teachers import minilm_folder
+from training.teachers import minilm_folder, pad, read_tokenizer
 
 __all__ = ["Batch", "Lists"]
 
@@ -47,8 +47,7 @@ class Lists:
         self._target = settings.section("target")
         self._seed = settings.seed
         labelled = read_labelled(settings.work)
-        tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-        tokenizer.no_padding()
+        tokenizer = read_tokenizer(minilm_folder())
         self._queries = _ids(
             tokenizer, [item.query for item in labelled], self._options["max_query_tokens"]
         )
@@ -122,9 +121,9 @@ class Lists:
         rows = [self._passages[place] for _, places, _ in chosen for place in places]
         by_length = np.argsort([len(row) for row in rows], kind="stable")
         return Batch(
-            _pad([self._queries[number] for number, _, _ in chosen]),
+            pad([self._queries[number] for number, _, _ in chosen]),
             [
-                (_pad([rows[i] for i in part]), torch.from_numpy(part // targets.shape[1]))
+                (pad([rows[i] for i in part]), torch.from_numpy(part // targets.shape[1]))
                 for part in np.array_split(by_length, _PARTS)
             ],
             torch.from_numpy(np.argsort(by_length)),
@@ -135,10 +134,3 @@ class Lists:
 def _ids(tokenizer: Tokenizer, texts: list[str], most: int) -> list[list[int]]:
     tokenizer.enable_truncation(most)
     return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-
-
-def _pad(rows: list[list[int]]) -> Tensor:
-    padded = torch.zeros((len(rows), max(len(row) for row in rows)), dtype=torch.long)
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = torch.tensor(row)
-    return padded

@@ -10,7 +10,7 @@ import Stemmer
 from numpy.typing import NDArray
 
 from training.prepare import read_labelled, read_passages
-from training.settings import Settings
+from training.settings import Settings, whole_file
 from training.sparse import SparseTeacher
 from training.teachers import TEACHERS, read_vectors
 
@@ -66,7 +66,7 @@ def mine(settings: Settings) -> None:
         labels.append(np.array(list(row.values()), np.int8))
         dense = [pool[here] @ queries[number] for queries, pool in vectors]
         scores.append(np.stack([*dense, sparse.scores(item.query, here)]))
-    with (settings.work / "mined.part").open("wb") as out:
+    with whole_file(settings.work / "mined.npz") as out:
         np.savez(
             out,
             ends=np.cumsum([len(row) for row in places]),
@@ -74,7 +74,6 @@ def mine(settings: Settings) -> None:
             labels=np.concatenate(labels),
             scores=np.concatenate(scores, axis=1).astype(np.float32),
         )
-    (settings.work / "mined.part").replace(settings.work / "mined.npz")
 
 
 def _bm25(passages: list[str], queries: list[str], most: int) -> NDArray[np.int64]:

@@ -8,16 +8,16 @@ import json
 import random
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from training.settings import Settings
-
-T = TypeVar("T")
+from training.settings import Settings, whole_file
 
 __all__ = ["Labelled", "prepare", "read_labelled", "read_passages"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,9 @@ def prepare(settings: Settings) -> None:
 
     for source, most in sorted(options["queries"].items()):
         pairs = _read_set(settings.data / "train" / f"{source}.jsonl.gz")
-        queries = sorted(pairs)
-        for query in chance.sample(queries, min(most, len(queries))):
+        for query in _sample(chance, sorted(pairs), most):
             positives, negatives = pairs[query]
-            kept = chance.sample(negatives, min(options["given_negatives"], len(negatives)))
+            kept = _sample(chance, negatives, options["given_negatives"])
             labelled.append(
                 Labelled(
                     source,
@@ -61,8 +60,8 @@ def prepare(settings: Settings) -> None:
     sections = sorted(set(_sections(wikipedia)))
     for text in _sample(chance, sections, options["wikipedia_passages"]):
         place(text)
-    _write(settings.work / "passages.jsonl", list(pool))
-    _write(settings.work / "queries.jsonl", [asdict(item) for item in labelled])
+    _write(settings.work / "passages.jsonl", pool)
+    _write(settings.work / "queries.jsonl", map(asdict, labelled))
 
 
 def read_passages(work: Path) -> list[str]:
@@ -134,8 +133,6 @@ def _sample(chance: random.Random, items: list[T], most: int) -> list[T]:
     return chance.sample(items, min(most, len(items)))
 
 
-def _write(path: Path, rows: list[object]) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    part.replace(path)
+def _write(path: Path, rows: Iterable[object]) -> None:
+    with whole_file(path) as out:
+        out.writelines(f"{json.dumps(row, ensure_ascii=False)}\n".encode() for row in rows)

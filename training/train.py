@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from training.lists import Batch, Lists
-from training.settings import Settings
+from training.settings import Settings, whole_file
 from training.student import Student
 from training.teachers import minilm_folder
 
@@ -27,7 +26,7 @@ def train(settings: Settings) -> None:
     mean = copy.deepcopy(student)
     groups = _groups(student, options)
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6)
-    checkpoint = settings.work / "checkpoint.pt"
+    checkpoint, best = settings.work / "checkpoint.pt", settings.work / "student.pt"
     step = 0
     if checkpoint.exists():
         stored = torch.load(checkpoint, weights_only=True)
@@ -69,8 +68,9 @@ def train(settings: Settings) -> None:
                 "optimiser": optimiser.state_dict(),
                 "step": step,
             }
-            _save(state, checkpoint)
-            _save(mean.state_dict(), settings.work / "student.pt")
+            for content, path in ((state, checkpoint), (mean.state_dict(), best)):
+                with whole_file(path) as out:
+                    torch.save(content, out)
 
 
 def load_student(settings: Settings) -> Student:
@@ -107,9 +107,3 @@ def _groups(student: Student, options: dict[str, Any]) -> list[dict[str, Any]]:
 def _rate(step: int, options: dict[str, Any]) -> float:
     left = 1 - step / options["steps"]
     return float(min(1.0, (step + 1) / options["warm_up"]) * max(0.02, left))
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
