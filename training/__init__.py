@@ -1,1 +1,1 @@
-"""The recipe of the embedded model; see README.md in this folder."""
+"""Recipe of the embedded model; see README.md in this folder."""

@@ -1,4 +1,4 @@
-"""``python -m training STEP --data DIR``: one command a step, or ``all``."""
+"""Command line of the recipe: ``python -m training STEP --data DIR``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 
 
 class Step(StrEnum):
-    """The steps, in their order."""
+    """Steps in the order in which ``all`` runs them."""
 
     PREPARE = "prepare"
     EMBED = "embed"
@@ -45,10 +45,11 @@ _STEPS: dict[Step, Callable[[Settings], None]] = {
 
 
 def main(
-    step: Annotated[Step, typer.Argument(help="What to do; each goes on where it was stopped.")],
+    step: Annotated[Step, typer.Argument(help="Step to run; a step that was stopped resumes.")],
     data: Annotated[Path, typer.Option(help="Folder with train/, pretrain/ and eval/.")],
-    work: Annotated[Path, typer.Option(help="Folder for what the steps write.")] = _HERE / "work",
-    config: Annotated[Path, typer.Option(help="The configuration.")] = _HERE / "config.toml",
+    work: Annotated[Path, typer.Option(help="Folder for the output of the steps.")] = _HERE
+    / "work",
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = _HERE / "config.toml",
 ) -> None:
     """Make the embedded model."""
     settings = load_settings(config, data, work)

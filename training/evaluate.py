@@ -1,4 +1,4 @@
-"""Step 6: what the exported model is worth, beside the bi-encoder it began as."""
+"""Steps 6 and 7: evaluating the exported model, and writing the figures into its card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ _CARD = Path(__file__).parents[1] / "shared" / "rerank_core" / "models" / "nano"
 
 
 def evaluate(settings: Settings) -> None:
-    """Write ``report.json`` and ``report.png``; goes on from ``scores.jsonl`` where there is one.
+    """Compare the exported model with the bi-encoder that it started from.
+
+    Writes ``report.json`` and ``report.png``. Scores in an existing ``scores.jsonl`` are reused.
+
+    Args:
+        settings: Settings of the recipe.
 
     Raises:
         subprocess.CalledProcessError: If ``rerank eval`` fails.
@@ -41,18 +46,18 @@ def evaluate(settings: Settings) -> None:
 
 
 def card(settings: Settings, path: Path = _CARD) -> None:
-    """Step 7: put the report's figures into the model card, between its two marks.
+    """Write the figures of the report into the model card, between its two markers.
 
     Args:
-        settings: Of the recipe.
+        settings: Settings of the recipe.
         path: The card.
 
     Raises:
-        ValueError: If the card lacks the marks.
+        ValueError: If the card lacks a marker.
     """
     text = path.read_text(encoding="utf-8")
     if _BEGIN not in text or _END not in text:
-        raise ValueError(f"{path} lacks {_BEGIN} and {_END}, which say where the figures go")
+        raise ValueError(f"{path} lacks {_BEGIN} and {_END}; add them where the figures should go")
     report = json.loads((settings.work / "report.json").read_text(encoding="utf-8"))
     before, _, rest = text.partition(_BEGIN)
     after = rest.partition(_END)[2]
@@ -60,7 +65,7 @@ def card(settings: Settings, path: Path = _CARD) -> None:
 
 
 def _table(report: dict[str, Any]) -> str:
-    """Lay out the deciding metric, in hundredths: a row per collection, and the mean."""
+    """Return a Markdown table of the metric in percent, one row per collection and the mean."""
     names = ["first stage", *(name for name in report["mean"] if name != "first stage")]
     rows = [
         [

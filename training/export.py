@@ -1,4 +1,4 @@
-"""Step 5: the student as a folder, and that folder exported as ``rerank export`` does it."""
+"""Step 5: saving the student as a folder, and exporting the folder to ONNX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ __all__ = ["export", "save_folder"]
 
 
 def export(settings: Settings) -> None:
-    """Write ``nano/`` (fp32, torch), ``nano-fp32/`` and ``nano-int8/`` in the work folder."""
+    """Write ``nano/`` (torch, fp32), ``nano-fp32/`` and ``nano-int8/`` in the work folder.
+
+    Args:
+        settings: Settings of the recipe.
+    """
     folder = settings.work / "nano"
     save_folder(settings, folder)
     for precision in ("fp32", "int8"):
@@ -29,7 +33,12 @@ def export(settings: Settings) -> None:
 
 
 def save_folder(settings: Settings, folder: Path) -> None:
-    """Write the student in the form that ``rerank export`` reads."""
+    """Save the student in the format that ``rerank export`` reads.
+
+    Args:
+        settings: Settings of the recipe.
+        folder: Folder to write; it is replaced if it exists.
+    """
     student = load_student(settings)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

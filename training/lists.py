@@ -1,4 +1,4 @@
-"""The training lists: which candidates stand together, and what the student is to say of them."""
+"""Training data: lists of candidates with their target distributions, in batches."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from training.teachers import minilm_folder, pad, read_tokenizer
 
 __all__ = ["Batch", "Lists"]
 
-_WINDOW = 16  # batches made together
-_PARTS = 4  # of a batch's passages, by length: a list mixes short and long ones
+_WINDOW = 16  # batches that are built together
+_PARTS = 4  # parts that a batch's passages are sorted into by length, to save padding
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's lists; shapes as `Student.forward` takes them.
+    """Lists of one training step, in the shapes that `Student.forward` takes.
 
     Attributes:
-        query: Token ids, a row for each list.
-        passages: Parts of about the same length: token ids, and the rows of their queries.
-        order: Where each passage, list by list, stands among those of the parts.
-        targets: Logarithms of what the student is to say, (lists, passages of one).
+        query: Token ids of the queries, one row per list.
+        passages: Passages in parts of similar length: their token ids and the rows of their
+            queries.
+        order: Index of each passage, list by list, in the concatenated parts.
+        targets: Logarithms of the target distributions, (lists, passages per list).
     """
 
     query: Tensor
@@ -40,7 +41,11 @@ class Batch:
 
 
 class Lists:
-    """Batches in an order that the seed alone decides, so that training can go on anywhere."""
+    """Batches in an order that depends only on the seed, so that training can resume at any step.
+
+    Args:
+        settings: Settings of the recipe.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._options = settings.section("train")
@@ -66,51 +71,51 @@ class Lists:
         ]
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Yield the batches from step `start` on, without end."""
+        """Yield batches without end, from step `start` on."""
         window, skip = divmod(start, _WINDOW)
         while True:
             yield from self._window(window)[skip:]
             window, skip = window + 1, 0
 
     def _window(self, window: int) -> list[Batch]:
-        chance = np.random.default_rng((self._seed, window))
+        rng = np.random.default_rng((self._seed, window))
         size = _WINDOW * self._options["lists"]
         first = window * size
-        chosen = [self._choose(self._query(place), chance) for place in range(first, first + size)]
+        chosen = [self._choose(self._query(place), rng) for place in range(first, first + size)]
         chosen.sort(key=lambda item: sum(len(self._passages[place]) for place in item[1]))
         step = self._options["lists"]
         groups = [chosen[i : i + step] for i in range(0, size, step)]
-        return [self._batch(groups[i]) for i in chance.permutation(len(groups))]
+        return [self._batch(groups[i]) for i in rng.permutation(len(groups))]
 
-    def _query(self, place: int) -> int:
-        """Return the query at a place in the endless order: every epoch a new permutation."""
-        epoch, offset = divmod(place, len(self._usable))
+    def _query(self, position: int) -> int:
+        """Return the query at a position of the endless order, which is permuted every epoch."""
+        epoch, offset = divmod(position, len(self._usable))
         if epoch not in self._orders:
             order = np.random.default_rng((self._seed, 1, epoch)).permutation(self._usable)
             self._orders[epoch] = order.tolist()
         return self._orders[epoch][offset]
 
     def _choose(
-        self, number: int, chance: np.random.Generator
+        self, number: int, rng: np.random.Generator
     ) -> tuple[int, list[int], NDArray[np.float64]]:
-        """Take a passage of the query's own, the best others, lower ones, and one at random."""
+        """Choose one of the query's own passages, high-ranked other ones, and lower-ranked ones."""
         places, labels = self._mined.places[number], self._mined.labels[number]
         strength = self._strength(number)
-        own = chance.choice(np.flatnonzero(labels == 1))
+        own = rng.choice(np.flatnonzero(labels == 1))
         others = np.flatnonzero((labels == 0) | (labels == -1))
         others = others[np.argsort(-strength[others], kind="stable")]
         count = self._options["candidates"] - 2
         near = min(count * 2 // 3, len(others))
-        hard = chance.choice(others[: 2 * near], near, replace=False)
+        hard = rng.choice(others[: 2 * near], near, replace=False)
         rest = np.setdiff1d(np.flatnonzero(labels != 1), hard)
-        lower = chance.choice(rest, self._options["candidates"] - 1 - near, replace=False)
+        lower = rng.choice(rest, self._options["candidates"] - 1 - near, replace=False)
         taken = np.concatenate([[own], hard, lower]).astype(int)
         target = self._target["sharpness"] * strength[taken]
         target += self._target["label"] * (labels[taken] == 1)
         return number, places[taken].tolist(), target
 
     def _strength(self, number: int) -> NDArray[np.float64]:
-        """Sum the teachers' scores of one query's candidates, each over its spread."""
+        """Return the weighted sum of the teachers' scores, each divided by its spread."""
         of_code = self._labelled[number].source == "stdlib"
         weights = self._target["code_weights" if of_code else "weights"]
         scaled = self._mined.scores[number] / self._spread[number][:, None]

@@ -1,4 +1,4 @@
-"""Step 3: candidates for each query out of the one pool, and the teachers' scores of them."""
+"""Step 3: mining candidates for each query from the pool, and the teachers' scores for them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ __all__ = ["Mined", "mine"]
 
 
 class Mined:
-    """The candidates of every query, read back.
+    """Mined candidates of every query.
+
+    Args:
+        work: Folder with the output of `mine`.
 
     Attributes:
-        places: Places of the candidates in the pool, per query.
-        labels: 1 for a passage that people tied to the query, 0 for one they gave as wrong,
-            -1 for one that mining found, -2 for one taken at random; like `places`.
-        scores: The teachers' scores, a row for each: those of `TEACHERS`, then the sparse one.
+        places: For each query, the positions of its candidates in the pool.
+        labels: For each query, the labels of its candidates: 1 for a labelled positive, 0 for a
+            labelled negative, -1 for a mined passage, -2 for a random one.
+        scores: For each query, one row of scores per teacher: those of `TEACHERS`, then the sparse
+            teacher.
     """
 
     def __init__(self, work: Path) -> None:
@@ -36,10 +40,14 @@ class Mined:
 
 
 def mine(settings: Settings) -> None:
-    """Write ``mined.npz``; see `Mined`."""
+    """Write ``mined.npz``, which `Mined` reads.
+
+    Args:
+        settings: Settings of the recipe.
+    """
     options = settings.section("mining")
     labelled, passages = read_labelled(settings.work), read_passages(settings.work)
-    chance = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(settings.seed)
     sparse = SparseTeacher(passages, options["max_tokens"])
     vectors = [
         tuple(read_vectors(settings.work, teacher.name, kind) for kind in ("queries", "passages"))
@@ -58,7 +66,7 @@ def mine(settings: Settings) -> None:
     scores: list[NDArray[np.float32]] = []
     for number, item in enumerate(labelled):
         known = dict.fromkeys(item.negatives, 0) | dict.fromkeys(item.positives, 1)
-        row = {int(place): -2 for place in chance.integers(len(passages), size=options["random"])}
+        row = {int(place): -2 for place in rng.integers(len(passages), size=options["random"])}
         row |= {int(place): -1 for place in found[number]}
         row |= known
         here = np.array(list(row), np.int32)

@@ -1,4 +1,4 @@
-"""Step 1: queries and one pool of passages out of sets of pairs."""
+"""Step 1: building queries and one pool of passages from data sets of pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A query and the passages that people tied to it, as places in the pool."""
+    """A query with its labelled passages.
+
+    Attributes:
+        source: Name of the data set.
+        query: The query.
+        positives: Positions of the relevant passages in the pool.
+        negatives: Positions of the passages labelled as not relevant.
+    """
 
     source: str
     query: str
@@ -31,8 +38,12 @@ class Labelled:
 
 
 def prepare(settings: Settings) -> None:
-    """Write ``passages.jsonl`` (one string a line) and ``queries.jsonl`` (`Labelled`)."""
-    chance = random.Random(settings.seed)
+    """Write ``passages.jsonl`` (one string per line) and ``queries.jsonl`` (`Labelled`).
+
+    Args:
+        settings: Settings of the recipe.
+    """
+    rng = random.Random(settings.seed)
     options = settings.section("data")
     pool: dict[str, int] = {}
     labelled: list[Labelled] = []
@@ -42,9 +53,9 @@ def prepare(settings: Settings) -> None:
 
     for source, most in sorted(options["queries"].items()):
         pairs = _read_set(settings.data / "train" / f"{source}.jsonl.gz")
-        for query in _sample(chance, sorted(pairs), most):
+        for query in _sample(rng, sorted(pairs), most):
             positives, negatives = pairs[query]
-            kept = _sample(chance, negatives, options["given_negatives"])
+            kept = _sample(rng, negatives, options["given_negatives"])
             labelled.append(
                 Labelled(
                     source,
@@ -53,25 +64,25 @@ def prepare(settings: Settings) -> None:
                     [place(text) for text in kept if text not in positives],
                 )
             )
-    for query, code in _sample(chance, sorted(set(_code_pairs())), options["code_pairs"]):
-        # Code keeps its lines: its white space is part of it.
+    for query, code in _sample(rng, sorted(set(_code_pairs())), options["code_pairs"]):
+        # Whitespace is kept, as it is part of the code.
         labelled.append(Labelled("stdlib", query, [pool.setdefault(code, len(pool))], []))
     wikipedia = settings.data / "pretrain" / "wiki_boolq_7030.txt.gz"
     sections = sorted(set(_sections(wikipedia)))
-    for text in _sample(chance, sections, options["wikipedia_passages"]):
+    for text in _sample(rng, sections, options["wikipedia_passages"]):
         place(text)
     _write(settings.work / "passages.jsonl", pool)
     _write(settings.work / "queries.jsonl", map(asdict, labelled))
 
 
 def read_passages(work: Path) -> list[str]:
-    """Read the pool back."""
+    """Read the pool of passages."""
     with (work / "passages.jsonl").open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
 def read_labelled(work: Path) -> list[Labelled]:
-    """Read the queries back."""
+    """Read the labelled queries."""
     with (work / "queries.jsonl").open(encoding="utf-8") as lines:
         return [Labelled(**json.loads(line)) for line in lines]
 
@@ -89,7 +100,7 @@ def _read_set(path: Path) -> dict[str, tuple[list[str], list[str]]]:
 
 
 def _sections(path: Path, words: int = 110) -> Iterator[str]:
-    """Yield sections of 30 words at least, cut after the sentence that reaches `words`."""
+    """Yield sections of at least 30 words, each cut after the sentence that reaches `words`."""
     section: list[str] = []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -103,14 +114,18 @@ def _sections(path: Path, words: int = 110) -> Iterator[str]:
 
 
 def _code_pairs() -> Iterator[tuple[str, str]]:
-    """Yield (first sentence of the docstring, function without it) of the standard library."""
+    """Yield pairs from the functions of Python's standard library.
+
+    Yields:
+        The first sentence of a docstring, and the function without its docstring.
+    """
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
         if "site-packages" in path.parts or "test" in path.parts or "tests" in path.parts:
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError):
-            continue  # lib2to3 and some codecs hold files that are wrong on purpose
+            continue  # some files of the standard library are invalid on purpose
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and (pair := _code_pair(node)):
                 yield pair
@@ -129,8 +144,8 @@ def _code_pair(node: ast.FunctionDef) -> tuple[str, str] | None:
     return (query, code) if 40 <= len(code) <= 2000 else None
 
 
-def _sample(chance: random.Random, items: list[T], most: int) -> list[T]:
-    return chance.sample(items, min(most, len(items)))
+def _sample(rng: random.Random, items: list[T], most: int) -> list[T]:
+    return rng.sample(items, min(most, len(items)))
 
 
 def _write(path: Path, rows: Iterable[object]) -> None:

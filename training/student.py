@@ -1,13 +1,12 @@
-"""The student: a cross-encoder that begins as the bi-encoder all-MiniLM-L6-v2.
+"""The student: a cross-encoder that starts as the bi-encoder all-MiniLM-L6-v2.
 
-Query and passage go in as ``[CLS] query [SEP]`` and ``[CLS] passage [SEP]``, positions beginning
-anew in each. In the lower layers a token attends to its own text only. In the upper ones it attends
-to the other text as well, but each head adds a bias of its own, its gate, to those weights before
-the softmax; the gates start where little passes. The score is ``tau * cos(mean of the
-query, mean of the passage)``, plus a weight times the mean over query tokens of the best cosine
-with a passage token (the late interaction of ColBERT, https://arxiv.org/abs/2004.12832), plus a
-linear term; both added parts start at zero. So at step 0 the student is the bi-encoder but for
-what passes the gates, and training can only add.
+The inputs are ``[CLS] query [SEP]`` and ``[CLS] passage [SEP]``, each with positions from 0. In the
+lower layers a token attends only to its own text. In the upper ones it attends to both texts, and
+each head adds a bias (its gate) to the attention logits between the texts. The gates start at low
+values. The score is the sum of three terms: ``tau`` times the cosine of the two mean vectors; a
+weight times the mean over the query's tokens of their highest cosine with a token of the passage
+(the late interaction of ColBERT, https://arxiv.org/abs/2004.12832); and a linear term. The last two
+start at zero, so before training the student is the bi-encoder, apart from slightly open gates.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ __all__ = ["Student"]
 
 _Parts = tuple[Tensor, Tensor, Tensor]
 
-_GATES = (-3.0, -2.0)  # where the gates of the query and of the passage begin: e**-3, e**-2
-_SPARE = 8  # columns beside a head's own, for the gate; a multiple of 8 keeps products fast
+_GATES = (-3.0, -2.0)  # initial gates from query to passage and from passage to query
+_SPARE = 8  # columns added to a head for the gate; a multiple of 8 keeps products fast
 
 
 class Student(nn.Module):
-    """See the module.
+    """Cross-encoder in the form that is trained; `export` saves it in the form that is traced.
 
     Args:
-        encoder: Folder of the BERT encoder to begin with.
-        open_layers: How many of the upper layers read both texts together.
-        first_content: The id before which the vocabulary holds special tokens only.
+        encoder: Folder of the BERT encoder to start from.
+        open_layers: Number of upper layers that attend to both texts.
+        first_content: First id of the vocabulary that is not a special token.
     """
 
     def __init__(self, encoder: Path, open_layers: int = 4, first_content: int = 999) -> None:
@@ -44,21 +43,21 @@ class Student(nn.Module):
         self.heads = int(bert.config.num_attention_heads)
         hidden = int(bert.config.hidden_size)
         self.closed = len(self.layers) - open_layers
-        # By the text that reads: 0 the query, 1 the passage.
+        # Gates from the query (0) and from the passage (1) to the other text.
         start = torch.tensor(_GATES)[None, :, None]
         self.gates = nn.Parameter(start.repeat(open_layers, 1, self.heads))
-        # Added, where the layers open, to tokens that stand in the other text too.
+        # Added before the first open layer to tokens that occur in both texts.
         self.shared_token = nn.Parameter(torch.zeros(2, hidden))
         self.tau = nn.Parameter(torch.tensor(20.0))
         self.late = nn.Parameter(torch.tensor(0.0))
-        self.weigh = nn.Linear(hidden, 1)  # how much a query token counts in the late interaction
+        self.weigh = nn.Linear(hidden, 1)  # weight of a query token in the late interaction
         self.head = nn.Linear(3 * hidden, 1)
         for layer in (self.weigh, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def lower(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Run the layers that read one text alone: (texts, tokens) to (texts, tokens, hidden)."""
+        """Run the lower layers on single texts: (texts, tokens) to (texts, tokens, hidden)."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         states = self.embeddings(input_ids=tokens, position_ids=positions)
         for layer in self.layers[: self.closed]:
@@ -72,14 +71,14 @@ class Student(nn.Module):
     def forward(
         self, query: Tensor, query_mask: Tensor, passage: Tensor, passage_mask: Tensor, of: Tensor
     ) -> Tensor:
-        """Score passages.
+        """Return the logits of passages.
 
         Args:
             query: Token ids, (queries, tokens).
-            query_mask: True where there is a token.
+            query_mask: True for tokens, False for padding.
             passage: Token ids, (passages, tokens).
-            passage_mask: True where there is a token.
-            of: For each passage the row of its query, (passages,).
+            passage_mask: True for tokens, False for padding.
+            of: Row of each passage's query, (passages,).
 
         Returns:
             Logits, (passages,).
@@ -108,10 +107,10 @@ class Student(nn.Module):
     def _read(
         self, own: _Parts, other: _Parts, gate: Tensor, own_mask: Tensor, other_mask: Tensor
     ) -> Tensor:
-        """Attend to the own text, and through the gate to the other."""
+        """Return the context of a text that attends to itself and, with a gate, to the other."""
         (q, k_own, v_own), (_, k_other, v_other) = own, other
         size = q.shape[-1]
-        # The gate comes in as one more column, 1 in q; in a mask it would cost the fast kernel.
+        # The gate is one more column, because a float mask would rule out the fast kernel.
         bias = (gate * size**0.5)[None, :, None, None].expand(*k_other.shape[:3], 1)
         q = torch.cat([q, torch.ones_like(q[..., :1])], -1)
         k = torch.cat(
@@ -126,7 +125,7 @@ class Student(nn.Module):
         return context[..., :size]
 
     def score(self, q: Tensor, query_mask: Tensor, p: Tensor, passage_mask: Tensor) -> Tensor:
-        """Turn the last layer's states of both texts into logits."""
+        """Return the logits, given the states of the last layer."""
         mean_q, mean_p = _mean(q, query_mask), _mean(p, passage_mask)
         cosine = nn.functional.cosine_similarity(mean_q, mean_p)
         cosines = nn.functional.normalize(q, dim=-1) @ nn.functional.normalize(p, dim=-1).transpose(

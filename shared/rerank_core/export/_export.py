@@ -1,4 +1,4 @@
-"""The way from a model's name to a verified folder."""
+"""Exporting a model: load it, write its folder, verify the folder's scores."""
 
 from __future__ import annotations
 
@@ -34,21 +34,44 @@ _TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was exported, how, and how well.
+    """Summary of an export.
 
     Attributes:
-        folder: The folder written.
-        source: Hub id of the original, or its folder's name.
-        revision: Its commit on the hub; None for a folder.
+        folder: The folder that was written.
+        source: Hub id of the original model, or the name of its folder.
+        revision: Commit of the original model on the hub; None for a local folder.
         precision: ``"fp32"`` or ``"int8"``.
-        max_length: Most tokens of a pair, special tokens included.
-        activation: What turns the graph's logits into scores.
-        scale: What those scores mean.
-        first_token_only: Whether the last layer is computed for the first token alone.
-        kept_whole: Why it is not; None if it is.
-        size: Bytes of the folder.
-        verification: The comparison with the original.
-        warnings: What to look at before using it, in sentences.
+        max_length: Maximum number of tokens in a pair, including special tokens.
+        activation: Function that turns the graph's logits into scores.
+        scale: Scale of the scores.
+        first_token_only: True if the last layer is computed for the first token only.
+        kept_whole: Reason why the last layer is computed for every token; None if it is not.
+        size: Size of the folder in bytes.
+        verification: Comparison with the original model.
+        warnings: Sentences about what to check before using the export.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from rerank_core import Scale
+        from rerank_core.export import ExportReport, Verification
+
+        report = ExportReport(  # as returned by export_model()
+            folder=Path("minilm"),
+            source="cross-encoder/ms-marco-MiniLM-L6-v2",
+            revision="c5ee24cb16019beea0893ab7796b1df96625c6b8",
+            precision="int8",
+            max_length=512,
+            activation="identity",
+            scale=Scale.LOGIT,
+            first_token_only=True,
+            kept_whole=None,
+            size=23_640_107,
+            verification=Verification(248, 0.42, kendall_tau=0.96, top10_overlap=0.95),
+        )
+        print(f"{report.folder}: {report.size / 1e6:.1f} MB, {report.precision}")
+        ```
     """
 
     folder: Path
@@ -78,45 +101,60 @@ def export_model(
 ) -> ExportReport:
     """Export a torch cross-encoder to a folder that `OnnxCrossEncoder` runs without torch.
 
-    The folder holds ``model.onnx`` (beyond 2 GB with ``model.onnx_data``), ``tokenizer.json`` and
-    ``rerank_config.json``. Where the head reads the first token only, so does the last layer, which
-    is exact and less work. Before the folder appears, its scores are compared with the original's.
-    It appears complete or not at all.
+    The folder contains ``model.onnx`` (and ``model.onnx_data`` if the weights exceed 2 GB),
+    ``tokenizer.json`` and ``rerank_config.json``. If the model's head reads only the first token,
+    the last layer is computed for that token only, which gives the same scores with less work.
+    The scores are compared with those of the original model before the folder is moved into place;
+    if anything fails or is interrupted, no folder is written.
 
     Args:
-        model: Hub id or folder of a cross-encoder: one with a sequence classification head (BERT,
-            RoBERTa, XLM-R, ModernBERT) of one or two labels, or Transformer + Pooling + Dense. Its
-            weights must be safetensors, and no code of its repository is run.
-        out: The folder to write; the one above must exist.
-        precision: ``"int8"`` quantises weights per channel, and activations dynamically.
-        max_length: Most tokens of a pair, special tokens included. Default: the model's own.
-        revision: Branch, tag or commit on the hub. Default: its main branch.
-        activation: ``"identity"`` or ``"sigmoid"``. Default: what the model's configuration says.
+        model: Hub id or folder of a cross-encoder: a model with a sequence classification head
+            (BERT, RoBERTa, XLM-R, ModernBERT) of one or two labels, or Transformer + Pooling +
+            Dense. The weights must be safetensors. Code in the model's repository is never run.
+        out: Folder to write. Its parent folder must exist.
+        precision: ``"fp32"``, or ``"int8"`` to quantise weights per channel and activations
+            dynamically.
+        max_length: Maximum number of tokens in a pair, including special tokens. Default: the
+            model's own.
+        revision: Branch, tag or commit on the hub. Default: the main branch.
+        activation: ``"identity"`` or ``"sigmoid"``. Default: the one in the model's configuration.
         force: Replace an earlier export. Default: False.
-        progress: Called with the name of each step as it begins. What it raises ends the export.
+        progress: Called with the name of each step as it begins. An exception that it raises
+            ends the export.
 
     Returns:
-        What was done, and how far the export is from the original.
+        A summary with the comparison of both models.
 
     Raises:
         MissingExtraError: If the extra ``export`` is not installed.
-        ConfigurationError: If an argument is wrong, `out` is in the way, or the model cannot be
-            loaded or is of an unsupported kind.
-        ExportError: If the model cannot be traced, or an fp32 export gives logits that differ by
-            more than 0.001.
-        ScorerError: If a model fails, or gives NaN or infinity.
+        ConfigurationError: If an argument is invalid, `out` must not be replaced, or the model
+            cannot be loaded or is not supported.
+        ExportError: If the model cannot be traced, or the logits of an fp32 export differ by more
+            than 0.001.
+        ScorerError: If a model fails, or returns NaN or infinity.
         OSError: If a file cannot be written.
+
+    Example:
+        ```python
+        # needs network: a model from the hub
+        from rerank_core import OnnxCrossEncoder
+        from rerank_core.export import export_model
+
+        report = export_model("cross-encoder/ms-marco-MiniLM-L6-v2", "minilm", precision="int8")
+        print(report.verification.kendall_tau, report.warnings)
+        scorer = OnnxCrossEncoder("minilm")
+        ```
     """
     if precision not in get_args(Precision):
         raise ConfigurationError(f"precision must be 'fp32' or 'int8', not {describe(precision)}")
     optional(check_whole, max_length, "max_length")
     check_activation(activation)
-    folder = Path(os.path.abspath(Path(out).expanduser()))  # noqa: PTH100 - a link stays a link
+    folder = Path(os.path.abspath(Path(out).expanduser()))  # noqa: PTH100 - resolve() would follow a link
     check_target(folder, force=force)
     step = progress or (lambda _: None)
 
     try:
-        import onnx  # noqa: F401 - quantising needs it
+        import onnx  # noqa: F401 - used to write and quantise the graph
         import sentence_transformers  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("export", "Exporting a model") from error
@@ -158,7 +196,11 @@ def export_model(
 def _write_model(
     source: Source, precision: Precision, filled: Path, scratch: Path, step: Callable[[str], None]
 ) -> str | None:
-    """Write graph and tokenizer; return why the last layer was kept whole, if it was."""
+    """Write the graph and the tokenizer.
+
+    Returns:
+        The reason why the last layer is computed for every token; None if it is not.
+    """
     from rerank_core.export._first_token import first_token_only
     from rerank_core.export._graph import PairLogits, gather_graph, quantise_graph, write_graph
 
@@ -180,7 +222,7 @@ def _write_model(
 
 
 def _settings(source: Source, kept_whole: str | None) -> dict[str, Any]:
-    """Return what the folder's settings say beside the facts that the report names too."""
+    """Return the settings of the folder that are not in the report as well."""
     return {
         "source_fingerprint": source.reference.fingerprint,
         "model_type": source.model.config.model_type,

@@ -1,4 +1,4 @@
-"""A folder that appears complete or not at all."""
+"""Writing a folder atomically."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from rerank_core._errors import ConfigurationError
 __all__ = ["SETTINGS", "check_target", "new_folder", "write_settings"]
 
 SETTINGS = "rerank_config.json"
-"""The file that `OnnxCrossEncoder` reads first; it also marks a folder as an export."""
+"""Name of the settings file, by which a folder is recognised as an export."""
 
 
 def check_target(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that must not or cannot be written, before the work is done.
+    """Check that a folder can be written.
 
     Args:
-        folder: What is to be written.
-        force: An earlier export, or an empty folder, may be replaced.
+        folder: The folder to write.
+        force: Allow an earlier export or an empty folder to be replaced.
 
     Raises:
-        ConfigurationError: If it is in the way, or the folder above it is missing.
+        ConfigurationError: If the folder exists and must not be replaced, or its parent does not
+            exist.
     """
     if not folder.parent.is_dir():
         raise ConfigurationError(f"out {folder}: the folder {folder.parent} does not exist")
@@ -37,34 +38,36 @@ def check_target(folder: Path, *, force: bool) -> None:
     ours = folder.is_dir() and ((folder / SETTINGS).is_file() or not any(folder.iterdir()))
     if folder.is_symlink() or not ours:
         raise ConfigurationError(
-            f"out {folder} is not an exported model (it has no {SETTINGS}), so it is not replaced; "
-            "choose another"
+            f"out {folder} is not an exported model (it has no {SETTINGS}) and is not replaced; "
+            "choose another folder"
         )
 
 
 @contextmanager
 def new_folder(folder: Path, *, force: bool) -> Iterator[tuple[Path, Path]]:
-    """Fill a folder beside its final place, and put it there once the block has succeeded.
+    """Create a temporary folder and move it to its final path when the block succeeds.
+
+    If the block fails or is interrupted, the temporary folders are removed and an existing folder
+    at the final path stays as it was.
 
     Args:
-        folder: Its final place.
-        force: Replace what is there.
+        folder: The final path.
+        force: Replace an existing folder.
 
     Yields:
-        The folder to fill, and one for what is needed meanwhile. If the block fails or is
-        interrupted, both go, and what was there before stays.
+        The folder to fill, and a scratch folder.
 
     Raises:
-        ConfigurationError: As `check_target`, at the end too.
+        ConfigurationError: If `check_target` refuses the final path at the end of the block.
         OSError: If a file cannot be written.
     """
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
     filled, scratch, old = (draft / name for name in ("filled", "scratch", "old"))
     try:
-        filled.mkdir()  # not by mkdtemp, which keeps others from reading
+        filled.mkdir()  # mkdtemp would make it unreadable for other users
         scratch.mkdir()
         yield filled, scratch
-        check_target(folder, force=force)  # it took a while
+        check_target(folder, force=force)  # again, as the block may take minutes
         try:
             if folder.exists():
                 folder.replace(old)

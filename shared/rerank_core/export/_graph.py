@@ -1,4 +1,4 @@
-"""A cross-encoder as one torch module from token ids to logits, as an ONNX graph, and in int8."""
+"""Tracing a cross-encoder to an ONNX graph, and quantising the graph to int8."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rerank_core.export._verify import ExportError
 
 __all__ = ["PairLogits", "gather_graph", "quantise_graph", "random_inputs", "write_graph"]
 
-# The first with LayerNormalization as one operator; every torch from 2.1 can write it.
+# The first opset with LayerNormalization as one operator; every torch from 2.1 can write it.
 _OPSET = 17
-# A protocol buffer, and so a graph with its weights inside, ends at 2 GB; leave room for the nodes.
-_MOST_BYTES = 2**31 - 2**24
-# What torch says while tracing these models. None of it needs an answer, and a wrong graph would
-# show in the verification.
+# A protocol buffer holds at most 2 GB; leave room for the nodes beside the weights.
+_MAX_BYTES = 2**31 - 2**24
+# Warnings of torch while it traces these models. They are harmless: a wrong graph would be found by
+# the verification.
 _EXPECTED: tuple[tuple[str, type[Warning]], ...] = (
-    ("", torch.jit.TracerWarning),  # type: ignore[attr-defined] # numbers that Python reads from shapes
+    ("", torch.jit.TracerWarning),  # type: ignore[attr-defined] # shapes read as Python numbers
     ("You are using the legacy TorchScript", DeprecationWarning),
     ("The feature will be removed", DeprecationWarning),
-    ("Exporting aten::index operator", UserWarning),  # of indices that are never negative
+    ("Exporting aten::index operator", UserWarning),  # its indices are never negative
 )
 
 
 class PairLogits(nn.Module):
-    """Token ids in, logits out, whichever way the model is put together.
+    """Module that computes logits from token ids, for every supported kind of model.
 
     Args:
         source: The model.
@@ -61,16 +61,16 @@ class PairLogits(nn.Module):
 
 
 def random_inputs(logits: PairLogits, *, pairs: int, length: int, seed: int) -> tuple[Tensor, ...]:
-    """Make random pairs of different lengths, padded on the right.
+    """Return random pairs of different lengths, padded on the right.
 
     Args:
-        logits: The model they are for.
-        pairs: How many; the first one is not padded.
-        length: Tokens of the longest.
-        seed: Different seeds give different pairs.
+        logits: The model that will read them.
+        pairs: Number of pairs; the first one is not padded.
+        length: Number of tokens in the longest pair.
+        seed: Seed of the random numbers.
 
     Returns:
-        What the model takes, in the order of its `input_names`.
+        The model's inputs, in the order of its `input_names`.
     """
     config = logits.model.config
     generator = torch.Generator().manual_seed(seed)
@@ -92,12 +92,12 @@ def random_inputs(logits: PairLogits, *, pairs: int, length: int, seed: int) -> 
 def write_graph(logits: PairLogits, path: Path) -> None:
     """Write a model as an ONNX graph for any number of pairs of any length.
 
-    Torch's tracing exporter is used: it is the one that every torch from 2.2 on has, and it needs
-    no further package.
+    Torch's tracing exporter is used, because every torch from 2.2 has it and it needs no other
+    package.
 
     Args:
         logits: The model.
-        path: The file. Beyond 2 GB torch puts the weights beside it, a file for each.
+        path: File to write. Beyond 2 GB torch writes each weight to a file of its own beside it.
 
     Raises:
         ExportError: If the model cannot be traced.
@@ -132,23 +132,24 @@ def write_graph(logits: PairLogits, path: Path) -> None:
 
 
 def quantise_graph(source: Path, target: Path, scratch: Path) -> None:
-    """Quantise a graph: int8 weights per channel, activations by the scale of each run.
+    """Quantise a graph to int8: weights per channel, activations dynamically.
 
-    Chosen by measuring the encoder of all-MiniLM-L6-v2 with a linear head fitted to another
-    reranker's scores, on one x86-64 core with VNNI, one pair at a time, against fp32:
+    The settings were chosen by comparing them with fp32 on one x86-64 core with VNNI, one pair at a
+    time. The model was the encoder of all-MiniLM-L6-v2 with a linear head fitted to the scores of
+    another reranker.
 
-    * 7-bit weights (``reduce_range``): as fast and as close as 8-bit ones, and they cannot saturate
-      the 16-bit sums of CPUs without VNNI, where 8-bit ones can. Unsigned weights take 1.7 times
-      as long.
-    * Embeddings too: a quarter of the file instead of two thirds, no slower, and as
-      close (tau 0.85 against 0.87, top-10 overlap 0.87 against 0.83 on 240 pairs).
-    * Not the matrices of the head, which see a row for each pair: 2 % of the file, no time, and
-      tau 0.854 against 0.848.
+    * Weights have 7 bits (``reduce_range``). They are as fast and as close as 8-bit weights, which
+      can saturate the 16-bit sums of CPUs without VNNI. Unsigned weights take 1.7 times as long.
+    * Embeddings are quantised. The file has a quarter of its size instead of two thirds, the speed
+      is the same, and the scores are as close (tau 0.85 against 0.87, top-10 overlap 0.87 against
+      0.83 on 240 pairs).
+    * The head is not quantised. Its matrices see one row per pair, so it takes 2 % of the file and
+      no measurable time, and tau is 0.854 instead of 0.848.
 
     Args:
         source: The fp32 graph.
-        target: Where the quantised one goes.
-        scratch: An empty folder for what is needed meanwhile.
+        target: File to write.
+        scratch: An empty folder for temporary files.
 
     Raises:
         OSError: If a file cannot be written.
@@ -156,18 +157,18 @@ def quantise_graph(source: Path, target: Path, scratch: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    large = _bytes_beside(source) > _MOST_BYTES
+    large = _bytes_beside(source) > _MAX_BYTES
     prepared = scratch / "prepared.onnx"
     quant_pre_process(
         str(source),
         str(prepared),
         skip_symbolic_shape=True,
-        skip_optimization=large,  # it would hold the weights in one protocol buffer
+        skip_optimization=large,  # it would put all weights into one protocol buffer
         save_as_external_data=large,
         all_tensors_to_one_file=large,
     )
     nodes = onnx.load(str(prepared), load_external_data=False).graph.node
-    # Torch writes a linear layer of rows as Gemm, one of sequences as MatMul.
+    # Torch writes a linear layer as Gemm if its input is a matrix, else as MatMul.
     head = [node.name for node in nodes if node.op_type == "Gemm"]
     quantize_dynamic(
         prepared,
@@ -176,19 +177,19 @@ def quantise_graph(source: Path, target: Path, scratch: Path) -> None:
         per_channel=True,
         reduce_range=True,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[*head, *(f"{name}_MatMul" for name in head)],  # it renames each
+        nodes_to_exclude=[*head, *(f"{name}_MatMul" for name in head)],  # renamed by the quantiser
         use_external_data_format=large,
     )
 
 
-def gather_graph(source: Path, target: Path, most_bytes: int = _MOST_BYTES) -> None:
-    """Move a graph, and its weights where they are in files of their own, into one place.
+def gather_graph(source: Path, target: Path, max_bytes: int = _MAX_BYTES) -> None:
+    """Move a graph and the files of its weights into one file, or two if it is too large.
 
     Args:
-        source: The graph, in a folder that holds nothing but its files.
-        target: Where it goes. Weights that do not fit into it go into one file beside it, with
-            ``_data`` added to its name.
-        most_bytes: What fits.
+        source: The graph, in a folder that contains only its files.
+        target: File to write. Weights that do not fit are written to one file beside it, whose
+            name ends with ``_data``.
+        max_bytes: Size up to which the weights fit.
 
     Raises:
         OSError: If a file cannot be written.
@@ -199,7 +200,7 @@ def gather_graph(source: Path, target: Path, most_bytes: int = _MOST_BYTES) -> N
     onnx.save_model(
         onnx.load(str(source)),
         str(target),
-        save_as_external_data=_bytes_beside(source) > most_bytes,
+        save_as_external_data=_bytes_beside(source) > max_bytes,
         location=f"{target.name}_data",
     )
 

@@ -1,4 +1,4 @@
-"""The model to export: loaded under `TorchCrossEncoder`'s rules, and checked to be of a kind."""
+"""Loading the model to export, and checking that it is supported."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ class Source:
     """A loaded cross-encoder.
 
     Attributes:
-        reference: Gives its logits.
-        model: Its torch module, with a `config`.
-        modules: Its parts in order, where it is put together from several; else empty.
-        tokenizer: A tokenizer that neither cuts nor pads.
-        input_names: What the tokenizer makes for the model.
-        pad_token_id: Fills a batch up.
-        revision: Commit on the hub; None for a folder.
-        max_length: Most tokens of a pair.
-        activation: What turns its logits into scores.
+        reference: Scorer that returns the model's logits.
+        model: The torch module; it has a `config`.
+        modules: The modules of a sentence-transformers pipeline in order; empty for a model of
+            transformers.
+        tokenizer: The tokenizer, without truncation and padding.
+        input_names: Names of the inputs that the tokenizer produces.
+        pad_token_id: Id of the padding token.
+        revision: Commit on the hub; None for a local folder.
+        max_length: Maximum number of tokens in a pair, including special tokens.
+        activation: Function that turns the logits into scores.
     """
 
     reference: Scorer
@@ -61,16 +62,19 @@ class Source:
 def load_source(
     model: str, *, revision: str | None, max_length: int | None, activation: Activation | None
 ) -> Source:
-    """Load a cross-encoder on the CPU in fp32, with the plain attention that can be traced.
+    """Load a cross-encoder on the CPU, in fp32 and with eager attention, which can be traced.
 
     Args:
         model: Hub id or folder.
         revision: Branch, tag or commit on the hub.
-        max_length: Most tokens of a pair; None for the model's own.
-        activation: Instead of the one in the model's configuration.
+        max_length: Maximum number of tokens in a pair; None for the model's own.
+        activation: Activation to use instead of the one in the model's configuration.
+
+    Returns:
+        The model.
 
     Raises:
-        ConfigurationError: If the model cannot be loaded or is of an unsupported kind.
+        ConfigurationError: If the model cannot be loaded or is not supported.
     """
     config = read_object(Path(model).expanduser() / "config.json")
     if config.get("architectures") == [GatedCrossEncoder.__name__]:
@@ -102,16 +106,23 @@ def load_source(
 
 
 class _TorchReference(TorchCrossEncoder):
-    """A `TorchCrossEncoder` that hands out the model it scores with."""
+    """A `TorchCrossEncoder` that gives access to its model."""
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model, loaded at first use."""
+        """The model; it is loaded on first access."""
         return self._loaded()
 
 
 class _GatedReference(Scorer):
-    """Scores with a `GatedCrossEncoder` in torch, one pair at a time."""
+    """Scorer that returns the logits of a `GatedCrossEncoder`, one pair at a time.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer, which truncates texts to the maximum length.
+        name: Name of the model.
+        fingerprint: Fingerprint of the model's weights and maximum length.
+    """
 
     name = ""
     scale = Scale.LOGIT
@@ -141,15 +152,15 @@ def _load_gated(
     longest = resolve_max_length(config, max_length, folder.name)
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise ConfigurationError(f"model {folder.name!r} has no tokenizer: {error}") from error
-    PairEncoder(tokenizer, longest)  # refuses a length that leaves no room for a text
-    cutting = Tokenizer.from_str(tokenizer.to_str())
-    cutting.enable_truncation(longest, strategy="only_second")
+    except Exception as error:  # the type that tokenizers raises
+        raise ConfigurationError(f"model {folder.name!r} has no tokenizer.json: {error}") from error
+    PairEncoder(tokenizer, longest)  # raises if the length leaves no room for a text
+    truncating = Tokenizer.from_str(tokenizer.to_str())
+    truncating.enable_truncation(longest, strategy="only_second")
     weights = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16)
     fingerprint = f"gated:{folder.name}@{weights.hexdigest()}:max_length={longest}"
     return Source(
-        reference=_GatedReference(model, cutting, folder.name, fingerprint),
+        reference=_GatedReference(model, truncating, folder.name, fingerprint),
         model=model,
         modules=(),
         tokenizer=tokenizer,
@@ -162,7 +173,11 @@ def _load_gated(
 
 
 def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
-    """Return the parts of a model put together from several, and refuse what is unsupported."""
+    """Return the modules of a sentence-transformers pipeline, if the model is one.
+
+    Raises:
+        ConfigurationError: If the model is not supported.
+    """
     # Before sentence-transformers 5.4 every cross-encoder was a single model of transformers.
     several = isinstance(encoder, torch.nn.Sequential) and len(encoder) > 1
     modules = tuple(encoder) if several else ()
@@ -170,7 +185,7 @@ def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
         names = [type(module).__name__ for module in modules]
         output = getattr(modules[-1], "module_output_name", None)
         known = names[0] == "Transformer" and _MODULES.issuperset(names[1:]) and output == "scores"
-        kind, labels = f"put together from {' + '.join(names)}", encoder.num_labels
+        kind, labels = f"a pipeline of {' + '.join(names)}", encoder.num_labels
     else:
         kind, labels = f"a {type(encoder.model).__name__}", encoder.model.config.num_labels
         known = kind.endswith("ForSequenceClassification")
@@ -178,12 +193,12 @@ def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
         raise ConfigurationError(f"model {name!r} is {kind}; {_SUPPORTED}")
     if labels not in (1, 2):
         raise ConfigurationError(
-            f"model {name!r} has {labels} labels; a reranker has one score, or two labels"
+            f"model {name!r} has {labels} labels; a cross-encoder for reranking has one or two"
         )
     prompt = getattr(encoder, "default_prompt_name", None)
     if prompt is not None and getattr(encoder, "prompts", {}).get(prompt):
         raise ConfigurationError(
-            f"model {name!r} puts the prompt {prompt!r} before its input, which ONNX folders "
-            "cannot hold; run it with torch"
+            f"model {name!r} puts the prompt {prompt!r} before its input, which an exported "
+            "folder cannot do; use TorchCrossEncoder instead"
         )
     return modules

@@ -1,4 +1,4 @@
-"""Comparing an export with its original, on built-in queries and texts."""
+"""Comparing an export with the original model on built-in queries and texts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
     "top_overlap",
 ]
 
-_MOST_DIFFERENCE = 1e-3  # of two logits, for fp32
-_LEAST_TAU = 0.9
+_MAX_DIFFERENCE = 1e-3  # between two logits, for fp32
+_MIN_TAU = 0.9
 
 
-# Short and long, plain and odd.
+# They include texts in several scripts, code, single characters and very long texts.
 _BUILT_IN = json.loads(Path(__file__).with_name("_texts.json").read_text(encoding="utf-8"))
 _SENTENCES: list[str] = _BUILT_IN["sentences"]
 QUERIES: list[str] = _BUILT_IN["queries"]
@@ -42,25 +42,53 @@ TEXTS: list[str] = [
     " ".join(_SENTENCES[:8]),
     " ".join(_SENTENCES[10:25]),
     " ".join(_SENTENCES),
-    # Longer than most models read.
+    # Longer than the maximum length of most models.
     " ".join((*_SENTENCES[::-1], *_SENTENCES[::2])),
 ]
 
 
 class ExportError(RerankError):
-    """A model that could not be exported, or whose export does not give its scores."""
+    """Error for a model that cannot be traced, or whose export does not give the same scores.
+
+    Example:
+        ```python
+        # needs network: a model from the hub
+        from rerank_core.export import ExportError, export_model
+
+        try:
+            export_model("cross-encoder/ms-marco-MiniLM-L6-v2", "minilm")
+        except ExportError as error:
+            print(error)  # nothing was written
+        ```
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How far the exported model is from the original, on built-in queries and texts.
+    """Comparison of an export with the original model on built-in queries and texts.
+
+    It is kept in the ``rerank_config.json`` of the exported folder.
 
     Attributes:
-        pairs: Pairs scored by both.
-        max_difference: Largest absolute difference of two logits.
-        kendall_tau: Kendall's tau-b of the two orders, from -1 to 1, mean over the queries.
-        top10_overlap: Share of the original's ten best among the export's ten best, from 0 to 1,
-            mean over the queries.
+        pairs: Number of pairs scored by both models.
+        max_difference: Largest absolute difference between two logits.
+        kendall_tau: Kendall's tau-b of the two orders, from -1 to 1, averaged over the queries.
+        top10_overlap: Fraction of the original's top 10 that is in the export's top 10, from 0 to
+            1, averaged over the queries.
+
+    Example:
+        ```python
+        import json
+        from importlib.resources import files
+
+        from rerank_core.export import Verification
+
+        # The embedded model is an exported folder, too.
+        folder = files("rerank_core") / "models" / "nano"
+        settings = json.loads((folder / "rerank_config.json").read_text(encoding="utf-8"))
+        verification = Verification(**settings["verification"])
+        print(f"{verification.kendall_tau:.2f}")  # 0.94
+        ```
     """
 
     pairs: int
@@ -70,22 +98,22 @@ class Verification:
 
 
 def compare(original: Scorer, exported: Scorer, max_length: int) -> Verification:
-    """Score built-in texts with both.
+    """Compare two scorers on the built-in queries and texts.
 
     Args:
-        original: Gives logits.
-        exported: Gives logits.
-        max_length: Most tokens of a pair. Queries are cut for models that read little.
+        original: Scorer that returns the logits of the original model.
+        exported: Scorer that returns the logits of the export.
+        max_length: Maximum number of tokens in a pair. Queries are shortened if it is small.
 
     Returns:
-        How far they are from each other.
+        The comparison.
 
     Raises:
-        ScorerError: If either fails, or gives NaN or infinity.
+        ScorerError: If a scorer fails, or returns NaN or infinity.
     """
-    # No query may fill a model's room; a character is at most one token in these.
+    # Leave room for the text: a character of these queries is at most one token.
     queries = [query[: max(1, max_length // 3)].strip() for query in QUERIES]
-    with _no_warning_about_cuts():
+    with _without_truncation_warning():
         both = [(_scores(original, query), _scores(exported, query)) for query in queries]
     return Verification(
         pairs=len(QUERIES) * len(TEXTS),
@@ -98,38 +126,43 @@ def compare(original: Scorer, exported: Scorer, max_length: int) -> Verification
 
 
 def judge(found: Verification, precision: Precision) -> tuple[str, ...]:
-    """Refuse an fp32 export that gives other scores, and say what is doubtful about an int8 one.
+    """Check that an export is close enough to the original model.
 
     Args:
-        found: The comparison.
-        precision: Of the export.
+        found: The comparison of both.
+        precision: Precision of the export.
 
     Returns:
-        Warnings, in sentences.
+        Sentences that warn of a different order.
 
     Raises:
-        ExportError: If it is fp32 and a logit differs by more than 1e-3.
+        ExportError: If the precision is fp32 and a logit differs by more than 0.001.
     """
-    if precision == "fp32" and found.max_difference > _MOST_DIFFERENCE:
+    if precision == "fp32" and found.max_difference > _MAX_DIFFERENCE:
         raise ExportError(
             f"the exported graph does not give the model's scores: logits differ by up to "
-            f"{found.max_difference:.2g}, and {_MOST_DIFFERENCE:g} is the most allowed for fp32; "
+            f"{found.max_difference:.2g}, more than the {_MAX_DIFFERENCE:g} allowed for fp32; "
             "nothing was written"
         )
-    if found.kendall_tau < _LEAST_TAU:
+    if found.kendall_tau < _MIN_TAU:
         warning = (
             f"the order differs from the original's (Kendall tau {found.kendall_tau:.2f}, below "
-            f"{_LEAST_TAU}): compare both on your own data, or export with precision fp32"
+            f"{_MIN_TAU}): evaluate both on your own data, or export with precision fp32"
         )
         return (warning,)
     return ()
 
 
 def kendall_tau(one: Iterable[float], other: Iterable[float]) -> float:
-    """Kendall's tau-b of two scorings of the same texts: https://doi.org/10.1093/biomet/33.3.239.
+    """Return Kendall's tau-b of two scorings: https://doi.org/10.1093/biomet/33.3.239.
+
+    Args:
+        one: Scores of some texts.
+        other: Other scores of the same texts.
 
     Returns:
-        From -1 to 1. Where a scoring has no order at all: 1 if neither has one, else 0.
+        A number from -1 to 1. If all scores of a scoring are equal: 1 if those of the other one
+        are equal, too, else 0.
     """
     pairs = combinations(zip(one, other, strict=True), 2)
     signs = [(_sign(a - b), _sign(c - d)) for (a, c), (b, d) in pairs]
@@ -140,9 +173,15 @@ def kendall_tau(one: Iterable[float], other: Iterable[float]) -> float:
 
 
 def top_overlap(one: Iterable[float], other: Iterable[float], count: int = 10) -> float:
-    """Share of the `count` best by one scoring that are among the `count` best by the other."""
+    """Return the fraction of the top `count` of one scoring that is in the top `count` of another.
+
+    Args:
+        one: Scores of some texts.
+        other: Other scores of the same texts.
+        count: Number of texts at the top.
+    """
     best, others = (
-        {place for place, _ in sorted(enumerate(scores), key=lambda item: -item[1])[:count]}
+        {index for index, _ in sorted(enumerate(scores), key=lambda item: -item[1])[:count]}
         for scores in (one, other)
     )
     return len(best & others) / len(best)
@@ -157,17 +196,17 @@ def _scores(scorer: Scorer, query: str) -> list[float]:
 
 
 @contextmanager
-def _no_warning_about_cuts() -> Iterator[None]:
-    """Keep this thread's warnings about cut texts out of the log: some here are meant to be cut."""
+def _without_truncation_warning() -> Iterator[None]:
+    """Suppress this thread's warnings about truncated texts: some built-in texts are too long."""
     thread = threading.get_ident()
 
-    def wanted(record: logging.LogRecord) -> bool:
-        of_cuts = record.levelno == logging.WARNING and hasattr(record, "rerank.usage.truncated")
-        return not of_cuts or record.thread != thread
+    def keep(record: logging.LogRecord) -> bool:
+        truncation = record.levelno == logging.WARNING and hasattr(record, "rerank.usage.truncated")
+        return not truncation or record.thread != thread
 
-    log = logging.getLogger("rerank_core")
-    log.addFilter(wanted)
+    logger = logging.getLogger("rerank_core")
+    logger.addFilter(keep)
     try:
         yield
     finally:
-        log.removeFilter(wanted)
+        logger.removeFilter(keep)
