@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rerank_core._local.onnx import OnnxCrossEncoder
     from rerank_core._local.torch import TorchCrossEncoder
     from rerank_core._ordering import Blend
+    from rerank_core._remote.base import HttpScorer
     from rerank_core._remote.cohere import CohereScorer
     from rerank_core._remote.prices import Prices
     from rerank_core._remote.tei import TeiScorer
@@ -65,6 +66,7 @@ __all__ = [
     "DeadlineExceeded",
     "DiskStore",
     "Fallback",
+    "HttpScorer",
     "InvalidInputError",
     "MalformedResponseError",
     "MemoryStore",
@@ -112,6 +114,7 @@ _LAZY = {
     "Fallback": "_combinators.fallback",
     "InvalidInputError": "_errors",
     "MalformedResponseError": "_errors",
+    "HttpScorer": "_remote.base",
     "MemoryStore": "_combinators.stores",
     "MissingExtraError": "_errors",
     "NonFiniteScoreError": "_errors",

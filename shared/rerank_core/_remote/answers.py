@@ -1,35 +1,116 @@
-"""Reading a service's answer: nothing in it is trusted."""
+"""Reading a service's answer: nothing in it is trusted, neither its size nor its values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rerank_core._checks import describe
 from rerank_core._errors import MalformedResponseError, NonFiniteScoreError
-from rerank_core._types import Span
-from rerank_core._usage import Usage
 
-__all__ = ["Answer", "match_scores"]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["aread_body", "match_results", "match_scores", "read_body"]
+
+# A thousand results with their texts sent back, as some services do, stay far below the first.
+_MAX_BYTES = 64 * 2**20
+# We ask for no compression; what comes compressed all the same can grow a thousandfold.
+_MAX_COMPRESSED = 2**20
 
 
-class Answer(NamedTuple):
-    """The scores of one request's texts, in the texts' order, and what they cost."""
+def read_body(response: httpx.Response, seconds: float) -> httpx.Response:
+    """Read the body of a response that is being received, within limits.
 
-    scores: list[float]
-    usage: Usage
-    spans: list[tuple[Span, ...]] | None = None
+    Args:
+        response: The response, of which only the head has been read.
+        seconds: Time for the body, from now to its end.
+
+    Returns:
+        The same response with its body.
+
+    Raises:
+        MalformedResponseError: If the body is too large.
+        httpx.ReadTimeout: If its end does not come in time.
+    """
+    limits = _Limits(response, seconds)
+    return _with_body(response, [limits.check(piece) for piece in response.iter_raw()])
+
+
+async def aread_body(response: httpx.Response, seconds: float) -> httpx.Response:
+    """Read the body of an asynchronous response, as `read_body` does."""
+    limits = _Limits(response, seconds)
+    return _with_body(response, [limits.check(piece) async for piece in response.aiter_raw()])
+
+
+class _Limits:
+    """Limits of a body: a service must not fill the memory, nor send for ever."""
+
+    def __init__(self, response: httpx.Response, seconds: float) -> None:
+        encoding = response.headers.get("content-encoding", "identity")
+        self._bytes = _MAX_BYTES if encoding == "identity" else _MAX_COMPRESSED
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._response = response
+        self._read = 0
+
+    def check(self, piece: bytes) -> bytes:
+        self._read += len(piece)
+        if self._read > self._bytes:
+            raise MalformedResponseError(f"the answer is over {self._bytes / 2**20:g} MiB")
+        if time.monotonic() > self._end:
+            import httpx
+
+            raise httpx.ReadTimeout(
+                f"the answer took over {self._seconds:g} s to arrive",
+                request=self._response.request,
+            )
+        return piece
+
+
+def _with_body(response: httpx.Response, pieces: Iterable[bytes]) -> httpx.Response:
+    return type(response)(
+        response.status_code,
+        headers=response.headers,
+        content=b"".join(pieces),
+        request=response.request,
+    )
+
+
+def match_results(
+    results: object, count: int, *, score: str, raw_scores: bool
+) -> tuple[float, ...]:
+    """Return the scores of a list of JSON objects in the order of the texts.
+
+    Args:
+        results: The list as it came; each object has an ``"index"`` and a score.
+        count: Number of texts.
+        score: Name of the score.
+        raw_scores: Whether a score may be any number, instead of from 0 to 1.
+
+    Raises:
+        MalformedResponseError: If it is no list, or as in `match_scores`.
+        NonFiniteScoreError: If a score is NaN or infinite.
+    """
+    if not isinstance(results, list):
+        raise MalformedResponseError(f"the answer holds {describe(results)}, not a list")
+    found = (
+        (item.get("index"), item.get(score)) if isinstance(item, Mapping) else (item, None)
+        for item in results
+    )
+    return match_scores(found, count, raw_scores=raw_scores)
 
 
 def match_scores(
-    found: Sequence[tuple[object, object]], count: int, *, raw_scores: bool
-) -> list[float]:
-    """Put scores into the texts' order.
+    found: Iterable[tuple[object, object]], count: int, *, raw_scores: bool
+) -> tuple[float, ...]:
+    """Return scores in the order of the texts.
 
     Args:
         found: Pairs of an index and a score, as they came.
-        count: How many texts there are.
+        count: Number of texts.
         raw_scores: Whether a score may be any number, instead of from 0 to 1.
 
     Raises:
@@ -51,7 +132,7 @@ def match_scores(
         raise MalformedResponseError(
             f"{len(scores)} scores came back for {count} texts; the first without one is {missing}"
         )
-    return [scores[index] for index in range(count)]
+    return tuple(scores[index] for index in range(count))
 
 
 def _number(score: object, index: int, raw_scores: bool) -> float:

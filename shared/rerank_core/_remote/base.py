@@ -1,172 +1,392 @@
-"""What scorers that ask a service over HTTP do alike: split, retry, gather, close, travel."""
+"""Base class for scorers that ask a service over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import math
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, Self, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from rerank_core._checks import check_flag, check_number, check_whole
-from rerank_core._errors import RerankError
+from rerank_core._checks import check_flag, check_name, check_number, check_whole, optional
+from rerank_core._errors import MalformedResponseError, MissingExtraError, RerankError
 from rerank_core._planning import Tally
-from rerank_core._remote.answers import Answer
+from rerank_core._remote.answers import match_results
 from rerank_core._remote.connections import Connections
+from rerank_core._remote.errors import Exchange, translate_errors
+from rerank_core._remote.keys import ApiKey, Keyring, check_url
 from rerank_core._remote.prices import Prices, check_prices
 from rerank_core._remote.retry import async_attempts, attempts
-from rerank_core._remote.split import chunks
 from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
-__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "AsyncSession", "RemoteScorer", "Session"]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "HttpScorer"]
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
 _MAX_CONCURRENT = 4  # requests of one ascore call
 
-Ask: TypeAlias = Callable[[str, Sequence[str]], Answer]
-AsyncAsk: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Answer]]
+T = TypeVar("T")
 
 
-class Session(NamedTuple):
-    """How to ask the service for the scores of some texts, and for how many at once."""
+class HttpScorer(Scorer):
+    """Base class for scorers that ask a service over HTTP.
 
-    ask: Ask
-    limit: int
+    A subclass implements two methods: `_request` returns what to send, and `_read` reads the
+    answer. This class does the rest, for `score` and `ascore` alike: connections, the key,
+    splitting over several requests (`ascore` sends four at a time), retries, limits on size and
+    time, errors, prices, `to_config`, pickling and copies.
 
+    The key is the argument, else the first of `key_variables` that is set and not blank, looked up
+    for each request. It goes by https or to this machine only, and is neither pickled nor part of
+    the configuration. Redirects are not followed.
 
-class AsyncSession(NamedTuple):
-    """The same, asynchronously."""
+    A subclass with arguments of its own keeps each as an attribute named after it with an
+    underscore in front, from which `to_config` and `fingerprint` read it.
 
-    ask: AsyncAsk
-    limit: int
-
-
-class RemoteScorer(Scorer):
-    """A scorer that asks a service; a subclass says how to ask once.
+    Attributes:
+        provider: Name of the service in errors, and the ``"type"`` of the configuration.
+        default_url: Address of the service; empty if `base_url` must be given.
+        key_variables: Environment variables that may hold the key, in this order.
+        max_texts: Most texts of one request.
+        hints: What the user can do about an HTTP status, such as ``{404: "Check the model"}``.
+        extra: The extra of ``rerank-core`` that brings what is needed.
 
     Args:
-        timeout: As in `CohereScorer`, and so are the others.
-        max_retries: Attempts after the first.
-        raw_scores: Whether scores may be any number.
-        prices: What the service charges.
+        model: Name of the model, which is the scorer's `name`. Default: `provider`.
+        base_url: Address of the service. Default: `default_url`.
+        api_key: The key; a function that returns it (called for each request, so it should be
+            quick); or False to send none, whatever the environment holds.
+        timeout: Seconds to wait for a connection, for an answer to begin, and then for its end,
+            each, in each attempt. Default: 30.
+        max_retries: Attempts after the first, for status 408, 409, 429 and 500 or more, timeouts
+            and broken connections. Waits grow from 0.5 to 10 s with jitter, or last as long as
+            ``Retry-After`` says; one above 60 s is raised at once. Default: 2.
+        raw_scores: The service sends logits: the scale is `LOGIT`, and any number is valid.
+            Default: False, scores from 0 to 1.
+        prices: What the service charges, for ``usage.cost``; a mapping of `Prices`' arguments
+            works too. Default: not known.
+
+    Raises:
+        ConfigurationError: If an option is out of range, or an explicit key would go over plain
+            http.
+        AuthenticationError: If the key cannot be one.
+
+    Example:
+        ```python
+        from rerank_core import HttpScorer, Scoring, Usage
+
+
+        class ExampleScorer(HttpScorer):
+            provider = "example"
+            default_url = "https://rerank.example.com"
+            key_variables = ("EXAMPLE_API_KEY",)
+            max_texts = 500
+
+            def _request(self, query, texts):
+                return "/v1/rerank", {"model": self.name, "query": query, "documents": texts}
+
+            def _read(self, response, texts):
+                body = response.json()
+                scores = self._match(body["data"], texts, score="relevance_score")
+                return Scoring(scores, Usage(tokens=body["usage"]["total_tokens"]))
+
+
+        scorer = ExampleScorer("rerank-2", timeout=10, prices={"million_tokens": 0.05})
+        assert scorer.to_config()["timeout"] == 10
+        ```
     """
 
-    _connections: Connections[Any, Any] | None
+    provider: ClassVar[str]
+    default_url: ClassVar[str] = ""
+    key_variables: ClassVar[tuple[str, ...]] = ()
+    max_texts: ClassVar[int] = 1000
+    hints: ClassVar[Mapping[int, str]] = {}
+    extra: ClassVar[str] = "tei"
 
     def __init__(
         self,
+        model: str | None = None,
         *,
-        timeout: float,
-        max_retries: int,
-        raw_scores: bool,
-        prices: Prices | Mapping[str, float] | None,
+        base_url: str | None = None,
+        api_key: ApiKey = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
+        raw_scores: bool = False,
+        prices: Prices | Mapping[str, float] | None = None,
     ) -> None:
+        self._model = optional(check_name, model, "model", "BAAI/bge-reranker-base")
         self._timeout = check_number(timeout, "timeout", above=0)
         self._max_retries = check_whole(max_retries, "max_retries", least=0)
         self._raw_scores = check_flag(raw_scores, "raw_scores")
         self._prices = check_prices(prices)
+        self._base_url = self._find_url(base_url)
+        self._keyring = Keyring(
+            api_key,
+            self._address,
+            provider=self.provider,
+            variables=self.key_variables,
+            needed=self._needs_key(),
+        )
+        self._connections = Connections(self._address, self._timeout, self._require)
+
+    @abstractmethod
+    def _request(self, query: str, texts: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        """Return what to send: the path, which is added to the address, and the JSON body.
+
+        Args:
+            query: The query.
+            texts: From one to `max_texts` texts.
+        """
+
+    @abstractmethod
+    def _read(self, response: Any, texts: Sequence[str]) -> Scoring:
+        """Read an answer; any error in it is raised as a `MalformedResponseError`.
+
+        Args:
+            response: An ``httpx.Response`` with a status from 200 to 299.
+            texts: The texts of the request.
+
+        Returns:
+            A score for each text, in the order of the texts; and, where the service tells,
+            tokens and billed units.
+        """
+
+    def _match(
+        self, results: object, texts: Sequence[str], score: str = "relevance_score"
+    ) -> tuple[float, ...]:
+        """Return scores in the order of the texts.
+
+        Args:
+            results: A list of results as they came, each a mapping with the ``"index"`` of a text
+                and a score.
+            texts: The texts of the request.
+            score: The score's name in a result.
+
+        Raises:
+            MalformedResponseError: If an index is missing, double, or out of range, or a score is
+                not a number of the kind expected.
+            NonFiniteScoreError: If a score is NaN or infinite.
+        """
+        return match_results(results, len(texts), score=score, raw_scores=self._raw_scores)
+
+    def _headers(self, key: str) -> dict[str, str]:
+        """Return the headers that carry the key; there is none if it is empty."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    @property
+    def name(self) -> str:
+        """The model's name, else the provider's."""
+        return self._model or self.provider
 
     @property
     def scale(self) -> Scale:
         """`LOGIT` with `raw_scores`, else `UNIT`."""
         return Scale.LOGIT if self._raw_scores else Scale.UNIT
 
+    @property
+    def fingerprint(self) -> str:
+        """Address, model and options."""
+        options = self._options()
+        for name in ("model", "base_url", "api_key", "timeout", "max_retries", "prices"):
+            options.pop(name, None)
+        return f"{self.provider}:{self._model}@{self._address}:{sorted(options.items())}"
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that are not at their defaults, without the key."""
+        return {"type": self.provider, **self._options()}
+
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""
-        if self._connections is not None:
-            self._connections.close()
+        self._connections.close()
 
     async def aclose(self) -> None:
         """Close this process's connections and the running event loop's.
 
         Not needed at the end of ``asyncio.run``, which closes them.
         """
-        if self._connections is not None:
-            await self._connections.aclose()
+        await self._connections.aclose()
 
-    @abstractmethod
-    def _connect(self) -> Connections[Any, Any] | None:
-        """Make what opens connections at first use."""
+    def _options(self) -> dict[str, Any]:
+        defaults: dict[str, Any] = {}
+        for kind in reversed(type(self).__mro__):
+            if issubclass(kind, HttpScorer) and "__init__" in vars(kind):
+                _, *parameters = inspect.signature(kind.__init__).parameters.values()
+                named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+                defaults.update({p.name: p.default for p in named})
+        special = {
+            "api_key": False if self._keyring.disabled else None,
+            "prices": self._prices and self._prices.to_config(),
+        }
+        values = {
+            name: special[name] if name in special else getattr(self, f"_{name}")
+            for name in defaults
+        }
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
-    @abstractmethod
-    def _session(self) -> Session:
-        """Return how to ask, once: without retries."""
+    @property
+    def _address(self) -> str:
+        return self._base_url or self.default_url
 
-    @abstractmethod
-    async def _asession(self) -> AsyncSession | None:
-        """Return how to ask asynchronously, or None if that needs a thread."""
+    def _find_url(self, base_url: str | None) -> str | None:
+        """Return the checked address that was set, or None for the default one."""
+        return None if base_url is None and self.default_url else check_url(base_url)
+
+    def _needs_key(self) -> bool:
+        """Return whether the service refuses to work without a key."""
+        return self._base_url is None and bool(self.key_variables)
+
+    @classmethod
+    def _require(cls) -> None:
+        """Import what the extra brings, which may take seconds the first time.
+
+        Raises:
+            MissingExtraError: If it is not installed.
+        """
+        try:
+            import httpx
+            import tenacity  # noqa: F401
+
+            _ = httpx.Client
+        except (ImportError, AttributeError) as error:
+            raise MissingExtraError(cls.extra, cls.__name__) from error
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        ask, limit = self._session()
-        tally = Tally(len(texts))
-        try:
-            for start, chunk in chunks(texts, limit):
-                for attempt in attempts(self._max_retries):
+        limit = self._start()
+        with _tally(len(texts)) as tally:
+            for start, chunk in _chunks(texts, limit):
+                for attempt in attempts(self._max_retries).copy():
                     with attempt:
                         tally.usage += Usage(requests=1)
-                        answer = ask(query, chunk)
-                self._add(tally, start, answer)
+                        scoring = self._ask(query, chunk)
+                self._add(tally, start, scoring)
                 progress(tally.done, len(texts))
-        except StopScoring:
-            pass  # what has come is kept
-        except RerankError as error:
-            error.add_usage(tally.usage)
-            raise
         return tally.scoring()
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        session = await self._asession()
-        if session is None:
-            return await super()._ascore(query, texts, progress)
-        tally = Tally(len(texts))
+        limit = await self._astart()
         few = asyncio.Semaphore(_MAX_CONCURRENT)
 
         async def work(start: int, chunk: Sequence[str]) -> None:
             async with few:
-                async for attempt in async_attempts(self._max_retries):
+                async for attempt in async_attempts(self._max_retries).copy():
                     with attempt:
                         tally.usage += Usage(requests=1)
-                        answer = await session.ask(query, chunk)
-            self._add(tally, start, answer)
+                        scoring = await self._aask(query, chunk)
+            self._add(tally, start, scoring)
             progress(tally.done, len(texts))
 
-        tasks = [asyncio.create_task(work(*piece)) for piece in chunks(texts, session.limit)]
-        try:
-            await asyncio.gather(*tasks)
-        except StopScoring:
-            pass  # what has come is kept
-        except RerankError as error:
-            error.add_usage(tally.usage)
-            raise
-        finally:
-            # After a failure or a cancellation no request outlives this call.
-            for task in tasks:
-                if not task.cancelling():  # twice would cut short how a connection is closed
-                    task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with _tally(len(texts)) as tally:
+            tasks = [asyncio.create_task(work(*piece)) for piece in _chunks(texts, limit)]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                # After a failure or a cancellation no request outlives this call.
+                for task in tasks:
+                    if not task.cancelling():  # twice would cut short how a connection is closed
+                        task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         return tally.scoring()
 
-    def _add(self, tally: Tally, start: int, answer: Answer) -> None:
-        cost = None if self._prices is None else self._prices.cost(answer.usage)
-        positions = range(start, start + len(answer.scores))
-        tally.add(positions, answer.scores, replace(answer.usage, cost=cost), answer.spans)
+    def _add(self, tally: Tally, start: int, scoring: Scoring) -> None:
+        cost = None if self._prices is None else self._prices.cost(scoring.usage)
+        scores = [score for score in scoring.scores if score is not None]
+        usage = replace(scoring.usage, pairs=len(scores), cost=cost)
+        tally.add(range(start, start + len(scores)), scores, usage, scoring.spans)
 
-    def _chosen(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments that are not at their defaults, for `to_config`."""
-        defaults = {
-            "timeout": DEFAULT_TIMEOUT,
-            "max_retries": DEFAULT_RETRIES,
-            "raw_scores": False,
-            **defaults,
+    def _start(self) -> int:
+        """Open the connections, and return how many texts a request may hold."""
+        self._connections.client()
+        return self.max_texts
+
+    async def _astart(self) -> int:
+        await self._connections.aopen()
+        return self.max_texts
+
+    def _ask(self, query: str, texts: Sequence[str]) -> Scoring:
+        """Ask for the scores of some texts, once."""
+        path, body = self._request(query, texts)
+        return self._fetch(path, body, lambda response: self._whole(response, texts))
+
+    async def _aask(self, query: str, texts: Sequence[str]) -> Scoring:
+        path, body = self._request(query, texts)
+        return await self._afetch(path, body, lambda response: self._whole(response, texts))
+
+    def _whole(self, response: Any, texts: Sequence[str]) -> Scoring:
+        scoring = self._read(response, texts)
+        if len(scoring.scores) != len(texts) or None in scoring.scores:
+            known = len(scoring.scores) - scoring.scores.count(None)
+            raise MalformedResponseError(f"{known} scores came back for {len(texts)} texts")
+        return scoring
+
+    def _fetch(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
+        """Send a request, a GET if it has no body, and read its answer."""
+        exchange = self._exchange()
+        with translate_errors(exchange):
+            return read(self._send(exchange, path, body))
+
+    async def _afetch(
+        self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]
+    ) -> T:
+        exchange = self._exchange()
+        with translate_errors(exchange):
+            return read(await self._asend(exchange, path, body))
+
+    def _exchange(self) -> Exchange:
+        return Exchange(self.provider, self.key_variables, self.hints, self._keyring.key())
+
+    def _send(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
+        """Send a request, and return its answer if its status is from 200 to 299."""
+        response = self._transmit(exchange, path, body)
+        response.raise_for_status()
+        return response
+
+    async def _asend(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
+        response = await self._atransmit(exchange, path, body)
+        response.raise_for_status()
+        return response
+
+    def _transmit(
+        self,
+        exchange: Exchange,
+        path: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send a request, and return its answer whatever its status."""
+        return self._connections.send(exchange, **self._http(exchange, path, body, headers))
+
+    async def _atransmit(
+        self,
+        exchange: Exchange,
+        path: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        request = self._http(exchange, path, body, headers)
+        return await self._connections.asend(exchange, **request)
+
+    def _http(
+        self,
+        exchange: Exchange,
+        path: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+    ) -> dict[str, Any]:
+        return {
+            "method": "GET" if body is None else "POST",
+            "url": self._address + path,
+            "json": body,
+            "headers": {**(headers or {}), **self._headers(exchange.key)},
         }
-        values = {name: getattr(self, f"_{name}") for name in defaults}
-        chosen = {name: value for name, value in values.items() if value != defaults[name]}
-        if self._prices is not None:
-            chosen["prices"] = self._prices.to_config()
-        return chosen
 
     # A scorer is immutable and thread-safe: a copy is the same one, its key included.
     def __copy__(self) -> Self:
@@ -175,9 +395,22 @@ class RemoteScorer(Scorer):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_connections"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._connections = self._connect()
+@contextmanager
+def _tally(total: int) -> Iterator[Tally]:
+    """Collect scores; keep what has come if `StopScoring` ends it, and what an error has cost."""
+    tally = Tally(total)
+    try:
+        yield tally
+    except StopScoring:
+        pass
+    except RerankError as error:
+        error.add_usage(tally.usage)
+        raise
+
+
+def _chunks(texts: Sequence[str], limit: int) -> list[tuple[int, Sequence[str]]]:
+    """Cut into pieces of about equal size, each with the position of its first text."""
+    count = math.ceil(len(texts) / limit)
+    bounds = [len(texts) * piece // count for piece in range(count + 1)]
+    return [(start, texts[start:end]) for start, end in pairwise(bounds)]

@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, NoReturn
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from rerank_core._checks import check_flag, check_whole
-from rerank_core._errors import ConfigurationError
-from rerank_core._remote.answers import Answer
-from rerank_core._remote.base import (
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT,
-    AsyncSession,
-    RemoteScorer,
-    Session,
-)
-from rerank_core._remote.cohere_checks import check_extra_body, check_model, check_path
-from rerank_core._remote.cohere_client import SdkConnections, require_sdk
-from rerank_core._remote.cohere_place import DEFAULT_PATH, find_place
-from rerank_core._remote.cohere_response import read_answer
-from rerank_core._remote.errors import Exchange, exchange
-from rerank_core._remote.keys import ApiKey, Keyring
+from rerank_core._checks import check_flag, check_name, check_whole, describe, optional
+from rerank_core._concurrency import in_thread
+from rerank_core._errors import ConfigurationError, MalformedResponseError, MissingExtraError
+from rerank_core._remote.answers import match_scores
+from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer
+from rerank_core._remote.errors import Exchange
+from rerank_core._remote.keys import ApiKey, check_url
 from rerank_core._remote.prices import Prices
+from rerank_core._types import Progress, Scoring, Span
+from rerank_core._usage import Usage
+
+if TYPE_CHECKING:
+    import cohere
 
 __all__ = ["CohereScorer"]
 
-# The SDK reads the same variables, but takes an empty one for a key.
-_KEY_VARIABLES = ("CO_API_KEY", "COHERE_API_KEY")
-# "We recommend against sending more than 1,000 documents in a single request":
-# https://docs.cohere.com/reference/rerank
-_MAX_TEXTS = 1000
+_DEFAULT_PATH = "/v2/rerank"
+_URL_VARIABLE = "CO_API_URL"  # the SDK's
+_DOMAINS = ("cohere.com", "cohere.ai")
+_OPTIONS = ("max_tokens_per_doc", "priority", "relevant_spans")  # not every SDK knows them
+# https://docs.cohere.com/docs/deprecations
+_RETIRED = {
+    "rerank-english-v2.0": "'rerank-v4.0-fast', 'rerank-v4.0-pro' or 'rerank-english-v3.0'",
+    "rerank-multilingual-v2.0": (
+        "'rerank-v4.0-fast', 'rerank-v4.0-pro' or 'rerank-multilingual-v3.0'"
+    ),
+}
 
 
-class CohereScorer(RemoteScorer):
+class CohereScorer(HttpScorer):
     """Scores with Cohere's rerank service, or a server that speaks its wire format.
 
     Nothing is imported or connected before the first scoring. More than 1,000 texts are split
     over several requests, which `ascore` sends four at a time. Redirects are not followed.
+
+    Cohere cuts texts at `max_tokens_per_doc` and long queries at a limit of the model (2,048 tokens
+    for its v3 models; later models read more). It does not report it: ``usage.truncated`` and
+    ``usage.truncated_queries`` stay 0.
 
     The key is the argument, else ``CO_API_KEY``, else ``COHERE_API_KEY``; blank ones do not
     count, and it is looked up anew for each request. It goes to whatever `base_url` says, by
@@ -60,19 +70,19 @@ class CohereScorer(RemoteScorer):
         max_retries: Attempts after the first, for status 408, 409, 429 and 500 or more, timeouts
             and broken connections. Waits grow from 0.5 to 10 s with jitter, or last as long as
             ``Retry-After`` says; one above 60 s is raised at once. Default: 2.
-        max_tokens_per_doc: Where the service cuts a text. Default: the service's; Cohere's is
-            4,096.
+        max_tokens_per_doc: Length at which the service cuts a text. Default: the service's;
+            Cohere's is 4,096.
         priority: How early a loaded service handles the request; 0 is first. Needs an SDK that
             has it. Default: the service's.
         relevant_spans: Ask for the relevant passages of each text. Needs a v5 model and an SDK that
             has it. Default: False.
-        raw_scores: The server sends logits: the scale is `LOGIT`, and any number will do. Most
+        raw_scores: The server sends logits: the scale is `LOGIT`, and any number is valid. Most
             must be asked to, in `extra_body`. Default: False, scores from 0 to 1.
         extra_body: Further fields of the request, as the server knows them: ``{"raw_scores":
             True}`` for Infinity, ``{"use_activation": False}`` for vLLM, ``{"return_documents":
             False}`` for Jina. Default: none.
         prices: What the service charges, for ``usage.cost``; a mapping of `Prices`' arguments
-            will do. Default: not known.
+            works too. Default: not known.
         client: A ready ``cohere.ClientV2``, ``AsyncClientV2``, ``BedrockClientV2`` or
             ``SagemakerClientV2`` instead of `api_key`, `base_url` and `path`; its key, address
             and HTTP settings apply, and closing it stays with you. With a sync one, `ascore`
@@ -83,7 +93,24 @@ class CohereScorer(RemoteScorer):
         ConfigurationError: If an option is out of range, the model is retired, or an explicit
             key would go over plain http.
         AuthenticationError: If the key cannot be one.
+
+    Example:
+        ```python
+        from rerank_core import CohereScorer
+
+        scorer = CohereScorer("rerank-v4.0-fast", timeout=10)
+        assert scorer.to_config() == {"type": "cohere", "model": "rerank-v4.0-fast", "timeout": 10}
+        ```
     """
+
+    provider = "cohere"
+    default_url = "https://api.cohere.com"
+    # The SDK reads the same variables, but takes an empty one for a key.
+    key_variables = ("CO_API_KEY", "COHERE_API_KEY")
+    # "We recommend against sending more than 1,000 documents in a single request":
+    # https://docs.cohere.com/reference/rerank
+    max_texts = 1000
+    extra = "cohere"
 
     def __init__(
         self,
@@ -91,7 +118,7 @@ class CohereScorer(RemoteScorer):
         *,
         api_key: ApiKey = None,
         base_url: str | None = None,
-        path: str = DEFAULT_PATH,
+        path: str = _DEFAULT_PATH,
         timeout: float = DEFAULT_TIMEOUT,
         max_retries: int = DEFAULT_RETRIES,
         max_tokens_per_doc: int | None = None,
@@ -102,169 +129,310 @@ class CohereScorer(RemoteScorer):
         prices: Prices | Mapping[str, float] | None = None,
         client: Any = None,
     ) -> None:
-        super().__init__(
-            timeout=timeout, max_retries=max_retries, raw_scores=raw_scores, prices=prices
-        )
-        self._model = check_model(model)
-        self._options: dict[str, Any] = {}
-        if max_tokens_per_doc is not None:
-            self._options["max_tokens_per_doc"] = check_whole(
-                max_tokens_per_doc, "max_tokens_per_doc", least=1
-            )
-        if priority is not None:
-            self._options["priority"] = check_whole(priority, "priority", least=0)
-        self._relevant_spans = check_flag(relevant_spans, "relevant_spans")
-        self._extra_body = check_extra_body(extra_body)
-        self._path = check_path(path)
+        self._path = _check_path(path)
         self._client = client
-        if client is None:
-            self._place = find_place(base_url, self._path)
-            self._base_url = self._place.base_url
-            self._keyring = Keyring(
-                api_key,
-                self._place.url,
-                provider="cohere",
-                variables=_KEY_VARIABLES,
-                needed=self._place.is_coheres,
-            )
-            self._connections = self._connect()
-            return
-        if api_key is not None or base_url is not None or path != DEFAULT_PATH:
-            raise ConfigurationError("set api_key and base_url on the client, not beside it")
-        if not callable(getattr(client, "rerank", None)):
-            raise ConfigurationError(
-                f"client must be a client object of the Cohere SDK, not a {type(client).__name__}"
-            )
-        self._connections = self._base_url = None
-        # Where a ready client points is its own affair: nothing else may share its cache.
+        # Nothing else may share a ready client's cache: its address is not known.
         self._client_id = uuid4().hex
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model
+        if client is not None:
+            if api_key is not None or base_url is not None or path != _DEFAULT_PATH:
+                raise ConfigurationError("set api_key and base_url on the client, not beside it")
+            if not callable(getattr(client, "rerank", None)):
+                raise ConfigurationError(
+                    f"client must be a client object of the Cohere SDK, not a "
+                    f"{type(client).__name__}"
+                )
+        super().__init__(
+            _check_model(model),
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            raw_scores=raw_scores,
+            prices=prices,
+        )
+        self._max_tokens_per_doc = optional(check_whole, max_tokens_per_doc, "max_tokens_per_doc")
+        self._priority = optional(check_whole, priority, "priority", least=0)
+        self._relevant_spans = check_flag(relevant_spans, "relevant_spans")
+        self._extra_body = optional(_check_extra_body, extra_body, "extra_body")
 
     @property
     def fingerprint(self) -> str:
         """Address, model and options; with a ready client, this scorer only."""
-        place = self._place.address if self._client is None else f"client-{self._client_id}"
+        own = f"client-{self._client_id}"
+        extra = sorted((self._extra_body or {}).items())
         return (
-            f"cohere:{self._model}@{place}"
-            f":max_tokens_per_doc={self._options.get('max_tokens_per_doc')}"
+            f"cohere:{self._model}@{self._address + self._path if self._client is None else own}"
+            f":max_tokens_per_doc={self._max_tokens_per_doc}"
             f":relevant_spans={self._relevant_spans}"
-            f":raw_scores={self._raw_scores}:extra_body={sorted(self._extra_body.items())}"
+            f":raw_scores={self._raw_scores}:extra_body={extra}"
         )
 
     def to_config(self) -> dict[str, Any]:
-        """The constructor's arguments that were set, the key excepted, with ``"type": "cohere"``.
+        """Return the constructor's arguments that are not at their defaults, without the key.
 
         Raises:
             ConfigurationError: If the scorer was made with a ready client.
         """
-        if self._client is not None:
-            self._refuse_to_travel()
-        chosen = self._chosen(
-            {"base_url": None, "path": DEFAULT_PATH, "relevant_spans": False, "extra_body": {}}
-        )
-        if self._keyring.disabled:
-            chosen["api_key"] = False
-        return {"type": "cohere", "model": self._model, **self._options, **chosen}
+        self._refuse_ready_client()
+        return super().to_config()
 
-    def _connect(self) -> SdkConnections:
-        place = self._place
-        return SdkConnections(place.url, self._timeout, exact=place.exact, keyring=self._keyring)
+    def _find_url(self, base_url: str | None) -> str | None:
+        argument = "base_url"
+        if base_url is None and self._client is None:
+            argument, base_url = _URL_VARIABLE, os.environ.get(_URL_VARIABLE, "").strip() or None
+        if base_url is not None:
+            return check_url(base_url, argument, query=self._path == "")
+        if self._path == "":
+            raise ConfigurationError("path='' needs base_url, which then is the whole address")
+        return None
 
-    def _session(self) -> Session:
-        require_sdk()
-        client = self._client or self._connections.sync_client()  # type: ignore[union-attr]
-        if inspect.iscoroutinefunction(client.rerank):
-            raise ConfigurationError(
-                "this scorer was made with an async client; call ascore or arerank, or pass a "
-                "cohere.ClientV2"
-            )
+    def _needs_key(self) -> bool:
+        host = urlsplit(self._address).hostname or ""
+        return any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
 
-        def ask(query: str, texts: Sequence[str]) -> Answer:
-            request = self._request(client.rerank, query, texts)
-            with exchange(self._watched()) as watched:
-                return self._read(client.rerank(**request), texts, watched)
+    @classmethod
+    def _require(cls) -> None:
+        super()._require()
+        try:
+            import cohere
 
-        return Session(ask, _MAX_TEXTS)
+            _ = cohere.ClientV2
+        except (ImportError, AttributeError) as error:
+            raise MissingExtraError(cls.extra, cls.__name__) from error
 
-    async def _asession(self) -> AsyncSession | None:
-        if self._connections is not None:
-            await self._connections.prepare()
-        else:
-            require_sdk()
-            if not inspect.iscoroutinefunction(self._client.rerank):
-                return None
-
-        async def ask(query: str, texts: Sequence[str]) -> Answer:
-            with exchange(self._watched()) as watched:
-                async with self._lend() as client:
-                    request = self._request(client.rerank, query, texts)
-                    return self._read(await client.rerank(**request), texts, watched)
-
-        return AsyncSession(ask, _MAX_TEXTS)
-
-    def _lend(self) -> AbstractAsyncContextManager[Any]:
-        connections = self._connections
-        return nullcontext(self._client) if connections is None else connections.async_client()
-
-    def _read(self, response: Any, texts: Sequence[str], watched: Exchange) -> Answer:
-        own_id = getattr(response, "id", None)
-        watched.answer_id = own_id if isinstance(own_id, str) else None
-        answer = read_answer(response, texts, raw_scores=self._raw_scores)
-        return answer if self._relevant_spans else answer._replace(spans=None)
-
-    def _watched(self) -> Exchange:
-        added = f"{self._path!r} is added to it" if self._path else "it is used as it is"
-        hint = f"Check that the service offers the model {self._model!r}, and base_url: {added}"
-        hints = {404: hint, 405: hint}
-        if self._client is None:
-            return Exchange("cohere", _KEY_VARIABLES, hints)
-        hints[401] = hints[403] = "Check the ready client's credentials"
-        key = getattr(getattr(self._client, "_client_wrapper", None), "_token", "")
-        return Exchange("cohere", _KEY_VARIABLES, hints, key if isinstance(key, str) else "")
-
-    def _request(
-        self, rerank: Callable[..., Any], query: str, texts: Sequence[str]
-    ) -> dict[str, Any]:
-        """Put the arguments together: what is not set is left out, as None would be sent."""
-        options = dict(self._options)
-        if self._relevant_spans:
-            options["relevant_spans"] = {"mode": "enabled"}
-        known = inspect.signature(rerank).parameters
-        for option in options:
-            if option not in known:
-                raise ConfigurationError(
-                    f"{option} is not known to the installed Cohere SDK or the client's rerank; "
-                    "leave it out, or pip install -U cohere"
-                )
+    def _request(self, query: str, texts: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         # Retrying is the base's affair; "timeout" is not read by SDK 5.
         sending: dict[str, Any] = {"max_retries": 0, "timeout_in_seconds": self._timeout}
         if self._extra_body:
             sending["additional_body_parameters"] = self._extra_body
-        return {
+        options = {
+            "max_tokens_per_doc": self._max_tokens_per_doc,
+            "priority": self._priority,
+            "relevant_spans": {"mode": "enabled"} if self._relevant_spans else None,
+        }
+        return self._path, {
             "model": self._model,
             "query": query,
             "documents": list(texts),
             "request_options": sending,
-            **options,
+            **{name: value for name, value in options.items() if value is not None},
         }
 
-    def _refuse_to_travel(self) -> NoReturn:
-        raise ConfigurationError(
-            "a CohereScorer made with a ready client can be neither pickled nor written as a "
-            "configuration; make it with base_url and a key from the environment instead"
+    def _read(self, response: Any, texts: Sequence[str]) -> Scoring:
+        """Read what the SDK returned; it validates nothing."""
+        results = getattr(response, "results", None)
+        if not isinstance(results, list):
+            raise MalformedResponseError(
+                f"the answer's results are {describe(results)}, not a list"
+            )
+        found = [(getattr(r, "index", None), getattr(r, "relevance_score", None)) for r in results]
+        scores = match_scores(found, len(texts), raw_scores=self._raw_scores)
+        spans: list[tuple[Span, ...]] = [()] * len(texts)
+        for result in results:
+            index, own = result.index, getattr(result, "relevant_spans", None)
+            spans[index] = _read_spans(own, texts[index], index)
+        billed = _amounts(getattr(getattr(response, "meta", None), "billed_units", None))
+        usage = Usage(tokens=_tokens(response, billed), billed_units=billed)
+        return Scoring(scores, usage, spans=tuple(spans) if self._relevant_spans else None)
+
+    def _start(self) -> int:
+        if self._client is None:
+            return super()._start()
+        self._require()
+        if inspect.iscoroutinefunction(self._client.rerank):
+            raise ConfigurationError(
+                "this scorer was made with an async client; call ascore or arerank, or pass a "
+                "cohere.ClientV2"
+            )
+        return self.max_texts
+
+    async def _astart(self) -> int:
+        if self._client is None:
+            return await super()._astart()
+        self._require()
+        return self.max_texts
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        if self._client is None or inspect.iscoroutinefunction(self._client.rerank):
+            return await super()._ascore(query, texts, progress)
+        return await in_thread(partial(self._score, query, texts), progress)
+
+    # The SDK makes the request and reads the answer; what lies between is the base's.
+
+    def _send(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
+        rerank = self._rerank(_sdk()[0], partial(self._transmit, exchange, path))
+        return _note_id(exchange, rerank(**_known_to(rerank, body or {})))
+
+    async def _asend(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
+        rerank = self._rerank(_sdk()[1], partial(self._atransmit, exchange, path))
+        return _note_id(exchange, await rerank(**_known_to(rerank, body or {})))
+
+    def _rerank(self, sdk: Callable[..., Any], transmit: Callable[..., Any]) -> Callable[..., Any]:
+        client = self._client
+        if client is None:
+            sender = _Sender(transmit)
+            client = sdk("", base_url=self._address, timeout=self._timeout, httpx_client=sender)
+        rerank: Callable[..., Any] = client.rerank
+        return rerank
+
+    def _exchange(self) -> Exchange:
+        added = f"{self._path!r} is added to it" if self._path else "it is used as it is"
+        hint = f"Check that the service offers the model {self._model!r}, and base_url: {added}"
+        hints = {404: hint, 405: hint}
+        if self._client is None:
+            return Exchange(self.provider, self.key_variables, hints, self._keyring.key())
+        hints[401] = hints[403] = "Check the ready client's credentials"
+        key = getattr(getattr(self._client, "_client_wrapper", None), "_token", "")
+        return Exchange(
+            self.provider, self.key_variables, hints, key if isinstance(key, str) else ""
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _refuse_ready_client(self) -> None:
         if self._client is not None:
-            self._refuse_to_travel()
-        return super().__getstate__()
+            raise ConfigurationError(
+                "a CohereScorer made with a ready client can be neither pickled nor written as a "
+                "configuration; make it with base_url and a key from the environment instead"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._refuse_ready_client()
+        return self.__dict__
 
     def __repr__(self) -> str:
         base_url = f", base_url={self._base_url!r}" if self._base_url else ""
-        path = f", path={self._path!r}" if self._path != DEFAULT_PATH else ""
+        path = f", path={self._path!r}" if self._path != _DEFAULT_PATH else ""
         client = f", client={type(self._client).__name__}" if self._client is not None else ""
         return f"CohereScorer({self._model!r}{base_url}{path}{client})"
+
+
+class _Sender:
+    """The part of an HTTP client that the SDK uses, for one request.
+
+    The SDK hands nothing of a call on to its HTTP client, so each call has its own client, whose
+    making takes microseconds.
+    """
+
+    def __init__(self, transmit: Callable[..., Any]) -> None:
+        self._transmit = [transmit]
+
+    def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
+        # The SDK has no key, and would send "Bearer ", which is no valid header.
+        kept = {name: headers[name] for name in headers if name.lower() != "authorization"}
+        # The SDK's client refers to itself: what it holds lives until the garbage collector comes.
+        return self._transmit.pop()(json, kept)
+
+
+@lru_cache
+def _sdk() -> tuple[type[cohere.ClientV2], type[cohere.AsyncClientV2]]:
+    from cohere import AsyncClientV2, ClientV2
+
+    return ClientV2, AsyncClientV2
+
+
+def _known_to(rerank: Callable[..., Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request, or raise an error if the SDK does not know one of its options."""
+    options = [name for name in body if name in _OPTIONS]
+    known = inspect.signature(rerank).parameters if options else ()
+    for name in options:
+        if name not in known:
+            raise ConfigurationError(
+                f"{name} is not known to the installed Cohere SDK or the client's rerank; "
+                "leave it out, or pip install -U cohere"
+            )
+    return body
+
+
+def _note_id(exchange: Exchange, response: Any) -> Any:
+    own_id = getattr(response, "id", None)
+    exchange.answer_id = own_id if isinstance(own_id, str) else None
+    return response
+
+
+def _check_model(model: object) -> str:
+    name = check_name(model, "model", "rerank-v5.0-fast")
+    if name in _RETIRED:
+        raise ConfigurationError(
+            f"model {name!r} was retired by Cohere; use {_RETIRED[name]} instead"
+        )
+    return name
+
+
+def _check_path(path: object) -> str:
+    if (
+        not isinstance(path, str)
+        or any(c in "?#\\" or c.isspace() for c in path)
+        or not (path == "" or path.startswith("/"))
+    ):
+        raise ConfigurationError(
+            "path must be '/v2/rerank', '/v1/rerank', '/rerank' or the like, or '' if base_url "
+            f"is the whole address, not {describe(path)}"
+        )
+    return path
+
+
+def _check_extra_body(extra: object, argument: str) -> dict[str, Any]:
+    try:
+        copied = json.loads(json.dumps(extra, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        copied = None
+    if not isinstance(copied, dict) or copied != extra:
+        raise ConfigurationError(
+            f"{argument} must be a mapping of names to JSON values, not a {type(extra).__name__}"
+        )
+    for taken in ("model", "query", "documents", "top_n"):
+        if taken in copied:
+            raise ConfigurationError(f"{argument} must not hold {taken!r}: the scorer sets it")
+    return copied
+
+
+def _tokens(response: Any, billed: Mapping[str, float]) -> int:
+    """Return the tokens read: Cohere and LiteLLM have them in ``meta``, others in ``usage``."""
+    read = _amounts(getattr(getattr(response, "meta", None), "tokens", None))
+    used = _amounts(getattr(response, "usage", None))
+    for amounts, name in (
+        (read, "input_tokens"),
+        (billed, "input_tokens"),
+        (billed, "total_tokens"),
+        (used, "total_tokens"),
+        (used, "prompt_tokens"),
+    ):
+        if name in amounts:
+            return int(amounts[name])
+    return 0
+
+
+def _amounts(units: Any) -> dict[str, float]:
+    """Return the counts, by the service's own names; Bedrock says -1 for "unknown"."""
+    try:
+        items = dict(units or {}).items()
+    except (TypeError, ValueError):
+        return {}
+    return {
+        str(name): float(amount)
+        for name, amount in items
+        if isinstance(amount, int | float)
+        and not isinstance(amount, bool)
+        and 0 <= amount < math.inf
+    }
+
+
+def _read_spans(spans: object, text: str, index: int) -> tuple[Span, ...]:
+    """Return the checked spans of one text, which the service orders by relevance."""
+    if not spans:
+        return ()
+    if not isinstance(spans, list):
+        raise MalformedResponseError(f"the spans of text {index} are {describe(spans)}, not a list")
+    return tuple(_read_span(span, text, index) for span in spans)
+
+
+def _read_span(span: object, text: str, index: int) -> Span:
+    start, end = getattr(span, "start", None), getattr(span, "end", None)
+    # The service counts in Unicode code points, as Python does.
+    if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
+        raise MalformedResponseError(
+            f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
+            f"text has {len(text)} characters"
+        )
+    score = getattr(span, "score", None)
+    known = isinstance(score, float) and math.isfinite(score)
+    return Span(start, end, score if known else None)

@@ -1,44 +1,57 @@
-"""HTTP clients: one per process, one per event loop."""
+"""HTTP connections: one client for each process and each event loop; where a key may go."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import weakref
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from rerank_core._remote.errors import current_exchange
-from rerank_core._remote.keys import is_loopback, refuse_plain_http
-from rerank_core._remote.loops import close_with_loop
+from rerank_core._errors import ConfigurationError
+from rerank_core._remote.answers import aread_body, read_body
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Connections"]
+    from rerank_core._remote.errors import Exchange
 
-S = TypeVar("S")
-A = TypeVar("A")
-
+__all__ = ["Connections", "is_loopback", "refuse_plain_http"]
 
 # httpcore up to 1.0.9 never gives back a connection that is cancelled between its opening and its
-# first request: so often may that have happened to a client before another takes its place.
+# first request: after so many cancellations another client takes the place of the first.
 _CANCELLATIONS = 20
 
 
-class _Held(NamedTuple):
-    client: Any
-    http: Any
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine: localhost, 127.0.0.0/8, ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
-class _AsyncHeld:
-    """A loop's client, and who uses it; only that loop's thread changes it."""
+def refuse_plain_http(scheme: str, host: str) -> None:
+    """Raise an error unless a key may go to this address.
 
-    def __init__(self, held: _Held) -> None:
-        self.client, self.http = held
+    Raises:
+        ConfigurationError: If others on the way could read the key.
+    """
+    if scheme != "https" and not is_loopback(host):
+        raise ConfigurationError(
+            f"a key would go to {host!r} over plain http, where others can read it; use an "
+            "https base_url, or api_key=False if that server needs no key"
+        )
+
+
+class _Shared:
+    """A loop's client and its users; only that loop's thread changes it."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
         self.users = 0
         self.cancellations = 0
 
@@ -47,168 +60,185 @@ class _AsyncHeld:
         return self.cancellations >= _CANCELLATIONS
 
 
-class Connections(ABC, Generic[S, A]):
-    """Makes clients at first use, and closes them.
+class Connections:
+    """HTTP clients, opened at first use.
 
-    Needs no lock, so that a fork can never copy a held one: of two threads that make a client at
+    Needs no lock, so that a fork can never copy a held one: of two threads that open a client at
     once, the first to store it wins and the other closes its own.
 
     Args:
-        url: Where requests go; a checked address.
-        timeout: Seconds, as in `CohereScorer`.
-        exact: Whether all requests go to that very address, whatever their maker thinks.
+        url: Address of the service, checked.
+        timeout: Seconds, as in `HttpScorer`.
+        require: Imports what is needed; it must not hold this object, whose clients live until it
+            is gone.
     """
 
-    def __init__(self, url: str, timeout: float, *, exact: bool = False) -> None:
+    def __init__(self, url: str, timeout: float, require: Callable[[], None]) -> None:
         self._url = url
         self._timeout = timeout
-        self._exact = exact
+        self._require = require
         # A forked child must not share its parent's sockets, nor a loop another loop's.
-        self._by_process: dict[int, _Held] = {}
-        self._by_loop: dict[asyncio.AbstractEventLoop, _AsyncHeld] = {}
+        self._by_process: dict[int, httpx.Client] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Shared] = {}
 
-    @abstractmethod
-    def _require(self) -> None:
-        """Import what is needed, or raise `MissingExtraError`."""
+    def __reduce__(self) -> tuple[type[Connections], tuple[Any, ...]]:
+        return type(self), (self._url, self._timeout, self._require)
 
-    @abstractmethod
-    def _wrap(self, http: httpx.Client) -> S:
-        """Make what sends requests over a synchronous HTTP client."""
+    def send(self, exchange: Exchange, **request: Any) -> httpx.Response:
+        """Send a request, and return its answer whatever its status.
 
-    @abstractmethod
-    def _awrap(self, http: httpx.AsyncClient) -> A:
-        """Make what sends requests over an asynchronous HTTP client."""
+        Args:
+            exchange: Holds the key that the request carries; the answer's headers are added.
+            request: Arguments of ``httpx.Client.stream``.
 
-    def sync_client(self) -> S:
+        Raises:
+            ConfigurationError: If the key would go over plain http.
+            MalformedResponseError: If the answer is too large.
+            httpx.HTTPError: If there is no answer in time.
+        """
+        _check_address(exchange, request["url"])
+        with self.client().stream(**request) as response:
+            exchange.headers = response.headers
+            return read_body(response, self._timeout)
+
+    async def asend(self, exchange: Exchange, **request: Any) -> httpx.Response:
+        """Send a request with the running loop's client, as `send` does."""
+        _check_address(exchange, request["url"])
+        async with self._lend() as http, http.stream(**request) as response:
+            exchange.headers = response.headers
+            return await aread_body(response, self._timeout)
+
+    def client(self) -> httpx.Client:
         """Return this process's client."""
-        held = self._by_process.get(os.getpid())
-        if held is None:
-            made = self._make_sync()
-            held = self._by_process.setdefault(os.getpid(), made)
-            if held is made:
-                weakref.finalize(self, made.http.close)
+        client = self._by_process.get(os.getpid())
+        if client is None:
+            self._require()
+            import httpx
+
+            opened = httpx.Client(**self._options())
+            client = self._by_process.setdefault(os.getpid(), opened)
+            if client is opened:
+                weakref.finalize(self, opened.close)
             else:
-                made.http.close()
-        client: S = held.client
+                opened.close()
         return client
 
+    async def aopen(self) -> None:
+        """Open a client for the running loop, if there is none."""
+        await self._shared()
+
     @asynccontextmanager
-    async def async_client(self) -> AsyncIterator[A]:
+    async def _lend(self) -> AsyncIterator[httpx.AsyncClient]:
         """Lend the running loop's client for one request; the loop's end closes it."""
-        held = await self._open()
-        held.users += 1
+        shared = await self._shared()
+        shared.users += 1
         try:
-            yield held.client
+            yield shared.http
         except asyncio.CancelledError:
-            held.cancellations += 1
+            shared.cancellations += 1
             raise
         finally:
-            held.users -= 1
-            if held.worn_out and not held.users:
-                await held.http.aclose()
+            shared.users -= 1
+            if shared.worn_out and not shared.users:
+                await shared.http.aclose()
 
-    async def prepare(self) -> None:
-        """Have a client for the running loop, or raise what is in the way."""
-        await self._open()
-
-    async def _open(self) -> _AsyncHeld:
+    async def _shared(self) -> _Shared:
         loop = asyncio.get_running_loop()
-        for known, held in list(self._by_loop.items()):
-            if known.is_closed() or held.http.is_closed or (known is loop and held.worn_out):
+        for known, shared in list(self._by_loop.items()):
+            if known.is_closed() or shared.http.is_closed or (known is loop and shared.worn_out):
                 self._by_loop.pop(known, None)
         current = self._by_loop.get(loop)
         if current is None:
             # In a thread: importing an SDK and reading the certificates would block the loop.
-            made = _AsyncHeld(await asyncio.to_thread(self._make_async))
-            current = self._by_loop.setdefault(loop, made)
-            if current is made:
-                await close_with_loop(made.http, self)
+            opened = _Shared(await asyncio.to_thread(self._open_async))
+            current = self._by_loop.setdefault(loop, opened)
+            if current is opened:
+                await _close_with_loop(opened.http, self)
             else:
-                await made.http.aclose()
+                await opened.http.aclose()
         return current
 
-    def close(self) -> None:
-        """Close this process's client."""
-        held = self._by_process.pop(os.getpid(), None)
-        if held is not None:
-            held.http.close()
-
-    async def aclose(self) -> None:
-        """Close this process's client and the running loop's."""
-        self.close()
-        held = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if held is not None:
-            await held.http.aclose()
-
-    # The hooks must not hold these connections: the clients live until those are gone.
-
-    def _make_sync(self) -> _Held:
+    def _open_async(self) -> httpx.AsyncClient:
         self._require()
         import httpx
 
-        target = httpx.URL(self._url) if self._exact else None
-        timeout = self._timeout
-
-        def on_request(request: httpx.Request) -> None:
-            _check(request, target)
-
-        def on_response(response: httpx.Response) -> None:
-            _note(response, timeout)
-
-        http = httpx.Client(
-            **self._options(), event_hooks={"request": [on_request], "response": [on_response]}
-        )
-        return _Held(self._wrap(http), http)
-
-    def _make_async(self) -> _Held:
-        self._require()
-        import httpx
-
-        target = httpx.URL(self._url) if self._exact else None
-        timeout = self._timeout
-
-        async def on_request(request: httpx.Request) -> None:
-            _check(request, target)
-
-        async def on_response(response: httpx.Response) -> None:
-            _note(response, timeout)
-
-        http = httpx.AsyncClient(
-            **self._options(), event_hooks={"request": [on_request], "response": [on_response]}
-        )
-        return _Held(self._awrap(http), http)
+        return httpx.AsyncClient(**self._options())
 
     def _options(self) -> dict[str, Any]:
         parts = urlsplit(self._url)
         local = parts.scheme == "http" and is_loopback(parts.hostname or "")
         return {
             "timeout": self._timeout,
-            "headers": {"Accept-Encoding": "identity"},  # see bounds.py
+            "headers": {"Accept-Encoding": "identity"},  # see answers.py
             "follow_redirects": False,
             # A proxy from the environment would carry the key off this machine unencrypted.
             "trust_env": not local,
         }
 
+    def close(self) -> None:
+        """Close this process's client."""
+        client = self._by_process.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
 
-def _check(request: httpx.Request, target: httpx.URL | None) -> None:
-    """Check where the key really goes, just before it goes; without a key, send no header."""
-    if target is not None:
-        request.url = target
-    key = request.headers.get("authorization", "").removeprefix("Bearer").strip()
-    if not key:
-        # Without a key some SDKs write "Bearer ", which is no header that can be sent.
-        request.headers.pop("authorization", None)
-        return
-    watched = current_exchange()
-    if watched is not None:
-        watched.secret = key
-    refuse_plain_http(request.url.scheme, request.url.host)
+    async def aclose(self) -> None:
+        """Close this process's client and the running loop's."""
+        self.close()
+        shared = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if shared is not None:
+            await shared.http.aclose()
 
 
-def _note(response: httpx.Response, seconds: float) -> None:
-    from rerank_core._remote.bounds import bound_body
+def _check_address(exchange: Exchange, url: str) -> None:
+    if exchange.key:
+        import httpx
 
-    bound_body(response, seconds)
-    watched = current_exchange()
-    if watched is not None:
-        watched.headers = response.headers
+        parsed = httpx.URL(url)
+        refuse_plain_http(parsed.scheme, parsed.host)
+
+
+_Owners: TypeAlias = "dict[httpx.AsyncClient, weakref.ref[object]]"
+
+
+class _Loop(NamedTuple):
+    owners: _Owners
+    keeper: AsyncGenerator[None, None]
+
+
+_loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+
+
+async def _close_with_loop(http: httpx.AsyncClient, owner: object) -> None:
+    """Have a client closed when the running loop shuts down, as ``asyncio.run`` does at its end.
+
+    A client whose owner is gone is closed when the next one is handed over. Closing it at once,
+    when the garbage collector finds it, would start a task that a loop about to end cuts short.
+
+    Args:
+        http: The client; closing it earlier is fine.
+        owner: The object that uses it; not kept alive.
+    """
+    loop = asyncio.get_running_loop()
+    for known in [known for known in list(_loops) if known.is_closed()]:
+        _loops.pop(known, None)  # closed without a shutdown: nothing can be awaited there
+    if loop not in _loops:
+        owners: _Owners = {}
+        keeper = _keep(loop, owners)
+        # A loop shuts down the generators that were started in it: the hook to its end.
+        await anext(keeper)
+        _loops[loop] = _Loop(owners, keeper)
+    owners = _loops[loop].owners
+    owners[http] = weakref.ref(owner)
+    for other, its_owner in list(owners.items()):
+        if other.is_closed or its_owner() is None:
+            del owners[other]
+            await other.aclose()
+
+
+async def _keep(loop: asyncio.AbstractEventLoop, owners: _Owners) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        _loops.pop(loop, None)
+        for http in list(owners):
+            await http.aclose()

@@ -1,10 +1,9 @@
-"""From whatever an HTTP client or an SDK raises to this library's errors."""
+"""Translation of what an HTTP client or an SDK raises into this library's errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,31 +18,28 @@ from rerank_core._errors import (
 )
 from rerank_core._remote.retry import parse_retry_after
 
-__all__ = ["Exchange", "current_exchange", "exchange"]
+__all__ = ["Exchange", "translate_errors"]
 
 _REQUEST_ID_HEADERS = ("x-request-id", "x-debug-trace-id", "x-amzn-requestid", "apim-request-id")
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What one attempt sent and got, as far as its errors need it.
-
-    Cohere's own errors do not always hold the headers (5.15 leaves them out), and never the key
-    that must not be quoted.
+    """The parts of one request and its answer that errors need.
 
     Attributes:
-        provider: Who is asked.
-        variables: Environment variables that may hold the key.
+        provider: Name of the service.
+        key_variables: Environment variables that may hold the key.
         hints: What the user can do, by status.
-        secret: The key, once it is known.
-        headers: The answer's.
+        key: The key that was sent, which no error may quote.
+        headers: The answer's, once it has begun.
         answer_id: The answer's own id, where it has one.
     """
 
     provider: str
-    variables: tuple[str, ...]
-    hints: Mapping[int, str] = field(default_factory=dict)
-    secret: str = field(default="", repr=False)
+    key_variables: tuple[str, ...]
+    hints: Mapping[int, str]
+    key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     answer_id: str | None = None
 
@@ -56,51 +52,40 @@ class Exchange:
     def scrub(self, text: str) -> str:
         """Remove the key from a text."""
         # Anything shorter is a placeholder (the AWS clients say "n/a"), and may be part of a word.
-        return text.replace(self.secret, "[key]") if len(self.secret) >= 8 else text
-
-
-_current: ContextVar[Exchange | None] = ContextVar("rerank_core_exchange", default=None)
-
-
-def current_exchange() -> Exchange | None:
-    """Return the exchange of the attempt that runs in this context."""
-    return _current.get()
+        return text.replace(self.key, "[key]") if len(self.key) >= 8 else text
 
 
 @contextmanager
-def exchange(watched: Exchange) -> Iterator[Exchange]:
-    """Watch one attempt; whatever goes wrong in it leaves as one of this library's errors."""
-    token = _current.set(watched)
+def translate_errors(exchange: Exchange) -> Iterator[None]:
+    """Raise whatever goes wrong in an exchange as one of this library's errors."""
     try:
-        yield watched
+        yield
     except ScorerError as known:
-        known.provider = known.provider or watched.provider
-        known.request_id = known.request_id or watched.request_id
+        known.provider = known.provider or exchange.provider
+        known.request_id = known.request_id or exchange.request_id
         raise
     except RerankError:
         raise
     except Exception as original:
-        error = _translate(original, watched)
-        _scrub_in_place(original, watched)
+        error = _translate(original, exchange)
+        _scrub_in_place(original, exchange)
         raise error from original
-    finally:
-        _current.reset(token)
 
 
-def _translate(original: Exception, watched: Exchange) -> ScorerError:
+def _translate(original: Exception, exchange: Exchange) -> ScorerError:
     import httpx
 
     if isinstance(original, httpx.HTTPStatusError):
-        return _from_status(original.response.status_code, _body(original.response), watched)
+        return _from_status(original.response.status_code, _body(original.response), exchange)
     status = getattr(original, "status_code", None)
     if isinstance(status, int):
-        if not watched.headers:
+        if not exchange.headers:
             raw = getattr(original, "headers", None)
-            watched.headers = httpx.Headers(raw if isinstance(raw, Mapping) else {})
-        return _from_status(status, getattr(original, "body", None), watched)
-    what = _cut(watched.scrub(str(original)))
+            exchange.headers = httpx.Headers(raw if isinstance(raw, Mapping) else {})
+        return _from_status(status, getattr(original, "body", None), exchange)
+    what = _cut(exchange.scrub(str(original)))
     kind = type(original).__name__
-    facts: dict[str, Any] = {"provider": watched.provider, "request_id": watched.request_id}
+    facts: dict[str, Any] = {"provider": exchange.provider, "request_id": exchange.request_id}
     if isinstance(original, httpx.TimeoutException):
         return DeadlineExceeded(
             f"no answer within the timeout ({kind})",
@@ -123,26 +108,26 @@ def _translate(original: Exception, watched: Exchange) -> ScorerError:
     return ServiceError(f"the request failed ({kind}: {what})", **facts)
 
 
-def _from_status(status: int, body: object, watched: Exchange) -> ScorerError:
-    said = _cut(watched.scrub(_message(body)))
+def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
+    said = _cut(exchange.scrub(_message(body)))
     said = f": {said}" if said else ""
     facts: dict[str, Any] = {
-        "provider": watched.provider,
+        "provider": exchange.provider,
         "status_code": status,
-        "request_id": watched.request_id or _body_id(body, watched),
-        "retry_after": parse_retry_after(watched.headers.get("retry-after")),
+        "request_id": exchange.request_id or _body_id(body, exchange),
+        "retry_after": parse_retry_after(exchange.headers.get("retry-after")),
     }
     if 200 <= status < 300:
         return MalformedResponseError("the answer is not valid JSON", **facts)
     if status in (401, 403):
-        sent = bool(watched.secret)
+        sent = bool(exchange.key)
         return AuthenticationError(
             f"the service refused {'the key' if sent else 'a request without key'}{said}",
-            hint=watched.hints.get(status)
+            hint=exchange.hints.get(status)
             or (
-                f"Check {' or '.join(('api_key', *watched.variables))}"
+                f"Check {' or '.join(('api_key', *exchange.key_variables))}"
                 if sent
-                else f"Pass api_key, or set {watched.variables[0]}"
+                else f"Pass api_key, or set {exchange.key_variables[0]}"
             ),
             **facts,
         )
@@ -157,7 +142,7 @@ def _from_status(status: int, body: object, watched: Exchange) -> ScorerError:
     # A rerank request changes nothing, so a conflict (409) may be sent again like a timeout (408).
     if status >= 500 or status in (408, 409):
         return ServiceError(f"the service failed{said}", retryable=True, **facts)
-    hint = watched.hints.get(status)
+    hint = exchange.hints.get(status)
     return ServiceError(f"the service refused the request{said}", hint=hint, **facts)
 
 
@@ -169,7 +154,7 @@ def _body(response: Any) -> object:
 
 
 def _message(body: object) -> str:
-    """Find the sentence meant for people; an HTML page holds none."""
+    """Return the sentence meant for people; an HTML page holds none."""
     if isinstance(body, Mapping):
         for name in ("message", "detail", "error"):
             if body.get(name):
@@ -179,9 +164,9 @@ def _message(body: object) -> str:
     return "" if body is None else str(body)
 
 
-def _body_id(body: object, watched: Exchange) -> str | None:
+def _body_id(body: object, exchange: Exchange) -> str | None:
     found = body.get("id") if isinstance(body, Mapping) else None
-    return _cut(watched.scrub(found)) if isinstance(found, str) else None
+    return _cut(exchange.scrub(found)) if isinstance(found, str) else None
 
 
 def _cut(text: str, limit: int = 200) -> str:
@@ -189,11 +174,11 @@ def _cut(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _scrub_in_place(original: Exception, watched: Exchange) -> None:
+def _scrub_in_place(original: Exception, exchange: Exchange) -> None:
     """Remove the key from the chained exception too: a traceback shows body and headers."""
     for name in ("body", "headers"):
         shown = str(getattr(original, name, ""))
-        if watched.scrub(shown) != shown:
-            setattr(original, name, watched.scrub(shown))
-    if watched.scrub(repr(original.args)) != repr(original.args):
-        original.args = tuple(watched.scrub(str(part)) for part in original.args)
+        if exchange.scrub(shown) != shown:
+            setattr(original, name, exchange.scrub(shown))
+    if exchange.scrub(repr(original.args)) != repr(original.args):
+        original.args = tuple(exchange.scrub(str(part)) for part in original.args)

@@ -1,27 +1,27 @@
-"""Where requests go and which key they carry; a key never leaves over plain http."""
+"""API keys and the addresses that they are for."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from rerank_core._errors import AuthenticationError, ConfigurationError, RerankError
+from rerank_core._remote.connections import refuse_plain_http
 
-__all__ = ["ApiKey", "Keyring", "check_url", "is_loopback", "refuse_plain_http"]
+__all__ = ["ApiKey", "Keyring", "check_url"]
 
 ApiKey: TypeAlias = str | Callable[[], str] | Literal[False] | None
 
 
-def check_url(url: str, argument: str = "base_url", *, query: bool = False) -> str:
-    """Return an address without a slash at its end, or raise.
+def check_url(url: object, argument: str = "base_url", *, query: bool = False) -> str:
+    """Return an address without a slash at its end.
 
     Args:
         url: The address.
-        argument: What to call it in an error.
-        query: Whether it may have one, such as ``?api-version=1``.
+        argument: Its name in an error.
+        query: Whether it may have a query, such as ``?api-version=1``.
 
     Raises:
         ConfigurationError: If it is no http(s) address, or holds a user, a query or a fragment.
@@ -48,37 +48,15 @@ def check_url(url: str, argument: str = "base_url", *, query: bool = False) -> s
     return url if query else url.rstrip("/")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine: localhost, 127.0.0.0/8, ::1."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def refuse_plain_http(scheme: str, host: str) -> None:
-    """Allow a key to go to this address, or raise.
-
-    Raises:
-        ConfigurationError: If anybody on the way could read it.
-    """
-    if scheme != "https" and not is_loopback(host):
-        raise ConfigurationError(
-            f"a key would go to {host!r} over plain http, where others can read it; use an "
-            "https base_url, or api_key=False if that server needs no key"
-        )
-
-
 class Keyring:
-    """Finds the key for a request, at the time of the request.
+    """Looks up the key for a request, at the time of the request.
 
     Args:
-        api_key: As in `CohereScorer`.
-        url: Where it would go; a checked address.
-        provider: Who is asked, for errors.
+        api_key: As in `HttpScorer`.
+        url: Address that the key is for, checked.
+        provider: Name of the service, for errors.
         variables: Environment variables that may hold the key, in this order.
         needed: Whether the service refuses to work without one.
-        dropped: Whether an explicit key was left out when the scorer was pickled.
     """
 
     def __init__(
@@ -89,25 +67,22 @@ class Keyring:
         provider: str,
         variables: tuple[str, ...],
         needed: bool,
-        dropped: bool = False,
     ) -> None:
         self._provider = provider
         self._variables = variables
         self._needed = needed
-        if not (api_key is None or api_key is False or isinstance(api_key, str)):
-            if not callable(api_key):
-                # Not shown: it may be a key in another wrapping, such as bytes.
-                raise ConfigurationError(
-                    "api_key must be a str, a function without arguments, False (send none) or "
-                    f"None (take it from the environment), not a {type(api_key).__name__}"
-                )
-        elif api_key:
-            self._sendable(api_key, "api_key")
-        if isinstance(api_key, str) and api_key.strip():
-            parts = urlsplit(url)
-            refuse_plain_http(parts.scheme, parts.hostname or "")
+        self._dropped = False  # whether an explicit key was left out of a pickle
+        if isinstance(api_key, str):
+            if self._sendable(api_key, "api_key"):
+                parts = urlsplit(url)
+                refuse_plain_http(parts.scheme, parts.hostname or "")
+        elif not (api_key is None or api_key is False or callable(api_key)):
+            # Not shown: it may be a key in another wrapping, such as bytes.
+            raise ConfigurationError(
+                "api_key must be a str, a function without arguments, False (send none) or "
+                f"None (take it from the environment), not a {type(api_key).__name__}"
+            )
         self._api_key = api_key
-        self._dropped = dropped
 
     @property
     def disabled(self) -> bool:
@@ -116,9 +91,9 @@ class Keyring:
 
     def __getstate__(self) -> dict[str, Any]:
         # An explicit key never travels, neither does a function that may hold one.
-        given = self._api_key is not None and self._api_key is not False
-        kept = False if self._api_key is False else None
-        return {**self.__dict__, "_api_key": kept, "_dropped": self._dropped or given}
+        if self._api_key is None or self._api_key is False:
+            return self.__dict__
+        return {**self.__dict__, "_api_key": None, "_dropped": True}
 
     def key(self) -> str:
         """Return the key, or ``""`` where a service is asked without one.
@@ -159,7 +134,7 @@ class Keyring:
         return key
 
     def _sendable(self, key: str, source: str) -> str:
-        """Strip a key; refuse one that no header can carry, before an error quotes it."""
+        """Return a stripped key; refuse one that no header can carry, before an error quotes it."""
         key = key.strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise AuthenticationError(

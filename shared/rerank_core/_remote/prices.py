@@ -1,4 +1,4 @@
-"""What services charge, as far as their user knows it."""
+"""Prices of services."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ __all__ = ["Prices", "check_prices"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What a service charges, in a currency of your choice; several prices add up.
+    """Prices of a service, in a currency of your choice; several prices add up.
 
     Args:
-        search_unit: For one of the search units that the service says it billed.
-        million_tokens: For a million of the tokens that it says it billed, else read.
-        request: For one answered request.
+        search_unit: Price of one of the search units that the service says it billed.
+        million_tokens: Price of a million of the tokens that it says it billed, else read.
+        request: Price of one answered request.
 
     Raises:
         ConfigurationError: If a price is no number of at least 0, or there is none.
+
+    Example:
+        ```python
+        from rerank_core import Prices, Usage
+
+        prices = Prices(million_tokens=0.05)
+        assert prices.cost(Usage(tokens=2_000_000)) == 0.1
+        ```
     """
 
     search_unit: float | None = None
@@ -53,7 +61,7 @@ class Prices:
         return total
 
     def to_config(self) -> dict[str, float]:
-        """The prices that were set."""
+        """Return the prices that were set."""
         return {f.name: price for f in fields(self) if (price := getattr(self, f.name)) is not None}
 
 

@@ -1,14 +1,14 @@
-"""The one retry policy: exponential waits with jitter, or what ``Retry-After`` asks for."""
+"""The retry policy: exponential waits with jitter, or as long as ``Retry-After`` says."""
 
 from __future__ import annotations
 
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rerank_core._concurrency import waits
@@ -16,28 +16,28 @@ from rerank_core._errors import ScorerError
 from rerank_core._telemetry import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
-
-    from tenacity import RetryCallState
+    from tenacity import AsyncRetrying, RetryCallState, Retrying
 
 __all__ = ["async_attempts", "attempts", "parse_retry_after", "pause"]
 
 LONGEST_PAUSE = 60.0  # seconds; a longer Retry-After is raised at once, for the caller to decide
 
 
-def attempts(max_retries: int) -> Iterable[AbstractContextManager[None, bool | None]]:
-    """Return the attempts for one request.
+@lru_cache
+def attempts(max_retries: int) -> Retrying:
+    """Return the policy; iterate over a copy of it for the attempts of one request.
 
-    Each is a context that swallows an error which will be retried; the last error of all is
-    raised unchanged.
+    Each attempt is a context that swallows an error which will be retried; the last error of all
+    is raised unchanged.
     """
     from tenacity import Retrying
 
     return Retrying(**_policy(max_retries))
 
 
-def async_attempts(max_retries: int) -> AsyncIterable[AbstractContextManager[None, bool | None]]:
-    """Return the attempts for ``async for``."""
+@lru_cache
+def async_attempts(max_retries: int) -> AsyncRetrying:
+    """Return the policy for ``async for``."""
     from tenacity import AsyncRetrying
 
     return AsyncRetrying(**_policy(max_retries))
@@ -52,7 +52,7 @@ def _policy(max_retries: int) -> dict[str, Any]:
         "stop": stop_after_attempt(max_retries + 1),
         "retry": retry_if_exception(lambda error: pause(error) is not False),
         "wait": lambda state: _wait(state, grows),
-        "before_sleep": _tell,
+        "before_sleep": _log_retry,
         "reraise": True,
     }
 
@@ -64,8 +64,8 @@ def _wait(state: RetryCallState, grows: Callable[[RetryCallState], float]) -> fl
     return grows(state) if asked is True else float(asked)
 
 
-def _tell(state: RetryCallState) -> None:
-    """Log that a request will be sent again; the service's words stay out, as they may quote."""
+def _log_retry(state: RetryCallState) -> None:
+    """Log that a request will be sent again, without the service's words, which may quote it."""
     if log.isEnabledFor(logging.DEBUG):
         error = _error(state)
         kind, provider = type(error).__name__, getattr(error, "provider", None)
@@ -82,7 +82,7 @@ def _error(state: RetryCallState) -> BaseException | None:
 
 
 def pause(error: BaseException | None) -> bool | float:
-    """Say whether to try again: False, True (wait as planned), or the seconds to wait."""
+    """Return False (do not try again), True (wait as planned), or the seconds to wait."""
     if not isinstance(error, ScorerError) or not error.retryable:
         return False
     if error.retry_after is None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rerank_core import AuthenticationError, CohereScorer, ConfigurationError, ServiceError
-from rerank_core._remote.keys import is_loopback
+from rerank_core._remote.connections import is_loopback
 from support.cohere_runs import KEY
 from support.cohere_server import CohereServer, Reply
 
