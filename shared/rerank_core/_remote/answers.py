@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rerank_core._checks import describe
 from rerank_core._errors import MalformedResponseError, NonFiniteScoreError
@@ -13,7 +13,7 @@ from rerank_core._errors import MalformedResponseError, NonFiniteScoreError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["aread_body", "match_results", "match_scores", "read_body"]
+__all__ = ["aread_body", "counts", "match_scores", "read_body"]
 
 # A thousand results with their texts sent back, as some services do, stay far below the first.
 _MAX_BYTES = 64 * 2**20
@@ -79,54 +79,34 @@ def _with_body(response: httpx.Response, pieces: Iterable[bytes]) -> httpx.Respo
     )
 
 
-def match_results(
-    results: object, count: int, *, score: str, raw_scores: bool
-) -> tuple[float, ...]:
-    """Return the scores of a list of JSON objects in the order of the texts.
+def match_scores(results: object, count: int, score: str, *, raw_scores: bool) -> tuple[float, ...]:
+    """Return scores in the order of the texts.
 
     Args:
-        results: The list as it came; each object has an ``"index"`` and a score.
+        results: A list of JSON objects, or of an SDK's, as they came; each has an ``index`` and a
+            score.
         count: Number of texts.
         score: Name of the score.
         raw_scores: Whether a score may be any number, instead of from 0 to 1.
 
     Raises:
-        MalformedResponseError: If it is no list, or as in `match_scores`.
+        MalformedResponseError: If it is no list, an index is missing, double, or out of range, or
+            a score is not a number of the kind expected.
         NonFiniteScoreError: If a score is NaN or infinite.
     """
     if not isinstance(results, list):
-        raise MalformedResponseError(f"the answer holds {describe(results)}, not a list")
-    found = (
-        (item.get("index"), item.get(score)) if isinstance(item, Mapping) else (item, None)
-        for item in results
-    )
-    return match_scores(found, count, raw_scores=raw_scores)
-
-
-def match_scores(
-    found: Iterable[tuple[object, object]], count: int, *, raw_scores: bool
-) -> tuple[float, ...]:
-    """Return scores in the order of the texts.
-
-    Args:
-        found: Pairs of an index and a score, as they came.
-        count: Number of texts.
-        raw_scores: Whether a score may be any number, instead of from 0 to 1.
-
-    Raises:
-        MalformedResponseError: If an index is missing, double, or out of range, or a score is
-            not a number of the kind expected.
-        NonFiniteScoreError: If a score is NaN or infinite.
-    """
+        raise MalformedResponseError(f"the results are {describe(results)}, not a list")
     scores: dict[int, float] = {}
-    for index, score in found:
+    for item in results:
+        result = item if isinstance(item, Mapping) else getattr(item, "__dict__", {"index": item})
+        index = result.get("index")
         if isinstance(index, bool) or not isinstance(index, int):
             raise MalformedResponseError(f"a result's index is {describe(index)}")
         if not 0 <= index < count:
             raise MalformedResponseError(f"index {index} came back for {count} texts")
         if index in scores:
             raise MalformedResponseError(f"index {index} came back twice")
-        scores[index] = _number(score, index, raw_scores)
+        scores[index] = _number(result.get(score), index, raw_scores)
     if len(scores) < count:
         missing = next(index for index in range(count) if index not in scores)
         raise MalformedResponseError(
@@ -151,3 +131,22 @@ def _number(score: object, index: int, raw_scores: bool) -> float:
             "sigmoid",
         )
     return number
+
+
+def counts(amounts: Any) -> dict[str, float]:
+    """Return the numbers of at least 0 in what a service says of its use, by its own names.
+
+    Args:
+        amounts: A mapping or an SDK's object, as it came; anything else holds none.
+    """
+    try:
+        items = dict(amounts or {}).items()
+    except (TypeError, ValueError):
+        return {}
+    return {
+        str(name): float(amount)
+        for name, amount in items
+        if isinstance(amount, int | float)
+        and not isinstance(amount, bool)
+        and 0 <= amount < math.inf
+    }

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from rerank_core._checks import check_flag, check_name, check_number, check_whole, optional
 from rerank_core._errors import MalformedResponseError, MissingExtraError, RerankError
 from rerank_core._planning import Tally
-from rerank_core._remote.answers import match_results
+from rerank_core._remote.answers import match_scores
 from rerank_core._remote.connections import Connections
 from rerank_core._remote.errors import Exchange, translate_errors
 from rerank_core._remote.keys import ApiKey, Keyring, check_url
@@ -25,16 +25,21 @@ from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
-if TYPE_CHECKING:
-    import httpx
-
-__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "HttpScorer"]
+__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "HttpScorer", "Call"]
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
 _MAX_CONCURRENT = 4  # requests of one ascore call
 
 T = TypeVar("T")
+
+
+class Call(NamedTuple, Generic[T]):
+    """A request and how its answer is read; without a body it is a GET."""
+
+    path: str
+    body: Mapping[str, Any] | None
+    read: Callable[[Any], T]
 
 
 class HttpScorer(Scorer):
@@ -109,7 +114,7 @@ class HttpScorer(Scorer):
     default_url: ClassVar[str] = ""
     key_variables: ClassVar[tuple[str, ...]] = ()
     max_texts: ClassVar[int] = 1000
-    hints: ClassVar[Mapping[int, str]] = {}
+    hints: Mapping[int, str] = {}  # noqa: RUF012 - never changed
     extra: ClassVar[str] = "tei"
 
     def __init__(
@@ -176,7 +181,7 @@ class HttpScorer(Scorer):
                 not a number of the kind expected.
             NonFiniteScoreError: If a score is NaN or infinite.
         """
-        return match_results(results, len(texts), score=score, raw_scores=self._raw_scores)
+        return match_scores(results, len(texts), score, raw_scores=self._raw_scores)
 
     def _headers(self, key: str) -> dict[str, str]:
         """Return the headers that carry the key; there is none if it is empty."""
@@ -266,7 +271,7 @@ class HttpScorer(Scorer):
                 for attempt in attempts(self._max_retries).copy():
                     with attempt:
                         tally.usage += Usage(requests=1)
-                        scoring = self._ask(query, chunk)
+                        scoring = self._ask(self._call(query, chunk))
                 self._add(tally, start, scoring)
                 progress(tally.done, len(texts))
         return tally.scoring()
@@ -280,7 +285,7 @@ class HttpScorer(Scorer):
                 async for attempt in async_attempts(self._max_retries).copy():
                     with attempt:
                         tally.usage += Usage(requests=1)
-                        scoring = await self._aask(query, chunk)
+                        scoring = await self._aask(self._call(query, chunk))
             self._add(tally, start, scoring)
             progress(tally.done, len(texts))
 
@@ -311,82 +316,54 @@ class HttpScorer(Scorer):
         await self._connections.aopen()
         return self.max_texts
 
-    def _ask(self, query: str, texts: Sequence[str]) -> Scoring:
-        """Ask for the scores of some texts, once."""
-        path, body = self._request(query, texts)
-        return self._fetch(path, body, lambda response: self._whole(response, texts))
-
-    async def _aask(self, query: str, texts: Sequence[str]) -> Scoring:
-        path, body = self._request(query, texts)
-        return await self._afetch(path, body, lambda response: self._whole(response, texts))
-
-    def _whole(self, response: Any, texts: Sequence[str]) -> Scoring:
-        scoring = self._read(response, texts)
-        if len(scoring.scores) != len(texts) or None in scoring.scores:
+    def _call(self, query: str, texts: Sequence[str]) -> Call[Scoring]:
+        def read(response: Any) -> Scoring:
+            scoring = self._read(response, texts)
             known = len(scoring.scores) - scoring.scores.count(None)
-            raise MalformedResponseError(f"{known} scores came back for {len(texts)} texts")
-        return scoring
+            if known != len(texts) or None in scoring.scores:
+                raise MalformedResponseError(f"{known} scores came back for {len(texts)} texts")
+            return scoring
 
-    def _fetch(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
-        """Send a request, a GET if it has no body, and read its answer."""
-        exchange = self._exchange()
+        return Call(*self._request(query, texts), read)
+
+    def _ask(self, call: Call[T]) -> T:
+        """Send one request, and read its answer."""
+        exchange = self._exchange(call)
         with translate_errors(exchange):
-            return read(self._send(exchange, path, body))
+            return call.read(self._send(exchange))
 
-    async def _afetch(
-        self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]
-    ) -> T:
-        exchange = self._exchange()
+    async def _aask(self, call: Call[T]) -> T:
+        exchange = self._exchange(call)
         with translate_errors(exchange):
-            return read(await self._asend(exchange, path, body))
+            return call.read(await self._asend(exchange))
 
-    def _exchange(self) -> Exchange:
-        return Exchange(self.provider, self.key_variables, self.hints, self._keyring.key())
+    def _exchange(self, call: Call[T]) -> Exchange:
+        key = self._key()
+        added = f"{call.path!r} is added to it" if call.path else "it is used as it is"
+        hint = f"Check that the service offers the model {self.name!r}, and base_url: {added}"
+        return Exchange(
+            provider=self.provider,
+            key_variables=self.key_variables,
+            hints={404: hint, 405: hint, **self.hints},
+            key=key,
+            url=self._address + call.path,
+            body=call.body,
+            request_headers=self._headers(key),
+        )
 
-    def _send(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
-        """Send a request, and return its answer if its status is from 200 to 299."""
-        response = self._transmit(exchange, path, body)
+    def _key(self) -> str:
+        return self._keyring.key()
+
+    def _send(self, exchange: Exchange) -> Any:
+        """Send a request, and return the answer that `_read` reads."""
+        response = self._connections.send(exchange)
         response.raise_for_status()
         return response
 
-    async def _asend(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
-        response = await self._atransmit(exchange, path, body)
+    async def _asend(self, exchange: Exchange) -> Any:
+        response = await self._connections.asend(exchange)
         response.raise_for_status()
         return response
-
-    def _transmit(
-        self,
-        exchange: Exchange,
-        path: str,
-        body: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        """Send a request, and return its answer whatever its status."""
-        return self._connections.send(exchange, **self._http(exchange, path, body, headers))
-
-    async def _atransmit(
-        self,
-        exchange: Exchange,
-        path: str,
-        body: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        request = self._http(exchange, path, body, headers)
-        return await self._connections.asend(exchange, **request)
-
-    def _http(
-        self,
-        exchange: Exchange,
-        path: str,
-        body: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-    ) -> dict[str, Any]:
-        return {
-            "method": "GET" if body is None else "POST",
-            "url": self._address + path,
-            "json": body,
-            "headers": {**(headers or {}), **self._headers(exchange.key)},
-        }
 
     # A scorer is immutable and thread-safe: a copy is the same one, its key included.
     def __copy__(self) -> Self:

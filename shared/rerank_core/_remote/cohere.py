@@ -15,7 +15,7 @@ from uuid import uuid4
 from rerank_core._checks import check_flag, check_name, check_whole, describe, optional
 from rerank_core._concurrency import in_thread
 from rerank_core._errors import ConfigurationError, MalformedResponseError, MissingExtraError
-from rerank_core._remote.answers import match_scores
+from rerank_core._remote.answers import counts
 from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer
 from rerank_core._remote.errors import Exchange
 from rerank_core._remote.keys import ApiKey, check_url
@@ -137,10 +137,12 @@ class CohereScorer(HttpScorer):
             if api_key is not None or base_url is not None or path != _DEFAULT_PATH:
                 raise ConfigurationError("set api_key and base_url on the client, not beside it")
             if not callable(getattr(client, "rerank", None)):
+                kind = type(client).__name__
                 raise ConfigurationError(
-                    f"client must be a client object of the Cohere SDK, not a "
-                    f"{type(client).__name__}"
+                    f"client must be a client object of the Cohere SDK, not a {kind}"
                 )
+            ready = "Check the ready client's credentials"
+            self.hints = {401: ready, 403: ready}
         super().__init__(
             _check_model(model),
             base_url=base_url,
@@ -220,19 +222,19 @@ class CohereScorer(HttpScorer):
 
     def _read(self, response: Any, texts: Sequence[str]) -> Scoring:
         """Read what the SDK returned; it validates nothing."""
-        results = getattr(response, "results", None)
-        if not isinstance(results, list):
-            raise MalformedResponseError(
-                f"the answer's results are {describe(results)}, not a list"
-            )
-        found = [(getattr(r, "index", None), getattr(r, "relevance_score", None)) for r in results]
-        scores = match_scores(found, len(texts), raw_scores=self._raw_scores)
+        scores = self._match(getattr(response, "results", None), texts)
         spans: list[tuple[Span, ...]] = [()] * len(texts)
-        for result in results:
-            index, own = result.index, getattr(result, "relevant_spans", None)
-            spans[index] = _read_spans(own, texts[index], index)
-        billed = _amounts(getattr(getattr(response, "meta", None), "billed_units", None))
-        usage = Usage(tokens=_tokens(response, billed), billed_units=billed)
+        for result in response.results:
+            own = getattr(result, "relevant_spans", None)
+            spans[result.index] = _read_spans(own, texts[result.index], result.index)
+        meta = getattr(response, "meta", None)
+        billed = counts(getattr(meta, "billed_units", None))
+        # Cohere and LiteLLM have the tokens in "meta", the others in "usage".
+        used = counts(getattr(response, "usage", None))
+        used |= billed | counts(getattr(meta, "tokens", None))
+        names = ("input_tokens", "total_tokens", "prompt_tokens")
+        tokens = next((int(used[name]) for name in names if name in used), 0)
+        usage = Usage(tokens=tokens, billed_units=billed)
         return Scoring(scores, usage, spans=tuple(spans) if self._relevant_spans else None)
 
     def _start(self) -> int:
@@ -259,33 +261,42 @@ class CohereScorer(HttpScorer):
 
     # The SDK makes the request and reads the answer; what lies between is the base's.
 
-    def _send(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
-        rerank = self._rerank(_sdk()[0], partial(self._transmit, exchange, path))
-        return _note_id(exchange, rerank(**_known_to(rerank, body or {})))
+    def _send(self, exchange: Exchange) -> Any:
+        rerank = self._rerank(exchange, _sdk()[0], self._connections.send)
+        response = rerank(**exchange.body)
+        exchange.answer_id = getattr(response, "id", None)
+        return response
 
-    async def _asend(self, exchange: Exchange, path: str, body: Mapping[str, Any] | None) -> Any:
-        rerank = self._rerank(_sdk()[1], partial(self._atransmit, exchange, path))
-        return _note_id(exchange, await rerank(**_known_to(rerank, body or {})))
+    async def _asend(self, exchange: Exchange) -> Any:
+        rerank = self._rerank(exchange, _sdk()[1], self._connections.asend)
+        response = await rerank(**exchange.body)
+        exchange.answer_id = getattr(response, "id", None)
+        return response
 
-    def _rerank(self, sdk: Callable[..., Any], transmit: Callable[..., Any]) -> Callable[..., Any]:
+    def _rerank(
+        self, exchange: Exchange, sdk: Callable[..., Any], send: Callable[[Exchange], Any]
+    ) -> Callable[..., Any]:
+        """Return the SDK's function, or raise an error if it does not know an option."""
         client = self._client
         if client is None:
-            sender = _Sender(transmit)
+            sender = _Sender(exchange, send)
             client = sdk("", base_url=self._address, timeout=self._timeout, httpx_client=sender)
         rerank: Callable[..., Any] = client.rerank
+        options = [name for name in exchange.body if name in _OPTIONS]
+        known = inspect.signature(rerank).parameters if options else ()
+        for name in options:
+            if name not in known:
+                raise ConfigurationError(
+                    f"{name} is not known to the installed Cohere SDK or the client's rerank; "
+                    "leave it out, or pip install -U cohere"
+                )
         return rerank
 
-    def _exchange(self) -> Exchange:
-        added = f"{self._path!r} is added to it" if self._path else "it is used as it is"
-        hint = f"Check that the service offers the model {self._model!r}, and base_url: {added}"
-        hints = {404: hint, 405: hint}
+    def _key(self) -> str:
         if self._client is None:
-            return Exchange(self.provider, self.key_variables, hints, self._keyring.key())
-        hints[401] = hints[403] = "Check the ready client's credentials"
+            return super()._key()
         key = getattr(getattr(self._client, "_client_wrapper", None), "_token", "")
-        return Exchange(
-            self.provider, self.key_variables, hints, key if isinstance(key, str) else ""
-        )
+        return key if isinstance(key, str) else ""
 
     def _refuse_ready_client(self) -> None:
         if self._client is not None:
@@ -312,14 +323,17 @@ class _Sender:
     making takes microseconds.
     """
 
-    def __init__(self, transmit: Callable[..., Any]) -> None:
-        self._transmit = [transmit]
+    def __init__(self, exchange: Exchange, send: Callable[[Exchange], Any]) -> None:
+        # The SDK's client refers to itself: what it holds lives until the garbage collector comes.
+        self._once = [(exchange, send)]
 
     def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
+        exchange, send = self._once.pop()
+        exchange.body = json
         # The SDK has no key, and would send "Bearer ", which is no valid header.
         kept = {name: headers[name] for name in headers if name.lower() != "authorization"}
-        # The SDK's client refers to itself: what it holds lives until the garbage collector comes.
-        return self._transmit.pop()(json, kept)
+        exchange.request_headers = {**kept, **exchange.request_headers}
+        return send(exchange)
 
 
 @lru_cache
@@ -327,25 +341,6 @@ def _sdk() -> tuple[type[cohere.ClientV2], type[cohere.AsyncClientV2]]:
     from cohere import AsyncClientV2, ClientV2
 
     return ClientV2, AsyncClientV2
-
-
-def _known_to(rerank: Callable[..., Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request, or raise an error if the SDK does not know one of its options."""
-    options = [name for name in body if name in _OPTIONS]
-    known = inspect.signature(rerank).parameters if options else ()
-    for name in options:
-        if name not in known:
-            raise ConfigurationError(
-                f"{name} is not known to the installed Cohere SDK or the client's rerank; "
-                "leave it out, or pip install -U cohere"
-            )
-    return body
-
-
-def _note_id(exchange: Exchange, response: Any) -> Any:
-    own_id = getattr(response, "id", None)
-    exchange.answer_id = own_id if isinstance(own_id, str) else None
-    return response
 
 
 def _check_model(model: object) -> str:
@@ -385,54 +380,19 @@ def _check_extra_body(extra: object, argument: str) -> dict[str, Any]:
     return copied
 
 
-def _tokens(response: Any, billed: Mapping[str, float]) -> int:
-    """Return the tokens read: Cohere and LiteLLM have them in ``meta``, others in ``usage``."""
-    read = _amounts(getattr(getattr(response, "meta", None), "tokens", None))
-    used = _amounts(getattr(response, "usage", None))
-    for amounts, name in (
-        (read, "input_tokens"),
-        (billed, "input_tokens"),
-        (billed, "total_tokens"),
-        (used, "total_tokens"),
-        (used, "prompt_tokens"),
-    ):
-        if name in amounts:
-            return int(amounts[name])
-    return 0
-
-
-def _amounts(units: Any) -> dict[str, float]:
-    """Return the counts, by the service's own names; Bedrock says -1 for "unknown"."""
-    try:
-        items = dict(units or {}).items()
-    except (TypeError, ValueError):
-        return {}
-    return {
-        str(name): float(amount)
-        for name, amount in items
-        if isinstance(amount, int | float)
-        and not isinstance(amount, bool)
-        and 0 <= amount < math.inf
-    }
-
-
 def _read_spans(spans: object, text: str, index: int) -> tuple[Span, ...]:
     """Return the checked spans of one text, which the service orders by relevance."""
-    if not spans:
-        return ()
-    if not isinstance(spans, list):
+    if spans and not isinstance(spans, list):
         raise MalformedResponseError(f"the spans of text {index} are {describe(spans)}, not a list")
-    return tuple(_read_span(span, text, index) for span in spans)
-
-
-def _read_span(span: object, text: str, index: int) -> Span:
-    start, end = getattr(span, "start", None), getattr(span, "end", None)
-    # The service counts in Unicode code points, as Python does.
-    if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
-        raise MalformedResponseError(
-            f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
-            f"text has {len(text)} characters"
-        )
-    score = getattr(span, "score", None)
-    known = isinstance(score, float) and math.isfinite(score)
-    return Span(start, end, score if known else None)
+    checked = []
+    for span in spans or ():
+        start, end, score = (getattr(span, name, None) for name in ("start", "end", "score"))
+        # The service counts in Unicode code points, as Python does.
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
+            raise MalformedResponseError(
+                f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
+                f"text has {len(text)} characters"
+            )
+        known = isinstance(score, float) and math.isfinite(score)
+        checked.append(Span(start, end, score if known else None))
+    return tuple(checked)

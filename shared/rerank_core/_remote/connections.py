@@ -8,7 +8,7 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from rerank_core._errors import ConfigurationError
@@ -84,26 +84,21 @@ class Connections:
     def __reduce__(self) -> tuple[type[Connections], tuple[Any, ...]]:
         return type(self), (self._url, self._timeout, self._require)
 
-    def send(self, exchange: Exchange, **request: Any) -> httpx.Response:
+    def send(self, exchange: Exchange) -> httpx.Response:
         """Send a request, and return its answer whatever its status.
-
-        Args:
-            exchange: Holds the key that the request carries; the answer's headers are added.
-            request: Arguments of ``httpx.Client.stream``.
 
         Raises:
             ConfigurationError: If the key would go over plain http.
             MalformedResponseError: If the answer is too large.
             httpx.HTTPError: If there is no answer in time.
         """
-        _check_address(exchange, request["url"])
-        with self.client().stream(**request) as response:
+        with self.client().stream(**_arguments(exchange)) as response:
             exchange.headers = response.headers
             return read_body(response, self._timeout)
 
-    async def asend(self, exchange: Exchange, **request: Any) -> httpx.Response:
+    async def asend(self, exchange: Exchange) -> httpx.Response:
         """Send a request with the running loop's client, as `send` does."""
-        _check_address(exchange, request["url"])
+        request = _arguments(exchange)
         async with self._lend() as http, http.stream(**request) as response:
             exchange.headers = response.headers
             return await aread_body(response, self._timeout)
@@ -189,23 +184,22 @@ class Connections:
             await shared.http.aclose()
 
 
-def _check_address(exchange: Exchange, url: str) -> None:
-    if exchange.key:
-        import httpx
+def _arguments(exchange: Exchange) -> dict[str, Any]:
+    """Return the arguments of ``httpx.Client.stream``, once the key may go where it is to go."""
+    import httpx
 
-        parsed = httpx.URL(url)
-        refuse_plain_http(parsed.scheme, parsed.host)
+    url = httpx.URL(exchange.url)
+    if exchange.key:
+        refuse_plain_http(url.scheme, url.host)
+    method = "GET" if exchange.body is None else "POST"
+    headers = exchange.request_headers
+    return {"method": method, "url": url, "json": exchange.body, "headers": headers}
 
 
 _Owners: TypeAlias = "dict[httpx.AsyncClient, weakref.ref[object]]"
 
-
-class _Loop(NamedTuple):
-    owners: _Owners
-    keeper: AsyncGenerator[None, None]
-
-
-_loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+# The generator is kept, as it ends with its loop.
+_loops: dict[asyncio.AbstractEventLoop, tuple[_Owners, AsyncGenerator[None, None]]] = {}
 
 
 async def _close_with_loop(http: httpx.AsyncClient, owner: object) -> None:
@@ -222,12 +216,12 @@ async def _close_with_loop(http: httpx.AsyncClient, owner: object) -> None:
     for known in [known for known in list(_loops) if known.is_closed()]:
         _loops.pop(known, None)  # closed without a shutdown: nothing can be awaited there
     if loop not in _loops:
-        owners: _Owners = {}
-        keeper = _keep(loop, owners)
+        opened: _Owners = {}
+        keeper = _close_at_end(loop, opened)
         # A loop shuts down the generators that were started in it: the hook to its end.
         await anext(keeper)
-        _loops[loop] = _Loop(owners, keeper)
-    owners = _loops[loop].owners
+        _loops[loop] = opened, keeper
+    owners, _ = _loops[loop]
     owners[http] = weakref.ref(owner)
     for other, its_owner in list(owners.items()):
         if other.is_closed or its_owner() is None:
@@ -235,7 +229,9 @@ async def _close_with_loop(http: httpx.AsyncClient, owner: object) -> None:
             await other.aclose()
 
 
-async def _keep(loop: asyncio.AbstractEventLoop, owners: _Owners) -> AsyncGenerator[None, None]:
+async def _close_at_end(
+    loop: asyncio.AbstractEventLoop, owners: _Owners
+) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:

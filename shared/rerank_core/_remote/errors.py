@@ -23,31 +23,37 @@ __all__ = ["Exchange", "translate_errors"]
 _REQUEST_ID_HEADERS = ("x-request-id", "x-debug-trace-id", "x-amzn-requestid", "apim-request-id")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Exchange:
-    """The parts of one request and its answer that errors need.
+    """One request and what is known of its answer.
 
     Attributes:
         provider: Name of the service.
         key_variables: Environment variables that may hold the key.
         hints: What the user can do, by status.
-        key: The key that was sent, which no error may quote.
-        headers: The answer's, once it has begun.
+        key: The key that is sent, which no error may quote.
+        url: Where the request goes.
+        body: Its JSON body; None for a GET.
+        request_headers: Its own headers, the key's among them.
+        headers: The answer's headers, once it has begun.
         answer_id: The answer's own id, where it has one.
     """
 
     provider: str
     key_variables: tuple[str, ...]
     hints: Mapping[int, str]
-    key: str = field(default="", repr=False)
+    key: str = field(repr=False)
+    url: str
+    body: Any = field(repr=False)
+    request_headers: Mapping[str, str] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    answer_id: str | None = None
+    answer_id: object = None
 
     @property
     def request_id(self) -> str | None:
         """The service's id of the request, where it sent one."""
         ids = (*(self.headers.get(name) for name in _REQUEST_ID_HEADERS), self.answer_id)
-        return next((self.scrub(value) for value in ids if value), None)
+        return next((self.scrub(value) for value in ids if isinstance(value, str) and value), None)
 
     def scrub(self, text: str) -> str:
         """Remove the key from a text."""

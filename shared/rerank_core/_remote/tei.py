@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core._checks import check_choice, check_flag, check_whole, optional
 from rerank_core._errors import ScorerError
-from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer
+from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer, Call
 from rerank_core._remote.keys import ApiKey
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Scoring
@@ -75,7 +75,7 @@ class TeiScorer(HttpScorer):
     # The server's own default for --max-client-batch-size:
     # https://huggingface.co/docs/text-embeddings-inference/cli_arguments
     max_texts = 32
-    hints = {  # noqa: RUF012 - declared by the base
+    hints = {  # noqa: RUF012 - never changed
         404: "Check base_url: '/rerank' is added to it",
         413: "Set a lower batch_size, or the server's --max-client-batch-size or --payload-limit "
         "higher",
@@ -140,7 +140,7 @@ class TeiScorer(HttpScorer):
         super()._start()
         if self._limit is None:
             try:
-                self._limit = self._fetch("/info", None, self._read_limit)
+                self._limit = self._ask(Call("/info", None, self._read_limit))
             except ScorerError as error:
                 self._do_without_info(error)
         return self._limit or self.max_texts
@@ -149,7 +149,7 @@ class TeiScorer(HttpScorer):
         await super()._astart()
         if self._limit is None:
             try:
-                self._limit = await self._afetch("/info", None, self._read_limit)
+                self._limit = await self._aask(Call("/info", None, self._read_limit))
             except ScorerError as error:
                 self._do_without_info(error)
         return self._limit or self.max_texts
