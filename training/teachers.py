@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BertModel
 
-from rerank_core.scorers._batching import plan_batches
+from rerank_core._local.pairs import plan_batches
 from training.e5_weights import load_e5
 from training.prepare import read_labelled, read_passages
 from training.settings import Settings, whole_file

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_core._checks import describe
 from rerank_core._errors import MalformedResponseError, NonFiniteScoreError
+from rerank_core._types import Span
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["aread_body", "counts", "match_scores", "read_body"]
+__all__ = ["aread_body", "counts", "match_scores", "read_body", "read_spans"]
 
 # A thousand results with their texts sent back, as some services do, stay far below the first.
 _MAX_BYTES = 64 * 2**20
@@ -53,7 +54,6 @@ class _Limits:
         self._bytes = _MAX_BYTES if encoding == "identity" else _MAX_COMPRESSED
         self._seconds = seconds
         self._end = time.monotonic() + seconds
-        self._response = response
         self._read = 0
 
     def check(self, piece: bytes) -> bytes:
@@ -63,10 +63,7 @@ class _Limits:
         if time.monotonic() > self._end:
             import httpx
 
-            raise httpx.ReadTimeout(
-                f"the answer took over {self._seconds:g} s to arrive",
-                request=self._response.request,
-            )
+            raise httpx.ReadTimeout(f"the answer took over {self._seconds:g} s to arrive")
         return piece
 
 
@@ -150,3 +147,30 @@ def counts(amounts: Any) -> dict[str, float]:
         and not isinstance(amount, bool)
         and 0 <= amount < math.inf
     }
+
+
+def read_spans(spans: Any, text: str, index: int) -> tuple[Span, ...]:
+    """Return the spans of a text, each an object with ``start``, ``end`` and perhaps ``score``.
+
+    Args:
+        spans: The list as it came, best first; None or an empty list if there are none.
+        text: The text.
+        index: Its position among the texts of the request, for errors.
+
+    Raises:
+        MalformedResponseError: If it is no list, or a span does not lie within the text.
+    """
+    if spans and not isinstance(spans, list):
+        raise MalformedResponseError(f"the spans of text {index} are {describe(spans)}, not a list")
+    checked = []
+    for span in spans or []:
+        start, end, score = (getattr(span, name, None) for name in ("start", "end", "score"))
+        # The service counts in Unicode code points, as Python does.
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
+            raise MalformedResponseError(
+                f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
+                f"text has {len(text)} characters"
+            )
+        known = isinstance(score, float) and math.isfinite(score)
+        checked.append(Span(start, end, score if known else None))
+    return tuple(checked)

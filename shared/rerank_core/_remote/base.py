@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
@@ -25,7 +26,7 @@ from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
-__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "HttpScorer", "Call"]
+__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "Call", "HttpScorer"]
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
@@ -63,7 +64,8 @@ class HttpScorer(Scorer):
         key_variables: Environment variables that may hold the key, in this order.
         max_texts: Most texts of one request.
         hints: What the user can do about an HTTP status, such as ``{404: "Check the model"}``.
-        extra: The extra of ``rerank-core`` that brings what is needed.
+        extra: The extra of ``rerank-core`` that brings httpx, tenacity and the `packages`.
+        packages: Further modules to import before the first request.
 
     Args:
         model: Name of the model, which is the scorer's `name`. Default: `provider`.
@@ -114,8 +116,9 @@ class HttpScorer(Scorer):
     default_url: ClassVar[str] = ""
     key_variables: ClassVar[tuple[str, ...]] = ()
     max_texts: ClassVar[int] = 1000
-    hints: Mapping[int, str] = {}  # noqa: RUF012 - never changed
+    hints: Mapping[int, str] = {}
     extra: ClassVar[str] = "tei"
+    packages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -134,12 +137,9 @@ class HttpScorer(Scorer):
         self._raw_scores = check_flag(raw_scores, "raw_scores")
         self._prices = check_prices(prices)
         self._base_url = self._find_url(base_url)
+        self._api_key = False if api_key is False else None  # a real one is only in the keyring
         self._keyring = Keyring(
-            api_key,
-            self._address,
-            provider=self.provider,
-            variables=self.key_variables,
-            needed=self._needs_key(),
+            api_key, self._address, self.provider, self.key_variables, self._needs_key()
         )
         self._connections = Connections(self._address, self._timeout, self._require)
 
@@ -223,18 +223,12 @@ class HttpScorer(Scorer):
     def _options(self) -> dict[str, Any]:
         defaults: dict[str, Any] = {}
         for kind in reversed(type(self).__mro__):
-            if issubclass(kind, HttpScorer) and "__init__" in vars(kind):
-                _, *parameters = inspect.signature(kind.__init__).parameters.values()
-                named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-                defaults.update({p.name: p.default for p in named})
-        special = {
-            "api_key": False if self._keyring.disabled else None,
-            "prices": self._prices and self._prices.to_config(),
-        }
-        values = {
-            name: special[name] if name in special else getattr(self, f"_{name}")
-            for name in defaults
-        }
+            if issubclass(kind, HttpScorer):
+                _, *arguments = inspect.signature(kind.__init__).parameters.values()
+                defaults |= {a.name: a.default for a in arguments if a.kind is not a.VAR_KEYWORD}
+        values = {name: getattr(self, f"_{name}") for name in defaults}
+        if self._prices is not None:
+            values["prices"] = self._prices.to_config()
         return {name: value for name, value in values.items() if value != defaults[name]}
 
     @property
@@ -257,11 +251,9 @@ class HttpScorer(Scorer):
             MissingExtraError: If it is not installed.
         """
         try:
-            import httpx
-            import tenacity  # noqa: F401
-
-            _ = httpx.Client
-        except (ImportError, AttributeError) as error:
+            for package in ("httpx", "tenacity", *cls.packages):
+                import_module(package)
+        except ImportError as error:
             raise MissingExtraError(cls.extra, cls.__name__) from error
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:

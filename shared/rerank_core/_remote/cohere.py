@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from rerank_core._checks import check_flag, check_name, check_whole, describe, optional
 from rerank_core._concurrency import in_thread
-from rerank_core._errors import ConfigurationError, MalformedResponseError, MissingExtraError
-from rerank_core._remote.answers import counts
+from rerank_core._errors import ConfigurationError
+from rerank_core._remote.answers import counts, read_spans
 from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer
 from rerank_core._remote.errors import Exchange
 from rerank_core._remote.keys import ApiKey, check_url
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Progress, Scoring, Span
 from rerank_core._usage import Usage
-
-if TYPE_CHECKING:
-    import cohere
 
 __all__ = ["CohereScorer"]
 
@@ -33,12 +29,7 @@ _URL_VARIABLE = "CO_API_URL"  # the SDK's
 _DOMAINS = ("cohere.com", "cohere.ai")
 _OPTIONS = ("max_tokens_per_doc", "priority", "relevant_spans")  # not every SDK knows them
 # https://docs.cohere.com/docs/deprecations
-_RETIRED = {
-    "rerank-english-v2.0": "'rerank-v4.0-fast', 'rerank-v4.0-pro' or 'rerank-english-v3.0'",
-    "rerank-multilingual-v2.0": (
-        "'rerank-v4.0-fast', 'rerank-v4.0-pro' or 'rerank-multilingual-v3.0'"
-    ),
-}
+_RETIRED = ("rerank-english-v2.0", "rerank-multilingual-v2.0")
 
 
 class CohereScorer(HttpScorer):
@@ -51,25 +42,19 @@ class CohereScorer(HttpScorer):
     for its v3 models; later models read more). It does not report it: ``usage.truncated`` and
     ``usage.truncated_queries`` stay 0.
 
-    The key is the argument, else ``CO_API_KEY``, else ``COHERE_API_KEY``; blank ones do not
-    count, and it is looked up anew for each request. It goes to whatever `base_url` says, by
-    https or to this machine only. A server other than Cohere's is asked without a key if there
-    is none. An explicit key is neither pickled nor part of the configuration.
+    The key is the argument, else ``CO_API_KEY``, else ``COHERE_API_KEY``, as in `HttpScorer`. A
+    server other than Cohere's is asked without a key if there is none.
 
     Args:
         model: The service's name of the model, such as ``"rerank-v4.0-fast"``.
-        api_key: The key; a function that returns it (called for each request, so it should be
-            quick); or False to send none, whatever the environment holds.
+        api_key: The key, a function that returns it, or False to send none.
         base_url: Address of the service. Default: ``CO_API_URL`` as it is now, else Cohere's.
         path: What is added to it: ``"/v2/rerank"`` (Cohere, vLLM, LiteLLM), ``"/v1/rerank"``
             (Jina, vLLM, LiteLLM), ``"/rerank"`` (Infinity, vLLM, LiteLLM), or ``""`` if
             `base_url` is the whole address, which may then have a query. It is shown and
             written, so it must hold no secret. Default: ``"/v2/rerank"``.
-        timeout: Seconds to wait for a connection, for an answer to begin, and then for its end,
-            each, in each attempt. Default: 30.
-        max_retries: Attempts after the first, for status 408, 409, 429 and 500 or more, timeouts
-            and broken connections. Waits grow from 0.5 to 10 s with jitter, or last as long as
-            ``Retry-After`` says; one above 60 s is raised at once. Default: 2.
+        timeout: Seconds, as in `HttpScorer`. Default: 30.
+        max_retries: Attempts after the first, as in `HttpScorer`. Default: 2.
         max_tokens_per_doc: Length at which the service cuts a text. Default: the service's;
             Cohere's is 4,096.
         priority: How early a loaded service handles the request; 0 is first. Needs an SDK that
@@ -81,8 +66,7 @@ class CohereScorer(HttpScorer):
         extra_body: Further fields of the request, as the server knows them: ``{"raw_scores":
             True}`` for Infinity, ``{"use_activation": False}`` for vLLM, ``{"return_documents":
             False}`` for Jina. Default: none.
-        prices: What the service charges, for ``usage.cost``; a mapping of `Prices`' arguments
-            works too. Default: not known.
+        prices: As in `HttpScorer`. Default: not known.
         client: A ready ``cohere.ClientV2``, ``AsyncClientV2``, ``BedrockClientV2`` or
             ``SagemakerClientV2`` instead of `api_key`, `base_url` and `path`; its key, address
             and HTTP settings apply, and closing it stays with you. With a sync one, `ascore`
@@ -111,6 +95,7 @@ class CohereScorer(HttpScorer):
     # https://docs.cohere.com/reference/rerank
     max_texts = 1000
     extra = "cohere"
+    packages = ("cohere", "cohere.client_v2")
 
     def __init__(
         self,
@@ -192,16 +177,6 @@ class CohereScorer(HttpScorer):
         host = urlsplit(self._address).hostname or ""
         return any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
 
-    @classmethod
-    def _require(cls) -> None:
-        super()._require()
-        try:
-            import cohere
-
-            _ = cohere.ClientV2
-        except (ImportError, AttributeError) as error:
-            raise MissingExtraError(cls.extra, cls.__name__) from error
-
     def _request(self, query: str, texts: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         # Retrying is the base's affair; "timeout" is not read by SDK 5.
         sending: dict[str, Any] = {"max_retries": 0, "timeout_in_seconds": self._timeout}
@@ -226,7 +201,7 @@ class CohereScorer(HttpScorer):
         spans: list[tuple[Span, ...]] = [()] * len(texts)
         for result in response.results:
             own = getattr(result, "relevant_spans", None)
-            spans[result.index] = _read_spans(own, texts[result.index], result.index)
+            spans[result.index] = read_spans(own, texts[result.index], result.index)
         meta = getattr(response, "meta", None)
         billed = counts(getattr(meta, "billed_units", None))
         # Cohere and LiteLLM have the tokens in "meta", the others in "usage".
@@ -337,7 +312,7 @@ class _Sender:
 
 
 @lru_cache
-def _sdk() -> tuple[type[cohere.ClientV2], type[cohere.AsyncClientV2]]:
+def _sdk() -> tuple[Callable[..., Any], Callable[..., Any]]:
     from cohere import AsyncClientV2, ClientV2
 
     return ClientV2, AsyncClientV2
@@ -347,7 +322,8 @@ def _check_model(model: object) -> str:
     name = check_name(model, "model", "rerank-v5.0-fast")
     if name in _RETIRED:
         raise ConfigurationError(
-            f"model {name!r} was retired by Cohere; use {_RETIRED[name]} instead"
+            f"model {name!r} was retired by Cohere; use 'rerank-v4.0-fast', 'rerank-v4.0-pro' or "
+            f"{name.replace('v2', 'v3')!r} instead"
         )
     return name
 
@@ -374,25 +350,6 @@ def _check_extra_body(extra: object, argument: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{argument} must be a mapping of names to JSON values, not a {type(extra).__name__}"
         )
-    for taken in ("model", "query", "documents", "top_n"):
-        if taken in copied:
-            raise ConfigurationError(f"{argument} must not hold {taken!r}: the scorer sets it")
+    if taken := copied.keys() & {"model", "query", "documents", "top_n"}:
+        raise ConfigurationError(f"{argument} must not hold {min(taken)!r}: the scorer sets it")
     return copied
-
-
-def _read_spans(spans: object, text: str, index: int) -> tuple[Span, ...]:
-    """Return the checked spans of one text, which the service orders by relevance."""
-    if spans and not isinstance(spans, list):
-        raise MalformedResponseError(f"the spans of text {index} are {describe(spans)}, not a list")
-    checked = []
-    for span in spans or ():
-        start, end, score = (getattr(span, name, None) for name in ("start", "end", "score"))
-        # The service counts in Unicode code points, as Python does.
-        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
-            raise MalformedResponseError(
-                f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
-                f"text has {len(text)} characters"
-            )
-        known = isinstance(score, float) and math.isfinite(score)
-        checked.append(Span(start, end, score if known else None))
-    return tuple(checked)

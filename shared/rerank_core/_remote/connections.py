@@ -47,7 +47,7 @@ def refuse_plain_http(scheme: str, host: str) -> None:
         )
 
 
-class _Shared:
+class SharedClient:
     """A loop's client and its users; only that loop's thread changes it."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
@@ -79,7 +79,7 @@ class Connections:
         self._require = require
         # A forked child must not share its parent's sockets, nor a loop another loop's.
         self._by_process: dict[int, httpx.Client] = {}
-        self._by_loop: dict[asyncio.AbstractEventLoop, _Shared] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, SharedClient] = {}
 
     def __reduce__(self) -> tuple[type[Connections], tuple[Any, ...]]:
         return type(self), (self._url, self._timeout, self._require)
@@ -118,14 +118,27 @@ class Connections:
                 opened.close()
         return client
 
-    async def aopen(self) -> None:
-        """Open a client for the running loop, if there is none."""
-        await self._shared()
+    async def aopen(self) -> SharedClient:
+        """Return the running loop's client, opened if need be."""
+        loop = asyncio.get_running_loop()
+        for known, shared in list(self._by_loop.items()):
+            if known.is_closed() or shared.http.is_closed or (known is loop and shared.worn_out):
+                self._by_loop.pop(known, None)
+        current = self._by_loop.get(loop)
+        if current is None:
+            # In a thread: importing an SDK and reading the certificates would block the loop.
+            opened = SharedClient(await asyncio.to_thread(self._open_async))
+            current = self._by_loop.setdefault(loop, opened)
+            if current is opened:
+                await _close_with_loop(opened.http, self)
+            else:
+                await opened.http.aclose()
+        return current
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[httpx.AsyncClient]:
         """Lend the running loop's client for one request; the loop's end closes it."""
-        shared = await self._shared()
+        shared = await self.aopen()
         shared.users += 1
         try:
             yield shared.http
@@ -136,22 +149,6 @@ class Connections:
             shared.users -= 1
             if shared.worn_out and not shared.users:
                 await shared.http.aclose()
-
-    async def _shared(self) -> _Shared:
-        loop = asyncio.get_running_loop()
-        for known, shared in list(self._by_loop.items()):
-            if known.is_closed() or shared.http.is_closed or (known is loop and shared.worn_out):
-                self._by_loop.pop(known, None)
-        current = self._by_loop.get(loop)
-        if current is None:
-            # In a thread: importing an SDK and reading the certificates would block the loop.
-            opened = _Shared(await asyncio.to_thread(self._open_async))
-            current = self._by_loop.setdefault(loop, opened)
-            if current is opened:
-                await _close_with_loop(opened.http, self)
-            else:
-                await opened.http.aclose()
-        return current
 
     def _open_async(self) -> httpx.AsyncClient:
         self._require()
@@ -172,15 +169,13 @@ class Connections:
 
     def close(self) -> None:
         """Close this process's client."""
-        client = self._by_process.pop(os.getpid(), None)
-        if client is not None:
+        if client := self._by_process.pop(os.getpid(), None):
             client.close()
 
     async def aclose(self) -> None:
         """Close this process's client and the running loop's."""
         self.close()
-        shared = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if shared is not None:
+        if shared := self._by_loop.pop(asyncio.get_running_loop(), None):
             await shared.http.aclose()
 
 

@@ -115,8 +115,7 @@ def _translate(original: Exception, exchange: Exchange) -> ScorerError:
 
 
 def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
-    said = _cut(exchange.scrub(_message(body)))
-    said = f": {said}" if said else ""
+    said = f": {_cut(exchange.scrub(_message(body)))}".removesuffix(": ")
     facts: dict[str, Any] = {
         "provider": exchange.provider,
         "status_code": status,
@@ -126,17 +125,13 @@ def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
     if 200 <= status < 300:
         return MalformedResponseError("the answer is not valid JSON", **facts)
     if status in (401, 403):
-        sent = bool(exchange.key)
-        return AuthenticationError(
-            f"the service refused {'the key' if sent else 'a request without key'}{said}",
-            hint=exchange.hints.get(status)
-            or (
-                f"Check {' or '.join(('api_key', *exchange.key_variables))}"
-                if sent
-                else f"Pass api_key, or set {exchange.key_variables[0]}"
-            ),
-            **facts,
-        )
+        what, hint = "a request without key", "Pass api_key"
+        if exchange.key:
+            what, hint = "the key", f"Check {' or '.join(('api_key', *exchange.key_variables))}"
+        elif exchange.key_variables:
+            hint = f"Pass api_key, or set {exchange.key_variables[0]}"
+        hint = exchange.hints.get(status, hint)
+        return AuthenticationError(f"the service refused {what}{said}", hint=hint, **facts)
     if status == 429:
         return RateLimitError(f"too many requests{said}", retryable=True, **facts)
     if 300 <= status < 400:
@@ -148,8 +143,8 @@ def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
     # A rerank request changes nothing, so a conflict (409) may be sent again like a timeout (408).
     if status >= 500 or status in (408, 409):
         return ServiceError(f"the service failed{said}", retryable=True, **facts)
-    hint = exchange.hints.get(status)
-    return ServiceError(f"the service refused the request{said}", hint=hint, **facts)
+    facts["hint"] = exchange.hints.get(status)
+    return ServiceError(f"the service refused the request{said}", **facts)
 
 
 def _body(response: Any) -> object:

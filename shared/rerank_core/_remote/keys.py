@@ -60,13 +60,7 @@ class Keyring:
     """
 
     def __init__(
-        self,
-        api_key: ApiKey,
-        url: str,
-        *,
-        provider: str,
-        variables: tuple[str, ...],
-        needed: bool,
+        self, api_key: ApiKey, url: str, provider: str, variables: tuple[str, ...], needed: bool
     ) -> None:
         self._provider = provider
         self._variables = variables
@@ -83,11 +77,6 @@ class Keyring:
                 f"None (take it from the environment), not a {type(api_key).__name__}"
             )
         self._api_key = api_key
-
-    @property
-    def disabled(self) -> bool:
-        """Whether no key is to be sent at all."""
-        return self._api_key is False
 
     def __getstate__(self) -> dict[str, Any]:
         # An explicit key never travels, neither does a function that may hold one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -18,9 +17,9 @@ from rerank_core._telemetry import log
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState, Retrying
 
-__all__ = ["async_attempts", "attempts", "parse_retry_after", "pause"]
+__all__ = ["async_attempts", "attempts", "parse_retry_after", "retry_delay"]
 
-LONGEST_PAUSE = 60.0  # seconds; a longer Retry-After is raised at once, for the caller to decide
+LONGEST_DELAY = 60.0  # seconds; a longer Retry-After is raised at once, for the caller to decide
 
 
 @lru_cache
@@ -50,18 +49,16 @@ def _policy(max_retries: int) -> dict[str, Any]:
     return {
         # No time limit: bounded by the attempts, each of which has its own.
         "stop": stop_after_attempt(max_retries + 1),
-        "retry": retry_if_exception(lambda error: pause(error) is not False),
-        "wait": lambda state: _wait(state, grows),
+        "retry": retry_if_exception(lambda error: retry_delay(error, 0.0) is not None),
+        "wait": lambda state: _wait(state, grows(state)),
         "before_sleep": _log_retry,
         "reraise": True,
     }
 
 
-def _wait(state: RetryCallState, grows: Callable[[RetryCallState], float]) -> float:
-    if not waits():
-        return 0.0
-    asked = pause(_error(state))
-    return grows(state) if asked is True else float(asked)
+def _wait(state: RetryCallState, planned: float) -> float:
+    delay = retry_delay(_error(state), planned) or 0.0
+    return delay if waits() else 0.0
 
 
 def _log_retry(state: RetryCallState) -> None:
@@ -81,14 +78,19 @@ def _error(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def pause(error: BaseException | None) -> bool | float:
-    """Return False (do not try again), True (wait as planned), or the seconds to wait."""
+def retry_delay(error: BaseException | None, planned: float) -> float | None:
+    """Return the seconds to wait before another attempt, or None if there must be none.
+
+    Args:
+        error: What ended the last attempt.
+        planned: Seconds to wait if the service does not say how long.
+    """
     if not isinstance(error, ScorerError) or not error.retryable:
-        return False
+        return None
     if error.retry_after is None:
-        return True
-    if error.retry_after > LONGEST_PAUSE:
-        return False
+        return planned
+    if error.retry_after > LONGEST_DELAY:
+        return None
     # Never earlier than asked; spread, so that clients told the same do not return together.
     return error.retry_after * random.uniform(1.0, 1.1)  # noqa: S311 - no secret depends on it
 

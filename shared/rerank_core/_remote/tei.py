@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core._checks import check_choice, check_flag, check_whole, optional
 from rerank_core._errors import ScorerError
-from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer, Call
+from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, HttpScorer
 from rerank_core._remote.keys import ApiKey
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Scoring
@@ -33,9 +33,8 @@ class TeiScorer(HttpScorer):
     `truncate` is False. The server does not report it: ``usage.truncated`` and
     ``usage.truncated_queries`` stay 0.
 
-    The key is the argument, else ``TEI_API_KEY``, else none is sent. It goes by https or to this
-    machine only, and is neither pickled nor part of the configuration. Tokens of the usage are
-    those that the server says it read. The API:
+    The key is the argument, else ``TEI_API_KEY``, as in `HttpScorer`, else none is sent. Tokens of
+    the usage are those that the server says it read. The API:
     https://huggingface.github.io/text-embeddings-inference.
 
     Args:
@@ -50,10 +49,9 @@ class TeiScorer(HttpScorer):
         truncate: Cut pairs that are too long, instead of refusing them. Default: True.
         truncation_direction: End that is cut, ``"right"`` or ``"left"``. Default: ``"right"``.
         raw_scores: Ask for logits: the scale is `LOGIT`. Default: False, sigmoids.
-        timeout: As in `CohereScorer`. Default: 30.
-        max_retries: As in `CohereScorer`. Default: 2.
-        prices: What the service charges, for ``usage.cost``; a mapping of `Prices`' arguments
-            works too. Default: not known.
+        timeout: Seconds, as in `HttpScorer`. Default: 30.
+        max_retries: Attempts after the first, as in `HttpScorer`. Default: 2.
+        prices: As in `HttpScorer`. Default: not known.
 
     Raises:
         ConfigurationError: If an option is out of range, or an explicit key would go over plain

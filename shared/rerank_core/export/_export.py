@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rerank_core._checks import check_whole, describe, optional
-from rerank_core._errors import ConfigurationError
+from rerank_core._errors import ConfigurationError, MissingExtraError
 from rerank_core._local.files import Precision
 from rerank_core._local.onnx import OnnxCrossEncoder
-from rerank_core._local.settings import Activation, check_activation
+from rerank_core._local.settings import Activation, check_activation, scale_of
+from rerank_core._types import Scale
 from rerank_core._version import __version__
-from rerank_core.errors import ConfigurationError, MissingExtraError
 from rerank_core.export._folder import check_target, new_folder, write_settings
 from rerank_core.export._verify import Verification, compare, judge
-from rerank_core.scorers import OnnxCrossEncoder
-from rerank_core.scorers._activation import Activation, check_activation, scale_of
-from rerank_core.scorers.onnx._variants import Precision
-from rerank_core.types import Scale
-from rerank_core.validation import check_positive, describe
 
 if TYPE_CHECKING:
     from rerank_core.export._source import Source

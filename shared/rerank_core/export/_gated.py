@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerank_core.errors import ConfigurationError
+from rerank_core._errors import ConfigurationError
 
 __all__ = ["GatedCrossEncoder"]
 

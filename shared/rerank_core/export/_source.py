@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from rerank_core.errors import ConfigurationError
+from rerank_core._errors import ConfigurationError
+from rerank_core._local.files import read_object
+from rerank_core._local.pairs import PairEncoder
+from rerank_core._local.sentence_transformers import LoadedCrossEncoder, saved_activation
+from rerank_core._local.settings import Activation, resolve_max_length
+from rerank_core._local.torch import TorchCrossEncoder
+from rerank_core._scorer import Scorer
+from rerank_core._types import Progress, Scale, Scoring
+from rerank_core._usage import Usage
 from rerank_core.export._gated import GatedCrossEncoder
-from rerank_core.scorer import Progress, Scorer
-from rerank_core.scorers import TorchCrossEncoder
-from rerank_core.scorers._activation import Activation
-from rerank_core.scorers._length import resolve_max_length
-from rerank_core.scorers._pairs import PairEncoder
-from rerank_core.scorers._torch_model import LoadedModel, saved_activation
-from rerank_core.scorers.onnx._files import read_object
-from rerank_core.types import Scale, Scoring, Usage
 
 __all__ = ["Source", "load_source"]
 
@@ -109,7 +109,7 @@ class _TorchReference(TorchCrossEncoder):
     """A `TorchCrossEncoder` that gives access to its model."""
 
     @property
-    def loaded(self) -> LoadedModel:
+    def loaded(self) -> LoadedCrossEncoder:
         """The model; it is loaded on first access."""
         return self._loaded()
 

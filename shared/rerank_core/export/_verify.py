@@ -13,9 +13,9 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
-from rerank_core.errors import RerankError
-from rerank_core.scorer import Scorer
-from rerank_core.scorers.onnx._variants import Precision
+from rerank_core._errors import RerankError
+from rerank_core._local.files import Precision
+from rerank_core._scorer import Scorer
 
 __all__ = [
     "QUERIES",

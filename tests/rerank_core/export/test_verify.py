@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rerank_core import OnnxCrossEncoder, Scale, Scorer, Scoring, TorchCrossEncoder
+from rerank_core._types import Progress
 from rerank_core.export import ExportError, Verification
 from rerank_core.export._verify import (
     QUERIES,
@@ -16,7 +17,6 @@ from rerank_core.export._verify import (
     kendall_tau,
     top_overlap,
 )
-from rerank_core.scorer import Progress
 from support.models import TinyModel
 
 

@@ -18,7 +18,7 @@ from rerank_core import (
     ServiceError,
 )
 from rerank_core._remote import retry
-from rerank_core._remote.retry import parse_retry_after, pause
+from rerank_core._remote.retry import parse_retry_after, retry_delay
 from support.cohere_runs import KEY, failure, run
 from support.cohere_server import CohereServer, Reply
 
@@ -91,16 +91,16 @@ def test_without_retry_after_waits_grow_and_are_spread(attempt: int, least: floa
     assert len(waits) > 1
 
 
-def test_the_pause_follows_the_error() -> None:
+def test_the_delay_follows_the_error() -> None:
     def limited(seconds: float | None) -> RateLimitError:
         return RateLimitError("x", retryable=True, retry_after=seconds)
 
-    assert pause(ValueError("x")) is False
-    assert pause(ServiceError("x", retryable=False, retry_after=1)) is False
-    assert pause(limited(None)) is True
-    assert pause(limited(60.5)) is False
-    asked = [pause(limited(10)) for _ in range(50)]
-    assert all(10 <= wait <= 11 for wait in asked)
+    assert retry_delay(ValueError("x"), 3) is None
+    assert retry_delay(ServiceError("x", retryable=False, retry_after=1), 3) is None
+    assert retry_delay(limited(None), 3) == 3
+    assert retry_delay(limited(60.5), 3) is None
+    asked = [retry_delay(limited(10), 3) for _ in range(50)]
+    assert all(delay is not None and 10 <= delay <= 11 for delay in asked)
     assert len(set(asked)) > 1  # jitter
 
 
