@@ -21,7 +21,7 @@ from rerank_core import (
     Windowed,
 )
 from rerank_core._planning import Job
-from rerank_core.testing import OverlapScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.scorers import BlockingScorer
 
 
@@ -121,8 +121,8 @@ async def test_a_cancelled_ascore_stops_its_worker_between_batches() -> None:
 
 
 def test_a_scorer_that_cannot_be_written_says_so() -> None:
-    with pytest.raises(ConfigurationError, match="BlockingScorer"):
-        BlockingScorer().to_config()
+    with pytest.raises(ConfigurationError, match="ScriptedScorer"):
+        ScriptedScorer([1.0]).to_config()
 
 
 def test_an_early_end_keeps_what_is_scored_and_leaves_out_later_queries() -> None:

@@ -238,8 +238,8 @@ def _odd_values_in_a_cache(_: ExitStack, folder: Path) -> Scorer:
     cached.score(QUERY, TEXTS)
     with sqlite3.connect(path) as connection:
         for number, value in enumerate(("high", math.inf, b"\x00", -math.inf), 1):
-            connection.execute("UPDATE scores SET score = ? WHERE rowid = ?", (value, number))
-        connection.execute("UPDATE scores SET start = 'a', stop = 'b' WHERE rowid = 5")
+            connection.execute("UPDATE entries SET score = ? WHERE rowid = ?", (value, number))
+        connection.execute("UPDATE entries SET spans = '[[' WHERE rowid = 5")
     connection.close()
     return cached
 

@@ -18,8 +18,8 @@ assert ranking.causes == ("ServiceError",)
 | `no_waiting` | retries without pauses, and every log message |
 
 The scorers are `Scorer`s like any other, so they go wherever one goes: into combinators, into both
-adapters, into an evaluation. They have no configuration: `load_scorer` does not know them, and
-their `to_config` raises `ConfigurationError`.
+adapters, into an evaluation. But `load_scorer` does not know them: an adapter saved with one cannot
+be loaded again.
 """
 
 from __future__ import annotations

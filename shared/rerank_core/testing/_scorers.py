@@ -77,6 +77,10 @@ class OverlapScorer(Scorer):
         """The name, after ``"overlap:"``."""
         return f"overlap:{self._name}"
 
+    def to_config(self) -> dict[str, str]:
+        """The name, with ``"type": "overlap"``, which `load_scorer` does not know."""
+        return {"type": "overlap", "name": self._name}
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         self.calls.append((query, tuple(texts)))
         tally = Tally(len(texts))
