@@ -164,7 +164,7 @@ def test_output_may_be_the_input(pets: str) -> None:
     assert json.loads(Path(pets).read_text())["id"] == 3
 
 
-def cut(*scores: float | None, cost: float | None) -> ScriptedScorer:
+def cutting(*scores: float | None, cost: float | None) -> ScriptedScorer:
     """Return a scorer that says that it cut texts and lost its way."""
     units = {"search_units": 1.0}
     usage = Usage(pairs=1, tokens=5, truncated=2, billed_units=units, cost=cost)
@@ -173,7 +173,7 @@ def cut(*scores: float | None, cost: float | None) -> ScriptedScorer:
 
 def test_what_is_less_than_expected_is_told(tmp_path: Path, capsysbinary: Capture) -> None:
     file = jsonl(tmp_path / "in", {"text": "a"}, {"text": "b"})
-    rank_file(file, cut(1.0, None, cost=0.0025), RankOptions(query="q", usage=True))
+    rank_file(file, cutting(1.0, None, cost=0.0025), RankOptions(query="q", usage=True))
     captured = capsysbinary.readouterr()
     degraded, cut, usage = captured.err.decode().splitlines()
     assert degraded == "rerank: degraded: the second half is missing"
@@ -186,7 +186,7 @@ def test_what_is_less_than_expected_is_told(tmp_path: Path, capsysbinary: Captur
 def test_a_cost_that_is_not_known_is_not_told_as_nothing(
     tmp_path: Path, capsysbinary: Capture
 ) -> None:
-    scorer = cut(1.0, cost=None)
+    scorer = cutting(1.0, cost=None)
     rank_file(jsonl(tmp_path / "in", {"text": "a"}), scorer, RankOptions(query="q", usage=True))
     assert ", cost unknown, seconds " in capsysbinary.readouterr().err.decode()
 

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,8 +20,7 @@ from rerank_core import (
     StopScoring,
     rerank,
 )
-from rerank_core._combinators import deadline
-from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedServer
+from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedScorer, ScriptedServer
 from support.models import TinyModel
 from support.scorers import BlockingScorer
 
@@ -133,40 +131,59 @@ def test_a_scorer_that_never_tells_is_left_behind(mode: str) -> None:
     assert scorer.finished.wait(30)
 
 
-def test_a_batch_that_would_come_too_late_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    timer = deadline._Timer(1.0, lambda done, total: None)
-    for done in range(1, 4):
-        clock[0] += 0.22
-        if done < 3:
-            timer(done, 9)
-    with pytest.raises(StopScoring):
-        timer(3, 9)  # at 0.66 s, and one twice as long would come at 1.1 s
-    assert timer.stopped
-    assert timer.remaining() == pytest.approx(0.34)
-    in_time = deadline._Timer(1.0, lambda done, total: None)
-    clock[0] += 0.99
-    in_time(1, 9)  # nobody knows yet how long a batch takes
-    in_time(9, 9)  # and the last one is welcome whenever it comes
+class Timed(OverlapScorer):
+    """Scores one text after the other, each no sooner than so many seconds after the call."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__("timed")
+        self.seconds = seconds
+        self.stopped_after: float | None = None
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        start = time.monotonic()
+        scores: list[float | None] = [None] * len(texts)
+        for number, seconds in enumerate(self.seconds):
+            while time.monotonic() < start + seconds:
+                threading.Event().wait(0.001)
+            scores[number] = 1.0
+            try:
+                progress(number + 1, len(texts))
+            except StopScoring:
+                self.stopped_after = time.monotonic() - start
+                break
+        return Scoring(tuple(scores))
+
+
+def test_a_batch_that_would_come_too_late_is_not_begun() -> None:
+    scorer = Timed(0.0, 0.5, 0.5)
+    scoring = Deadline(scorer, 1.0).score("text", TEXTS[:3])
+    assert scoring.scores == (1.0, 1.0, None)  # one twice as long as the last would end at 1.5 s
+    assert scoring.causes == ("deadline",)
+    assert scorer.stopped_after is not None
+    assert scorer.stopped_after < 1.0
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [(0.5, 0.5, 0.5), (0.0, 0.5)],
+    ids=["after the first, nobody knows yet how long one takes", "the last needs no time after it"],
+)
+def test_a_batch_that_may_come_in_time_is_begun(seconds: tuple[float, ...]) -> None:
+    scorer = Timed(*seconds)
+    scoring = Deadline(scorer, 1.0).score("text", TEXTS[: len(seconds)])
+    assert (scoring.degraded, scorer.stopped_after) == (None, None)
 
 
 def test_a_failure_is_still_a_failure(mode: str) -> None:
-    class Failing(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            raise ServiceError("down")
-
+    failing = ScriptedScorer(ServiceError("down"))
     with pytest.raises(ServiceError):
-        run(Deadline(Failing(), 60), mode)
-    assert "down" in str(run(Fallback(Deadline(Failing(), 60)), mode).degraded)
+        run(Deadline(failing, 60), mode)
+    assert "down" in str(run(Fallback(Deadline(failing, 60)), mode).degraded)
 
 
 def test_the_inner_reason_is_kept_beside_ours(mode: str) -> None:
-    class Failing(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            raise ServiceError("down")
-
-    deadline = Deadline(Fallback(Failing(), Stepwise(1, 0.5)), 0.5)
+    failing = ScriptedScorer(ServiceError("down"))
+    deadline = Deadline(Fallback(failing, Stepwise(1, 0.5)), 0.5)
     said = str(run(deadline, mode).degraded)
     assert said.startswith("the deadline of 0.5 s came: 2 of 10 texts scored; ")
     assert "down" in said

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -16,7 +16,6 @@ from rerank_core import (
     Span,
     Windowed,
 )
-from rerank_core._combinators import windowed as module
 from rerank_core.testing import OverlapScorer
 from support.models import WORDS, TinyModel
 
@@ -41,17 +40,14 @@ def test_windows_cover_the_text_and_overlap() -> None:
     assert set(inner.calls[0][1]) == {text[span.start : span.end] for span in spans}
 
 
-def test_many_texts_are_cut_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    windowed = Windowed(OverlapScorer(), tokens=8, stride=5)
-    texts = [" ".join(WORDS[at:]) for at in range(20)]
-    together = windowed.score("drug discovery", texts)
-    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 300)
+def test_many_texts_are_cut_as_one_is() -> None:
+    windowed = Windowed(OverlapScorer(), tokens=64, stride=40)
+    texts = [" ".join(WORDS[at:] * 40) for at in range(20)]
     asked: list[tuple[int, int]] = []
-    by_chunks = windowed.score("drug discovery", texts, progress=lambda *at: asked.append(at))
-    assert (by_chunks.scores, by_chunks.spans) == (together.scores, together.spans)
-    assert asked.count((0, 20)) > 2
+    together = windowed.score("drug discovery", texts, progress=lambda *at: asked.append(at))
+    assert asked.count((0, 20)) > 2  # they are read in pieces of a few texts each
     assert together.spans is not None
-    for at in (0, 7, 19):
+    for at in range(20):
         alone = windowed.score("drug discovery", [texts[at]])
         assert (alone.scores[0], alone.spans) == (together.scores[at], together.spans[at : at + 1])
 
@@ -75,28 +71,26 @@ def test_the_best_window_is_the_score_and_the_span() -> None:
             assert one.end <= other.start or other.end <= one.start
 
 
-async def test_cutting_neither_blocks_the_event_loop_nor_outlives_its_caller(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    windowed, chunks = Windowed(OverlapScorer(), tokens=8), []
+async def test_cutting_neither_blocks_the_event_loop_nor_outlives_its_caller() -> None:
+    inner, pieces = OverlapScorer(), []
     started, go_on = threading.Event(), threading.Event()
-    real = windowed._windows_of
 
-    def held(texts: Sequence[str], tokens: int) -> Iterator[list[Span]]:
-        chunks.append(len(texts))
+    def hold(done: int, total: int) -> None:
+        pieces.append(done)
         started.set()
         assert go_on.wait(20)  # set by the event loop, if that is free
-        return real(texts, tokens)
 
-    monkeypatch.setattr(windowed, "_windows_of", held)
-    task = asyncio.create_task(windowed.ascore("drug", [f"{i} {LONG}" for i in range(1000)]))
+    texts = [f"{number} {LONG * 10}" for number in range(300)]
+    windowed = Windowed(inner, tokens=8)
+    task = asyncio.create_task(windowed.ascore("drug", texts, progress=hold))
     assert await asyncio.to_thread(started.wait, 20)
     task.cancel()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.get_running_loop().shutdown_default_executor()
-    assert len(chunks) == 1
+    assert pieces == [0]  # of more than four
+    assert inner.calls == []
 
 
 def test_aggregates() -> None:
