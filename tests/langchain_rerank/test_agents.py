@@ -19,7 +19,7 @@ from langgraph.types import Command
 from langchain_rerank import RerankCompressor, RerankRetriever
 from langchain_rerank.middleware import RerankMiddleware
 from rerank_core import ConfigurationError, ServiceError
-from rerank_core.testing import OverlapScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import Recorder, ScriptedModel
 
 if TYPE_CHECKING:
@@ -198,11 +198,8 @@ async def test_documents_are_written_as_asked(how: str) -> None:
 
 @both_ways
 async def test_a_failure_is_raised(how: str) -> None:
-    class Down(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Any) -> Any:
-            raise ServiceError("the service is down", provider="down")
-
-    middleware = RerankMiddleware(RerankCompressor(scorer=Down()))
+    down = ScriptedScorer(ServiceError("the service is down"))
+    middleware = RerankMiddleware(RerankCompressor(scorer=down))
     with pytest.raises(ServiceError, match="the service is down"):
         await pass_through(how, middleware, call_request({"query": "tea"}), message_with([*FOUND]))
 

@@ -13,10 +13,6 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnableP
 from langchain_rerank import RerankCompressor, RerankRunnable
 from rerank_core import (
     InvalidInputError,
-    Progress,
-    Scale,
-    Scorer,
-    Scoring,
     ServiceError,
     load_scorer,
 )
@@ -121,18 +117,10 @@ async def test_it_shows_in_astream_events() -> None:
     assert events[-1]["data"]["output"] == 2
 
 
-class FailsOnce(Scorer):
-    name = fingerprint = "fails-once"
-    scale = Scale.LOGIT
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def _score(self, query: str, texts: Any, progress: Progress) -> Scoring:
-        self.calls += 1
-        if self.calls == 1:
-            raise ServiceError("the service is down", provider="fails-once")
-        return Scoring(tuple(float(len(text)) for text in texts))
+def fails_once() -> ScriptedScorer:
+    return ScriptedScorer(
+        ServiceError("the service is down"), lambda _, texts: [float(len(text)) for text in texts]
+    )
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
@@ -141,12 +129,12 @@ async def test_with_retry_and_with_fallbacks(how: str) -> None:
         return runnable.invoke(INPUT) if how == "sync" else await runnable.ainvoke(INPUT)
 
     with pytest.raises(ServiceError):
-        await call(step(scorer=FailsOnce()))
-    retried = step(scorer=FailsOnce()).with_retry(
+        await call(step(scorer=fails_once()))
+    retried = step(scorer=fails_once()).with_retry(
         retry_if_exception_type=(ServiceError,), wait_exponential_jitter=False
     )
     assert [d.metadata["relevance_score"] for d in await call(retried)] == [12.0, 9.0]
-    assert await call(step(scorer=FailsOnce()).with_fallbacks([step()])) == BEST
+    assert await call(step(scorer=fails_once()).with_fallbacks([step()])) == BEST
 
 
 @pytest.mark.parametrize(

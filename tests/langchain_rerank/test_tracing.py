@@ -11,21 +11,12 @@ from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_rerank import RerankCompressor
-from rerank_core import Progress, Scale, Scorer, Scoring, ServiceError
+from rerank_core import Scoring, ServiceError
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import Recorder
 from support.scorers import BlockingScorer
 
 DOCUMENTS = [Document("black coffee"), Document("green tea")]
-
-
-class DownScorer(Scorer):
-    name = "down"
-    scale = Scale.LOGIT
-    fingerprint = "down"
-
-    def _score(self, query: str, texts: Any, progress: Progress) -> Scoring:
-        raise ServiceError("the service is down", provider="down")
 
 
 @pytest.fixture
@@ -74,7 +65,12 @@ async def test_nothing_to_do_is_a_finished_run(how: str, recorder: Recorder) -> 
 @both_ways
 async def test_a_failure_ends_the_run_and_is_raised(how: str, recorder: Recorder) -> None:
     with pytest.raises(ServiceError, match="the service is down"):
-        await call(how, RerankCompressor(scorer=DownScorer()), DOCUMENTS, [recorder])
+        await call(
+            how,
+            RerankCompressor(scorer=ScriptedScorer(ServiceError("the service is down"))),
+            DOCUMENTS,
+            [recorder],
+        )
     (run,) = recorder.roots
     assert "the service is down" in str(run.error)
     assert run.end_time is not None
@@ -148,11 +144,8 @@ async def test_it_shows_in_astream_events() -> None:
 
 
 def test_why_a_ranking_is_degraded_is_in_the_run(recorder: Recorder) -> None:
-    class HalfScorer(ScriptedScorer):
-        def _score(self, query: str, texts: Any, progress: Progress) -> Scoring:
-            return Scoring((1.0, None), degraded="the deadline was reached")
-
-    compressor = RerankCompressor(scorer=HalfScorer({}))
+    half = ScriptedScorer(Scoring((1.0, None), degraded="the deadline was reached"))
+    compressor = RerankCompressor(scorer=half)
     compressor.compress_documents(DOCUMENTS, "tea", [recorder])
     assert recorder.roots[0].outputs is not None
     assert recorder.roots[0].outputs["degraded"] == "the deadline was reached"

@@ -25,17 +25,6 @@ from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.scorers import BlockingScorer
 
 
-class Answering(OverlapScorer):
-    """Answers with what it was given, whatever it was asked."""
-
-    def __init__(self, scoring: Scoring) -> None:
-        super().__init__()
-        self.scoring = scoring
-
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        return self.scoring
-
-
 def test_the_scorer_sees_each_distinct_text_once_and_no_blank_one() -> None:
     scorer = OverlapScorer()
     scoring = scorer.score("a b", ["a", "", "b c", "a", "  "])
@@ -54,23 +43,20 @@ def test_a_scorer_that_answers_for_another_number_of_texts_is_caught(
     scores: tuple[float, ...],
 ) -> None:
     with pytest.raises(MalformedResponseError, match=f"{len(scores)} scores .* for 2 texts"):
-        Answering(Scoring(scores)).score("q", ["a", "b"])
+        ScriptedScorer(Scoring(scores)).score("q", ["a", "b"])
 
 
 def test_nan_raises_rather_than_sorts() -> None:
-    class Broken(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            return Scoring(tuple(float("nan") for _ in texts))
-
+    broken = ScriptedScorer([float("nan")])
     with pytest.raises(NonFiniteScoreError):
-        Broken().score("q", ["a"])
+        broken.score("q", ["a"])
     with pytest.raises(NonFiniteScoreError):
-        asyncio.run(Broken().ascore("q", ["a"]))
+        asyncio.run(broken.ascore("q", ["a"]))
 
 
 def test_spans_and_degradation_reach_every_place_of_a_text() -> None:
     scoring = Scoring((1.0, 2.0), degraded="half of it", spans=((Span(0, 1),), ()))
-    laid_out = Answering(scoring).score("q", ["a", "b", "", "a"])
+    laid_out = ScriptedScorer(scoring).score("q", ["a", "b", "", "a"])
     assert laid_out.spans == ((Span(0, 1),), (), (), (Span(0, 1),))
     assert laid_out.degraded == "half of it"
 

@@ -36,18 +36,20 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core.testing import OverlapScorer, no_waiting
+from rerank_core.testing import OverlapScorer, ScriptedScorer, no_waiting
 from support.models import TinyModel
 
 QUERY = "private question"
 TEXTS = ["a private answer", "another", "question"]
 
 
-class Talkative(OverlapScorer):
-    """Fails with what a service may say: it quotes the text."""
+def talkative(name: str) -> ScriptedScorer:
+    """Return a scorer that fails with what a service may say: it quotes the text."""
 
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+    def fail(query: str, texts: tuple[str, ...]) -> Scoring:
         raise ServiceError(f"cannot read {texts[0]!r}", status_code=422)
+
+    return ScriptedScorer(fail, name=name)
 
 
 class Priced(OverlapScorer):
@@ -143,7 +145,7 @@ def test_a_call_is_one_record_and_one_span_with_the_same_fields(
 def test_a_degraded_ranking_says_its_causes_and_no_words_of_others(
     mode: str, records: list[logging.LogRecord], spans: Callable[[], Sequence[ReadableSpan]]
 ) -> None:
-    ranking = run(Fallback(Talkative("service"), OverlapScorer()), mode)
+    ranking = run(Fallback(talkative("service"), OverlapScorer()), mode)
     assert "private answer" in str(ranking.degraded)  # the caller may know
     (warning,) = [record for record in records if record.levelno == logging.WARNING]
     assert "fallback(service, overlap) is degraded: ServiceError;" in warning.getMessage()
@@ -161,7 +163,7 @@ def test_an_error_is_recorded_by_its_kind_alone(
     mode: str, records: list[logging.LogRecord], spans: Callable[[], Sequence[ReadableSpan]]
 ) -> None:
     with pytest.raises(ServiceError):
-        run(Talkative("service"), mode)
+        run(talkative("service"), mode)
     scoring, span = spans()
     for each in (scoring, span):
         assert each.status.status_code is StatusCode.ERROR
@@ -221,7 +223,7 @@ def test_each_scorer_of_a_combinator_is_a_child_span_with_its_own_usage(
 @pytest.mark.usefixtures("seldom")
 def test_a_dead_service_does_not_flood_the_log(records: list[logging.LogRecord]) -> None:
     logging.getLogger("rerank_core").setLevel(logging.INFO)
-    fallback = Fallback(Talkative("dead service"))  # of which nothing was said before
+    fallback = Fallback(talkative("dead service"))  # of which nothing was said before
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: run(fallback, "rerank"), range(1000)))
     said = [record.getMessage() for record in records]

@@ -35,7 +35,7 @@ from rerank_core import (
     Scoring,
     ServiceError,
 )
-from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedServer
+from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedScorer, ScriptedServer
 
 __all__ = ["FAULTS", "KEY", "PRIVATE", "QUERY", "TEXTS", "Fault"]
 
@@ -202,11 +202,6 @@ class _OutOfMemory(OverlapScorer):
         raise MemoryError(f"cannot allocate for {texts[1]}")
 
 
-class _NotANumber(OverlapScorer):
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        return Scoring(tuple(math.nan for _ in texts))
-
-
 def _full_disk(stack: ExitStack, folder: Path) -> Scorer:
     cached = Cached(OverlapScorer(), DiskStore(folder / "scores.sqlite"))
     cached.score(QUERY, [f"text {number}" for number in range(2000)])
@@ -307,7 +302,11 @@ FAULTS = (
     ),
     Fault("used in a closed event loop", None, _used_in_a_closed_loop),
     Fault("out of memory in a batch", ScorerError, lambda *_: _OutOfMemory()),
-    Fault("NaN from a local model", NonFiniteScoreError, lambda *_: _NotANumber()),
+    Fault(
+        "NaN from a local model",
+        NonFiniteScoreError,
+        lambda *_: ScriptedScorer([math.nan] * len(TEXTS)),
+    ),
     Fault("disk full", None, _full_disk),
     Fault("garbage for a cache", None, _garbage_for_a_cache),
     Fault("half a cache", None, _half_a_cache),

@@ -65,11 +65,8 @@ def test_what_the_cheap_scorer_did_not_score_falls_first() -> None:
 
 
 def test_a_strong_scorer_that_gives_up_leaves_the_cheap_order() -> None:
-    class Dead(OverlapScorer):
-        def _score(self, *_: object) -> object:  # type: ignore[override]
-            raise ServiceError("down")
-
-    cascade = Cascade([(CHEAP, 3), Fallback(Dead())])
+    dead = ScriptedScorer(ServiceError("down"))
+    cascade = Cascade([(CHEAP, 3), Fallback(dead)])
     ranking = rerank("q", TEXTS, cascade)
     assert [item.index for item in ranking] == [5, 4, 3, 2, 1, 0]
     assert "down" in str(ranking.degraded)

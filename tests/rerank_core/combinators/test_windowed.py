@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
@@ -11,12 +11,11 @@ from rerank_core import (
     ConfigurationError,
     InvalidInputError,
     OnnxCrossEncoder,
-    Progress,
     Scoring,
     Span,
     Windowed,
 )
-from rerank_core.testing import OverlapScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.models import WORDS, TinyModel
 
 LONG = "river list storm string " * 8 + "drug discovery " + "market price stock health " * 8
@@ -106,24 +105,20 @@ def test_aggregates() -> None:
 
 
 def test_windows_that_were_not_scored_do_not_count() -> None:
-    class Half(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            return Scoring(tuple(1.0 if "drug" in text else None for text in texts))
-
-    scoring = Windowed(Half(), tokens=8, aggregate="mean").score("q", [LONG, "river"])
+    half = ScriptedScorer(lambda _, texts: [1.0 if "drug" in text else None for text in texts])
+    scoring = Windowed(half, tokens=8, aggregate="mean").score("q", [LONG, "river"])
     assert scoring.scores == (1.0, None)
 
 
 def test_inner_spans_are_moved_to_the_text() -> None:
-    class Spanning(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            found = [text.find("drug") for text in texts]
-            return Scoring(
-                tuple(float(at >= 0) for at in found),
-                spans=tuple((Span(at, at + 4),) if at >= 0 else () for at in found),
-            )
+    def spanning(query: str, texts: tuple[str, ...]) -> Scoring:
+        found = [text.find("drug") for text in texts]
+        return Scoring(
+            tuple(float(at >= 0) for at in found),
+            spans=tuple((Span(at, at + 4),) if at >= 0 else () for at in found),
+        )
 
-    scoring = Windowed(Spanning(), tokens=8).score("q", [LONG])
+    scoring = Windowed(ScriptedScorer(spanning), tokens=8).score("q", [LONG])
     at = LONG.index("drug")
     assert scoring.spans is not None
     assert scoring.spans[0][0] == Span(at, at + 4)

@@ -187,11 +187,8 @@ def test_a_cascade_is_scored_at_each_depth(task: Task) -> None:
 
 
 def test_degraded_scorings_are_told(task: Task) -> None:
-    class Down(OverlapScorer):
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            raise ServiceError("down")
-
-    report = evaluate([task], [System(Fallback(Down()))], resamples=100)
+    down = ScriptedScorer(ServiceError("down"))
+    report = evaluate([task], [System(Fallback(down))], resamples=100)
     (system,) = report.collections[0].systems
     assert sum((system.degraded or {}).values()) == 3
     assert system.per_query == report.collections[0].first_stage.per_query
