@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, Self, TypeAlias
 from benchmarks._checkout import ROOT, Checkout, code_path
 from benchmarks._report import table
 from benchmarks._service import stand_in_service
-from benchmarks._statistics import ratio
 from benchmarks._texts import QUERIES, make_workload
 from benchmarks._workers import JsonProcess, WorkerError
 from benchmarks.calls import Inputs
@@ -45,8 +44,8 @@ class Effort(NamedTuple):
 
     Attributes:
         calls: Names of the calls.
-        seconds: How long a call is repeated in each turn.
-        turns: Pairs of turns: old and new, new and old, and so on.
+        seconds: How long a side repeats a call in its turn.
+        turns: Turns of each side.
     """
 
     calls: tuple[str, ...]
@@ -54,18 +53,20 @@ class Effort(NamedTuple):
     turns: int
 
 
-FULL = Effort(tuple(_TITLES), seconds=0.2, turns=4)
+FULL = Effort(tuple(_TITLES), seconds=0.1, turns=8)
 QUICK = Effort(tuple(name for name in _TITLES if name != "onnx"), seconds=0.02, turns=1)
 
 Times: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
-"""For each call and round, seconds of the earlier code and of this clone's."""
+"""For each call, pairs of seconds: the earlier code's, and this clone's right before or after."""
 
 
 def compare(old: Checkout, effort: Effort, rounds: int, report: Callable[[str], None]) -> Times:
     """Time the calls on both sides.
 
-    Each round has a fresh process for either side, so that what differs from one process to the
-    next, such as the layout of memory, is not taken for a difference of the code.
+    The sides take turns, and only a turn and the one right after it are compared: the machine was
+    then in much the same state. Each round has a fresh process for either side, so that what
+    differs from one process to the next, such as the layout of memory, is not taken for a
+    difference of the code.
 
     Args:
         old: The earlier code.
@@ -74,7 +75,7 @@ def compare(old: Checkout, effort: Effort, rounds: int, report: Callable[[str], 
         report: Called with what is going on.
 
     Returns:
-        For each call and round, seconds of the earlier code and of this clone's.
+        For each call, as many pairs of seconds as there were turns in all.
 
     Raises:
         WorkerError: If a call fails on either side.
@@ -91,8 +92,8 @@ def compare(old: Checkout, effort: Effort, rounds: int, report: Callable[[str], 
                 _Side("old", old.root, inputs, number) as before,
                 _Side("new", ROOT, inputs, number) as after,
             ):
-                for name, taken in times.items():
-                    taken.append(_round(name, before, after, effort, number))
+                for name, pairs in times.items():
+                    pairs.extend(_take_turns(name, before, after, effort, number))
     return times
 
 
@@ -112,14 +113,17 @@ def _write_inputs(
     return path
 
 
-def _round(name: str, old: _Side, new: _Side, effort: Effort, number: int) -> tuple[float, float]:
-    """Return the lowest seconds of either side: what else the machine does only adds to them."""
-    taken: dict[_Side, list[float]] = {old: [], new: []}
-    for turn in range(effort.turns):
-        # Neither always goes first.
-        for side in (old, new) if (turn + number) % 2 == 0 else (new, old):
-            taken[side] += side.time(name, effort.seconds)
-    return min(taken[old]), min(taken[new])
+def _take_turns(
+    name: str, old: _Side, new: _Side, effort: Effort, number: int
+) -> list[tuple[float, float]]:
+    pairs = []
+    for turn in range(number, number + effort.turns):  # neither side always goes first
+        fastest = {
+            side: side.fastest(name, effort.seconds)
+            for side in ((old, new) if turn % 2 == 0 else (new, old))
+        }
+        pairs.append((fastest[old], fastest[new]))
+    return pairs
 
 
 def summarise(times: Times, commit: str, at_least: float) -> tuple[str, bool]:
@@ -134,22 +138,21 @@ def summarise(times: Times, commit: str, at_least: float) -> tuple[str, bool]:
         The table, and whether every call's median ratio will do.
     """
     rows, all_held = [], True
-    for name, taken in times.items():
-        old, new = zip(*taken, strict=True)
-        speed = ratio(old, new)
-        held = speed.median >= at_least
+    for name, pairs in times.items():
+        ratios = [old / new for old, new in pairs]
+        low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else 3 * ratios
+        held = median >= at_least
         all_held &= held
         rows.append(
             (
                 _TITLES[name],
-                str(speed),
-                _show(statistics.median(old)),
-                _show(statistics.median(new)),
+                f"{median:.3f} ({low:.2f}-{high:.2f})",
+                *(_show(statistics.median(side)) for side in zip(*pairs, strict=True)),
                 "yes" if held else "**no**",
             )
         )
-    heads = ("call", "old time / new time", commit, "this clone", f"at least {at_least:g}")
-    return table(heads, rows), all_held
+    ratio = "old time / new time: median (middle half)"
+    return table(("call", ratio, commit, "this clone", f"at least {at_least:g}"), rows), all_held
 
 
 def _show(seconds: float) -> str:
@@ -171,15 +174,15 @@ class _Side:
         command = [sys.executable, "-P", str(_SCRIPT), str(root), str(inputs)]
         self._process = JsonProcess(command, self._environment)
 
-    def time(self, name: str, seconds: float) -> list[float]:
-        """Repeat a call for so many seconds, at least once, and return what each took."""
+    def fastest(self, name: str, seconds: float) -> float:
+        """Repeat a call for so many seconds, at least once, and return what the fastest took."""
         try:
             if name == _IMPORT:
-                return self._time_import(seconds)
+                return min(self._time_import(seconds))
             taken: list[float] = self._process.request({"call": name, "seconds": seconds})
         except WorkerError as error:
             raise WorkerError(f"{name} fails on the {self._label} code: {error}") from error
-        return taken
+        return min(taken)
 
     def _time_import(self, seconds: float) -> list[float]:
         taken: list[float] = []
