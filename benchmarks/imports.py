@@ -25,12 +25,12 @@ print(*[name for name in sys.modules if name.partition(".")[0] == sys.argv[2]])
 """
 _TIME = """
 import sys, time
-adapter, *framework = sys.argv[1:]
+statement, *framework = sys.argv[1:]
 started = time.process_time()
 for name in framework:
     __import__(name)
 between = time.process_time()
-__import__(adapter)
+exec(statement)
 print(1000 * (between - started), 1000 * (time.process_time() - between))
 """
 
@@ -48,29 +48,29 @@ def import_costs(rounds: int) -> dict[str, list[tuple[float, float]]]:
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in _ADAPTERS}
     for number in range(rounds + 1):
         for name, taken in costs.items():
-            found = time_import(name, modules[name])
+            found = time_import(f"import {name}", modules[name])
             if number:  # the first ones fill the disk's cache
                 taken.append(found)
     return costs
 
 
 def time_import(
-    name: str, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    statement: str, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> tuple[float, float]:
     """Import modules in a fresh process.
 
     Args:
-        name: The module to time.
+        statement: The import to time.
         before: Modules to import first.
         environment: Variables of the process; those of this one by default.
 
     Returns:
-        Milliseconds of the processor for `before`, and for `name` after them.
+        Milliseconds of the processor for `before`, and for the statement after them.
 
     Raises:
         subprocess.CalledProcessError: If a module cannot be imported.
     """
-    first, second = map(float, _run(_TIME, name, *before, environment=environment))
+    first, second = map(float, _run(_TIME, statement, *before, environment=environment))
     return first, second
 
 

@@ -12,7 +12,8 @@ import pytest
 from benchmarks._against import QUICK, Effort, compare, summarise
 from benchmarks._checkout import ROOT, CheckoutError, checkout
 
-IMPORT = "import rerank_core"
+IMPORT = "from rerank_core import load_scorer, rerank"
+COMMITTED = "load_scorer = rerank = None\n"
 
 
 def _git(folder: Path, *arguments: str) -> None:
@@ -28,11 +29,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "repository"
     package = root / "shared" / "rerank_core"
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text("old = True\n")
+    (package / "__init__.py").write_text(COMMITTED)
     _git(root, "init", "--quiet")
     _git(root, "add", ".")
     _git(root, "commit", "--quiet", "--no-gpg-sign", "-m", "One")
-    (package / "__init__.py").write_text("old = False\n")
+    (package / "__init__.py").write_text("not committed")
     return root
 
 
@@ -42,7 +43,7 @@ def _left(repository: Path) -> list[Path]:
 
 def test_a_checkout_holds_what_was_committed(repository: Path) -> None:
     with checkout("HEAD", repository) as found:
-        assert (found.root / "shared/rerank_core/__init__.py").read_text() == "old = True\n"
+        assert (found.root / "shared/rerank_core/__init__.py").read_text() == COMMITTED
         assert found.root.name == found.commit
     assert _left(repository) == []
 
