@@ -20,7 +20,6 @@ from rerank_core import (
     Blend,
     ConfigurationError,
     InvalidInputError,
-    RankedItem,
     Ranking,
     Scorer,
     arerank,
@@ -198,14 +197,15 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
 
     def _kept(self, documents: list[Document], ranking: Ranking) -> list[Document]:
-        return [self._copy(documents[item.index], item) for item in ranking]
-
-    def _copy(self, document: Document, item: RankedItem) -> Document:
-        # Without what an earlier reranker wrote.
-        metadata = copy_metadata(document.metadata, without=[*self._written_keys.values()])
+        own = [*self._written_keys.values()]  # without what an earlier reranker wrote
         keys = {"score_key": self.score_key, "span_key": self.span_key}
-        metadata.update(results(item.score, item.spans, **keys))
-        return document.model_copy(update={"metadata": metadata})
+        kept = []
+        for item in ranking:
+            document = documents[item.index]
+            metadata = copy_metadata(document.metadata, without=own)
+            metadata.update(results(item.score, item.spans, **keys))
+            kept.append(document.model_copy(update={"metadata": metadata}))
+        return kept
 
 
 def _compress(

@@ -134,7 +134,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         nodes, query = self._check(nodes), _query_of(query_bundle)
-        copies = [self._copy(node) for node in nodes]
+        copies = self._copies(nodes)
         with self._events(nodes, query) as kept:
             ranking = rerank(query, **self._arguments(copies))
             kept.extend(self._write_results(copies, ranking))
@@ -146,7 +146,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         nodes, query = self._check(nodes), _query_of(query_bundle)
-        copies = [self._copy(node) for node in nodes]
+        copies = self._copies(nodes)
         with self._events(nodes, query) as kept:
             ranking = await arerank(query, **self._arguments(copies))
             kept.extend(self._write_results(copies, ranking))
@@ -181,24 +181,28 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         texts = [node.get_content(self.metadata_mode) for node in nodes]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
 
-    def _copy(self, scored: NodeWithScore) -> NodeWithScore:
-        """Copy a node without what an earlier reranker wrote."""
-        node, keys = scored.node, [*self._written_keys.values()]
-        update = {
-            "metadata": copy_metadata(node.metadata, without=keys),
-            "relationships": dict(node.relationships),
-            "excluded_embed_metadata_keys": _with_keys(node.excluded_embed_metadata_keys, keys),
-            "excluded_llm_metadata_keys": _with_keys(node.excluded_llm_metadata_keys, keys),
-        }
-        return scored.model_copy(update={"node": node.model_copy(update=update)})
+    def _copies(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
+        """Copy nodes without what an earlier reranker wrote."""
+        keys = [*self._written_keys.values()]
+        copies = []
+        for scored in nodes:
+            node = scored.node
+            update = {
+                "metadata": copy_metadata(node.metadata, without=keys),
+                "relationships": dict(node.relationships),
+                "excluded_embed_metadata_keys": _with_keys(node.excluded_embed_metadata_keys, keys),
+                "excluded_llm_metadata_keys": _with_keys(node.excluded_llm_metadata_keys, keys),
+            }
+            copies.append(scored.model_copy(update={"node": node.model_copy(update=update)}))
+        return copies
 
     def _write_results(
         self, copies: list[NodeWithScore], ranking: Ranking
     ) -> Iterator[NodeWithScore]:
+        keys = {"score_key": self.score_key, "span_key": self.span_key}
         for item in ranking:
             copy = copies[item.index]
             spans = spans_in_node(copy.node, item.text, self.metadata_mode, item.spans)
-            keys = {"score_key": self.score_key, "span_key": self.span_key}
             written = results(item.score, spans, **keys)
             if self.keep_retrieval_score and copy.score is not None:
                 written[_RETRIEVAL_SCORE_KEY] = float(copy.score)

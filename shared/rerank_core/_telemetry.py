@@ -60,15 +60,15 @@ def observe_ranking(scorer: str, candidates: int) -> Iterator[Callable[[Ranking]
         A function to pass the ranking through.
     """
     facts: _Facts = {"rerank.scorer": scorer, "rerank.candidates": candidates}
-
-    def finish(ranking: Ranking) -> Ranking:
-        if ranking.degraded or _tracing() or log.isEnabledFor(logging.DEBUG):
-            facts["rerank.kept"] = len(ranking)
-            facts.update(_outcome(ranking.degraded, ranking.causes, ranking.usage))
-        return ranking
-
     try:
-        with _span("rerank", facts):
+        with _span("rerank", facts) as recorded:
+
+            def finish(ranking: Ranking) -> Ranking:
+                if ranking.degraded or recorded or log.isEnabledFor(logging.DEBUG):
+                    facts["rerank.kept"] = len(ranking)
+                    facts.update(_outcome(ranking.degraded, ranking.causes, ranking.usage))
+                return ranking
+
             yield finish
     finally:
         _write(facts)
@@ -91,14 +91,15 @@ def observe_scoring(
         yield lambda _: None
         return
     facts: _Facts = {"rerank.scorer": name(), "rerank.texts": texts}
+    with _span("score", facts) as recorded:
 
-    def finish(scorings: Iterable[Scoring]) -> None:
-        found = list(scorings)
-        causes = [cause for scoring in found for cause in scoring.causes]
-        usage = sum((scoring.usage for scoring in found), Usage())
-        facts.update(_outcome("degraded" if causes else None, dict.fromkeys(causes), usage))
+        def finish(scorings: Iterable[Scoring]) -> None:
+            if recorded:
+                found = list(scorings)
+                causes = [cause for scoring in found for cause in scoring.causes]
+                usage = sum((scoring.usage for scoring in found), Usage())
+                facts.update(_outcome("degraded" if causes else None, dict.fromkeys(causes), usage))
 
-    with _span("score", facts):
         yield finish
 
 
@@ -178,13 +179,19 @@ _warnings = _Throttle(60)
 
 
 def _tracing() -> bool:
-    # An application that traces has imported the API: nobody else pays for doing so.
-    return "opentelemetry.trace" in sys.modules
+    # An application that traces has imported the API and set a provider: nobody else pays.
+    api = sys.modules.get("opentelemetry.trace")
+    return api is not None and not isinstance(api.get_tracer_provider(), api.ProxyTracerProvider)
 
 
 @contextmanager
-def _span(operation: str, facts: _Facts) -> Iterator[None]:
-    """Put a span around the block if the application traces; note the class of an error."""
+def _span(operation: str, facts: _Facts) -> Iterator[bool]:
+    """Put a span around the block if the application traces; note the class of an error.
+
+    Yields:
+        Whether the span is recorded, with `facts` as its attributes at the end of the block.
+    """
+    recorded = False
     with ExitStack() as stack:
         if _tracing():
             span = stack.enter_context(
@@ -195,9 +202,11 @@ def _span(operation: str, facts: _Facts) -> Iterator[None]:
                     set_status_on_exception=False,
                 )
             )
-            stack.callback(_describe, span, facts)
+            recorded = span.is_recording()
+            if recorded:
+                stack.callback(_describe, span, facts)
         try:
-            yield
+            yield recorded
         except BaseException as error:
             facts["error.type"] = type(error).__name__
             raise

@@ -181,11 +181,11 @@ def unique(causes: Iterable[str]) -> tuple[str, ...]:
 
 def _plain(scores: Sequence[float | None]) -> tuple[float | None, ...]:
     # float() also turns numpy scalars into plain floats, so none can leak from a scorer.
-    plain = tuple(None if score is None else float(score) for score in scores)
+    plain = [None if score is None else float(score) for score in scores]
     for position, score in enumerate(plain):
         if score is not None and not math.isfinite(score):
             raise NonFiniteScoreError(f"the score of text {position} is {score}")
-    return plain
+    return tuple(plain)
 
 
 @dataclass(frozen=True, slots=True)
