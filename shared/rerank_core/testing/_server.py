@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias
 
 from rerank_core.testing._scorers import WORD, overlap, words
 
@@ -120,10 +120,8 @@ class ScriptedServer:
         self._replies = deque(replies)
         self._respond = respond or self.answer
         self._closing = threading.Event()
-        self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.owner = self
+        self._server = _Server(self._reply_to)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
@@ -133,9 +131,8 @@ class ScriptedServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open now."""
-        with self._lock:
-            return len(self._open)
+        """Number of connections that are open now."""
+        return len(self._server.connections)
 
     def script(self, *replies: Reply | Responder) -> None:
         """Add replies to the script, for the next requests."""
@@ -170,11 +167,10 @@ class ScriptedServer:
         self._closing.set()
         self._server.shutdown()
         self._thread.join()
-        with self._lock:
-            # Wakes handlers that wait for the next request of a connection kept alive.
-            for connection in self._open:
-                with suppress(OSError):  # the client was faster
-                    connection.shutdown(socket.SHUT_RDWR)
+        # Wakes handlers that wait for the next request of a connection kept alive.
+        for connection in list(self._server.connections):
+            with suppress(OSError):  # the client was faster
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()  # joins the handlers
 
     def _reply_to(self, request: Request) -> Reply:
@@ -230,7 +226,11 @@ def _answer_like_tei(body: Mapping[str, Any]) -> Reply:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 64
-    owner: ScriptedServer
+
+    def __init__(self, reply_to: Responder) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.reply_to = reply_to
+        self.connections: set[socket.socket] = set()  # adding and discarding are atomic
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -239,18 +239,14 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
 
-    @property
-    def _owner(self) -> ScriptedServer:
-        return cast(_Server, self.server).owner
+    server: _Server
 
     def setup(self) -> None:
         super().setup()
-        with self._owner._lock:
-            self._owner._open.add(self.connection)
+        self.server.connections.add(self.connection)
 
     def finish(self) -> None:
-        with self._owner._lock:
-            self._owner._open.discard(self.connection)
+        self.server.connections.discard(self.connection)
         super().finish()
 
     def handle(self) -> None:
@@ -268,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.path, headers, body, self.client_address[1], self.command)
-        self._send(self._owner._reply_to(request))
+        self._send(self.server.reply_to(request))
 
     def do_GET(self) -> None:
         self.do_POST()
