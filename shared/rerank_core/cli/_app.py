@@ -33,13 +33,13 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug shows a plain traceback, without local variables
-    help="The second stage of retrieval: score candidates against a query, reorder, trim.",
+    help="Rerank retrieved candidates: score them against a query, reorder and trim them.",
 )
 
 ScorerOption = Annotated[
     str,
     typer.Option(
-        "--scorer", "-s", help="What scores: nano (built in), onnx:…, torch:…, cohere:…, a hub id."
+        "--scorer", "-s", help="The scorer: nano (built in), onnx:…, torch:…, cohere:…, a hub id."
     ),
 ]
 
@@ -57,45 +57,46 @@ def _root(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Hold the options that come before a command."""
+    """Take the options that come before a command."""
 
 
 @app.command(
     cls=Command,
-    help="Reorder candidates by how well each answers the query, best first.\n\n"
-    "Reads JSON Lines, a JSON array, CSV or TSV with a header, and plain lines, compressed by gzip "
-    'or not. The text is in the field or column "text", unless --text-field says otherwise. Writes '
-    "JSON Lines: every other field is kept as it is, and relevance_score is added or replaced; a "
-    "candidate that was not scored, such as a blank text, gets none and comes last. Plain lines "
-    "become objects with their line number as id. Bad lines are reported on standard error and "
-    "skipped.",
+    help="Sort candidates by how well each answers the query, best first.\n\n"
+    "Reads JSON Lines, JSON arrays, CSV and TSV with a header, and plain lines, compressed by gzip "
+    'or not. The text is in the field or column "text", unless --text-field names another. Writes '
+    "JSON Lines: every field is kept as it is, and relevance_score is added or replaced. A "
+    "candidate that was not scored, such as a blank text, has no score and comes last. Plain lines "
+    "become objects with the line number as id. Bad lines are skipped and reported on standard "
+    "error.",
     epilog="Exit codes: 0 done, perhaps with lines skipped; 1 failed, or a bad line with --strict; "
     "2 wrong argument or setting; 130 interrupted; 141 the reader of the output has gone.",
 )
 def rank(
     query: Annotated[str, typer.Option("--query", "-q", help="What the user asked.")],
     file: Annotated[
-        str,
-        typer.Argument(metavar="FILE", help="Candidates; - is standard input."),
+        str, typer.Argument(metavar="FILE", help="The candidates; - is standard input.")
     ] = "-",
     scorer: ScorerOption = "nano",
     depth: Annotated[
         int | None,
-        typer.Option(min=1, help="Score only so many of the first; the rest follow unscored."),
+        typer.Option(min=1, help="Score only the first so many candidates; the others follow."),
     ] = None,
     top_n: Annotated[
-        int | None, typer.Option("--top-n", "-n", min=1, help="Keep at most this many.")
+        int | None, typer.Option("--top-n", "-n", min=1, help="Keep at most so many candidates.")
     ] = None,
     min_score: Annotated[
         float | None,
-        typer.Option(help="Drop what scores lower; on the scale of the scorer, or of the blend."),
+        typer.Option(
+            help="Drop candidates that score lower, on the scale of the scorer or the blend."
+        ),
     ] = None,
     blend: Annotated[
         str | None,
         typer.Option(
             metavar="METHOD:WEIGHT",
             help="Mix with the first stage: rrf (by position), minmax or zscore (by the field of "
-            "--prior-key); the weight of the first stage is 0.5 unless given.",
+            "--prior-key). The weight is that of the first stage, 0.5 unless given.",
         ),
     ] = None,
     max_tokens: Annotated[
@@ -105,7 +106,7 @@ def rank(
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Counts them; unless given, the embedded model's tokenizer does.",
+            help="The function that counts them. Default: the embedded model's tokenizer.",
         ),
     ] = None,
     score_key: Annotated[
@@ -114,18 +115,20 @@ def rank(
     span_key: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The field that gets the passages, where the scorer knows them."
+            metavar="NAME", help="The field that gets the passages, if the scorer finds them."
         ),
     ] = None,
     prior_key: Annotated[
         str, typer.Option(metavar="NAME", help="The field that holds the first-stage score.")
     ] = "score",
     distinct_ids: Annotated[
-        bool, typer.Option("--distinct-ids", help="Keep only the first of each id.")
+        bool, typer.Option("--distinct-ids", help="Keep only the first candidate of each id.")
     ] = False,
     input_format: Annotated[
         InputFormat,
-        typer.Option(help="auto: what the content shows, else what the file's ending says."),
+        typer.Option(
+            help="auto: by the content, and where that cannot tell, by the file's ending."
+        ),
     ] = InputFormat.AUTO,
     text_field: Annotated[
         str, typer.Option(metavar="NAME", help="The field or column that holds the text.")
@@ -142,11 +145,11 @@ def rank(
         bool, typer.Option("--strict", help="Stop at the first bad line, and write nothing.")
     ] = False,
     usage: Annotated[
-        bool, typer.Option("--usage", help="Tell on standard error what the scoring cost.")
+        bool, typer.Option("--usage", help="Report on standard error what the scoring cost.")
     ] = False,
 ) -> None:
     """Reorder the candidates of a file."""
-    options = locals()
+    options = locals()  # an option and its field have the same name
     with guarded():
         source, scorer_name = options.pop("file"), options.pop("scorer")
         options["blend"] = make_blend(blend)
@@ -170,9 +173,9 @@ def _function(name: str) -> Callable[[str], int]:
 
 @app.command()
 def info(
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show versions, providers, threads, models and settings found here."""
+    """Show the versions, providers, threads, models and settings found here."""
     from rerank_core.cli._facts import show_info
 
     with guarded():
@@ -181,7 +184,7 @@ def info(
 
 @app.command(cls=Command)
 def demo(scorer: ScorerOption = "nano") -> None:
-    """See what a second stage changes, on a small collection of texts."""
+    """Show what reranking changes, on a few passages and on real documentation."""
     with guarded():
         from rerank_core.cli.demo import WholeConsole, run_demo
 
@@ -193,13 +196,13 @@ def demo(scorer: ScorerOption = "nano") -> None:
     cls=Command,
     help="Find out whether reranking helps on your own queries.\n\n"
     "Each DIR is a test collection in BEIR's layout: corpus.jsonl, queries.jsonl and qrels.tsv "
-    "(TREC's qrels and runs are read too). Every scorer, without and with each blend, at each "
-    "depth, is compared with the first stage and with the others: metrics of ir-measures, "
-    "bootstrap intervals, a randomisation test with Holm's correction, latency, and the queries "
-    "won and lost. What is written COLLECTION=VALUE holds for that collection only, such as "
-    "--first-stage trec_dl19=run:bm25.",
+    "(TREC's qrels and runs are read too). Every scorer, alone and with each blend, at each depth, "
+    "is compared with the first stage and with the others: metrics of ir-measures, bootstrap "
+    "intervals, a randomisation test with Holm's correction, latency, and the queries won and "
+    "lost. COLLECTION=VALUE sets an option for one collection, as in --first-stage "
+    "trec_dl19=run:bm25.",
     epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, file or installation; "
-    "130 interrupted (with --resume the same command goes on from there).",
+    "130 interrupted (with --resume, the same command continues from there).",
 )
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Test collections.")],
@@ -209,29 +212,29 @@ def evaluate(
             "--scorer",
             "-s",
             metavar="[NAME=]SCORER",
-            help="What scores, as often as you like: nano, onnx:…, torch:…, bi:…, cohere:…, a hub "
-            "id. Default: nano.",
+            help="A scorer; may be repeated: nano, onnx:…, torch:…, bi:…, cohere:…, a hub id. "
+            "Default: nano.",
         ),
     ] = None,
     blend: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METHOD:WEIGHT",
-            help="Try each scorer also mixed with the first stage, such as rrf:0.3.",
+            help="Also try each scorer mixed with the first stage, as in rrf:0.3.",
         ),
     ] = None,
     depth: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[COLLECTION=]N",
-            help="Rerank so many candidates; those behind follow. Default: 50.",
+            help="Rerank the first N candidates; the others follow. Default: 50.",
         ),
     ] = None,
     first_stage: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[COLLECTION=]STAGE",
-            help="bm25, run:NAME for run.NAME.tsv in DIR or a path, dense:… for a bi-encoder. "
+            help="bm25, run:NAME (run.NAME.tsv in DIR, or a path), or dense:… (a bi-encoder). "
             "Default: bm25 (k1 0.9, b 0.4, English).",
         ),
     ] = None,
@@ -239,29 +242,32 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="[COLLECTION=]FILE",
-            help="Judgements, a path from DIR. Default: qrels.tsv, else qrels/test.tsv.",
+            help="The judgements, a path within DIR. Default: qrels.tsv, else qrels/test.tsv.",
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of ir-measures; the first decides. RR(rel=2)@10 counts grades from 2 on. "
+            help="A metric of ir-measures; the first decides. RR(rel=2)@10 counts grades of 2 "
+            "and above. "
             "Default: nDCG@10, RR@10, R@10, AP.",
         ),
     ] = None,
     queries: Annotated[
-        int | None, typer.Option(min=1, help="Use a sample of so many queries of each.")
+        int | None, typer.Option(min=1, help="Sample so many queries of each collection.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the tests.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the sample and the tests.")] = 0,
     resamples: Annotated[
-        int, typer.Option(min=100, help="Of the bootstrap and the randomisation test.")
+        int, typer.Option(min=100, help="Resamples of the bootstrap and the randomisation test.")
     ] = 10_000,
     examples: Annotated[
-        int, typer.Option(min=0, help="Queries won and lost to put into the report.")
+        int, typer.Option(min=0, help="Queries won and lost to report for each system.")
     ] = 3,
     resume: Annotated[
         Path | None,
-        typer.Option(help="A file, or a folder for one, that keeps scores from run to run."),
+        typer.Option(
+            help="Keep scores in this file, or in a file in this folder, for the next run."
+        ),
     ] = None,
     prices: Annotated[
         Path | None,
@@ -273,18 +279,18 @@ def evaluate(
     cascade: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="CHEAP STRONG", help="Also find how many candidates a cascade should pass on."
+            metavar="CHEAP STRONG", help="Also find how many candidates a cascade should keep."
         ),
     ] = None,
     max_loss: Annotated[
-        float, typer.Option(min=0.0, help="What that may lose of the deciding metric.")
+        float, typer.Option(min=0.0, help="What the cascade may lose of the deciding metric.")
     ] = 0.005,
     json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw quality against latency into this PNG.")
+        Path | None, typer.Option(help="Draw quality against latency in this PNG file.")
     ] = None,
 ) -> None:
-    """Compare ways to rerank with the first stage and with each other."""
+    """Compare scorers with the first stage and with each other."""
     options = locals()
     with guarded():
         from rerank_core.cli._eval import EvalOptions, run_eval
@@ -295,26 +301,27 @@ def evaluate(
 @app.command(
     cls=Command,
     help="Turn a torch cross-encoder into an ONNX folder that needs no torch to run.\n\n"
-    "The folder is compared with the original on built-in texts before it appears, complete or not "
-    "at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than 0.001 is "
-    "refused.",
+    "The export is compared with the original on built-in texts, and the folder appears complete "
+    "or not at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than "
+    "0.001 is refused.",
     epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, setting or installation; "
     "130 interrupted.",
 )
 def export(
-    model: Annotated[str, typer.Argument(help="Folder or hub id of the cross-encoder.")],
+    model: Annotated[str, typer.Argument(help="The cross-encoder: a folder or a hub id.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
     precision: Annotated[
         ExportPrecision,
-        typer.Option(help="int8 is smaller and faster, and its order differs a little."),
+        typer.Option(help="int8 is smaller and faster, and ranks slightly differently."),
     ] = ExportPrecision.FP32,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, help="Most tokens of a pair; the model's own unless given."),
+        typer.Option(min=1, help="The most tokens of a pair. Default: the model's own."),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier export, once the new one is done.")
+        bool,
+        typer.Option("--force", help="Replace an earlier export once the new one is complete."),
     ] = False,
 ) -> None:
     """Turn a torch cross-encoder into an ONNX folder."""

@@ -61,7 +61,7 @@ class EvalOptions:
 
 
 def run_eval(options: EvalOptions) -> None:
-    """Evaluate, and write what was found to standard output and to the files asked for.
+    """Evaluate, and write the report to standard output and to the files asked for.
 
     Raises:
         Failure: If a file cannot be written.
@@ -117,13 +117,13 @@ def run_eval(options: EvalOptions) -> None:
 
 
 def _point_to(journal: Journal) -> None:
-    """Close a journal at Ctrl-C, and tell where it is."""
-    journal.close()
+    """Print at Ctrl-C where a journal is, and close it."""
     if journal.path is not None:
         path = printable(str(journal.path))
         interrupts.write(
-            f"rerank: what was scored is in {path}; the same command goes on from there\n"
+            f"rerank: what was scored is in {path}; the same command continues from there\n"
         )
+    journal.close()
 
 
 def _read_collections(options: EvalOptions) -> list[Collection]:
@@ -166,7 +166,7 @@ def _sample(collection: Collection, options: EvalOptions) -> tuple[str, ...]:
 def _by_collection(
     values: Sequence[str], names: Sequence[str], option: str
 ) -> dict[str, list[str]]:
-    """Sort ``VALUE`` and ``COLLECTION=VALUE``: what a collection has of its own replaces the rest.
+    """Sort ``VALUE`` and ``COLLECTION=VALUE``; a collection's own values replace the common ones.
 
     Raises:
         ConfigurationError: If a value names a collection that is not evaluated.
@@ -201,7 +201,7 @@ def _depth(text: str) -> int:
 
 
 def _scorer_maker(prices: Mapping[str, object]) -> Callable[[str], tuple[str | None, Scorer]]:
-    """Return what reads ``SPEC`` or ``NAME=SPEC``, and loads one model once."""
+    """Return a function that reads ``SPEC`` or ``NAME=SPEC``, and loads each model once."""
 
     @cache
     def load(spec: str) -> Scorer:

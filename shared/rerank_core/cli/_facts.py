@@ -19,7 +19,7 @@ import rerank_core
 from rerank_core._display import printable
 from rerank_core._local.files import cpu_features, graph_candidates
 from rerank_core._local.onnx import default_threads
-from rerank_core.cli._guard import interrupt_raised, tell
+from rerank_core.cli._guard import interrupt_raised, to_stderr
 from rerank_core.cli._output import output_console, rendered, write_lines
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run_export(model: str, out: Path, **options: Any) -> None:
         report = export_model(model, out, progress=progress, **options)
     write_lines(_columns(_export_rows(report)), None)
     for warning in report.warnings:
-        tell(f"warning: {warning}")
+        to_stderr(f"warning: {warning}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from itertools import chain
 from pathlib import PurePath
@@ -19,8 +20,16 @@ from typing import Literal, NamedTuple
 from rerank_core._checks import suggest
 from rerank_core.cli._guard import Failure
 
-__all__ = ["BadEntry", "Entry", "InputFormat", "decode_line", "looks_like_table", "read_entries"]
-__all__ += ["skip_gap", "suggest_field"]
+__all__ = [
+    "BadEntry",
+    "Entry",
+    "InputFormat",
+    "decode_line",
+    "read_entries",
+    "skip_gap",
+    "split_cells",
+    "suggest_field",
+]
 
 
 class InputFormat(StrEnum):
@@ -38,7 +47,6 @@ class InputFormat(StrEnum):
 
 _ENDINGS = {f".{known}": known for known in InputFormat}
 _ENDINGS |= {".ndjson": InputFormat.JSONL, ".tab": InputFormat.TSV}
-_DELIMITERS = {InputFormat.CSV: ",;\t", InputFormat.TSV: "\t"}
 # The longer marks first: that of UTF-32 begins as that of UTF-16 does.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -113,20 +121,6 @@ def skip_gap(text: str, position: int, gap: re.Pattern[str] = _GAP) -> int:
     return found.end() if found else position
 
 
-def looks_like_table(lines: Sequence[str]) -> bool:
-    """Return whether all of several lines split into the same number of cells, at least two."""
-
-    def cells(line: str, delimiter: str) -> int:
-        found = _split(line, delimiter)
-        return 0 if any(cell.startswith(" ") for cell in found) else len(found)  # 0 for prose
-
-    return len(lines) > 1 and any(
-        (count := cells(lines[0], delimiter)) > 1
-        and all(cells(line, delimiter) == count for line in lines)
-        for delimiter in "\t,;"
-    )
-
-
 def read_entries(
     lines: Iterable[bytes], input_format: InputFormat, text_field: str, name: str
 ) -> Iterator[Entry]:
@@ -155,7 +149,8 @@ def read_entries(
             if chosen is InputFormat.JSON:
                 yield from _values(text, name)
             else:
-                yield from _rows(text, _DELIMITERS[chosen], text_field, name)
+                delimiters = ",;\t" if chosen is InputFormat.CSV else "\t"
+                yield from _rows(text, delimiters, text_field, name)
             return
         except Failure as error:
             if input_format is not InputFormat.AUTO:
@@ -180,10 +175,9 @@ def _as_utf8(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
     for mark, encoding in _MARKS.items():
         if first.startswith(mark):
             content = b"".join([first, *lines])
-            try:
-                return io.BytesIO(content.decode(encoding).encode())
-            except UnicodeDecodeError:  # no line of it is UTF-8 either
-                return io.BytesIO(content)
+            with suppress(UnicodeDecodeError):  # if it is not, no line of it is UTF-8 either
+                content = content.decode(encoding).encode()
+            return io.BytesIO(content)
     return chain([first], lines)
 
 
@@ -204,7 +198,7 @@ def _choose(lines: Iterator[bytes], begin: list[bytes], text_field: str, name: s
     if _BEGINS_ARRAY.match(line) or (line.startswith("[") and _error_in_json(line) is None):
         return InputFormat.JSON
     for delimiter in "\t,;":
-        names = _split(line, delimiter)
+        names = split_cells(line, delimiter)
         if len(names) > 1 and not {text_field, *_TEXT_FIELDS}.isdisjoint(names):
             return InputFormat.TSV if delimiter == "\t" else InputFormat.CSV
     ending = PurePath(name.lower().removesuffix(".gz")).suffix
@@ -266,7 +260,7 @@ def _rows(text: str, delimiters: str, text_field: str, name: str) -> Iterator[En
     """Cut a table with a header into rows."""
     csv.field_size_limit(2**31 - 1)  # the default refuses texts of more than 131,072 characters
     first = next((line for line in text.splitlines() if line.strip()), "")
-    splits = {delimiter: _split(first, delimiter) for delimiter in delimiters}
+    splits = {delimiter: split_cells(first, delimiter) for delimiter in delimiters}
     delimiter = max(splits, key=lambda key: (text_field in splits[key], len(splits[key])))
     try:
         rows = _parse_table(text, delimiter, csv.QUOTE_MINIMAL, name)
@@ -306,7 +300,8 @@ def _parse_table(
     return iter(rows)
 
 
-def _split(line: str, delimiter: str) -> list[str]:
+def split_cells(line: str, delimiter: str) -> list[str]:
+    """Split a line of a table; nothing where it is not one."""
     try:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error:

@@ -1,4 +1,4 @@
-"""From exceptions to one line on standard error and an exit code."""
+"""Wrong options, exceptions and Ctrl-C: one line on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "interrupt_held",
     "interrupt_raised",
     "on_interrupt",
-    "tell",
+    "to_stderr",
 ]
 
 FAILED, USAGE, BROKEN_PIPE = 1, 2, 141
@@ -40,17 +40,17 @@ _OTHER_NAMES = {
     **dict.fromkeys(("threshold", "score-threshold", "cutoff"), ("--min-score",)),
     **dict.fromkeys(("field", "column", "text-key", "text-column", "content"), ("--text-field",)),
 }
-"""What other programs call our options: without dashes in front, and the first that fits."""
+"""Options by what other programs call them; the first that the command has is suggested."""
 
 
 class Command(TyperCommand):
-    """A command that answers an unknown option with the one that was likely meant."""
+    """A command that suggests an option for an unknown one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments.
 
         Raises:
-            Exception: What typer raises for them.
+            Exception: If they are wrong, with a suggestion for an unknown option.
         """
         try:
             return super().parse_args(ctx, args)
@@ -66,20 +66,20 @@ class Command(TyperCommand):
 
 
 class Failure(Exception):
-    """A run that cannot go on; the message is the one line that the user sees."""
+    """Raised when a run cannot go on; the message is the line that the user sees."""
 
 
-def tell(message: object) -> None:
+def to_stderr(message: object) -> None:
     """Write one line to standard error, under the program's name."""
     typer.echo(f"rerank: {printable(str(message))}", err=True)
 
 
 @contextmanager
 def on_interrupt(cleanup: Callable[[], object]) -> Iterator[None]:
-    """Have something done when Ctrl-C ends the process within the block.
+    """Call a function if Ctrl-C ends the process within the block.
 
     Args:
-        cleanup: Must not wait for a lock, since anything may hold it.
+        cleanup: The function. It must not wait for a lock, which the main thread may hold.
     """
     interrupts.cleanups.append(cleanup)
     try:
@@ -90,10 +90,10 @@ def on_interrupt(cleanup: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def interrupt_held() -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C back until the block ends; a second one interrupts at once.
+    """Hold the first Ctrl-C back until the block ends. A second one interrupts at once.
 
     Yields:
-        A function that returns whether it was pressed.
+        A function that returns whether Ctrl-C was pressed.
     """
     interrupts.held = True
     try:
@@ -127,7 +127,7 @@ def interrupt_raised() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turn what a user can cause into an exit code; anything else is a bug and keeps its traceback.
+    """Turn errors that a user can cause into an exit code. Others are bugs and keep the traceback.
 
     Raises:
         SystemExit: With 2 for a wrong argument, setting or installation, 1 for a failed run, 130
@@ -137,7 +137,7 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        code = _tell_error(error)
+        code = _report_error(error)
         if code is None:
             raise
         raise SystemExit(code) from None
@@ -146,24 +146,24 @@ def guarded() -> Iterator[None]:
             interrupts.uninstall()
 
 
-def _tell_error(error: BaseException) -> int | None:
-    """Tell what happened, and return the exit code; None for a bug."""
+def _report_error(error: BaseException) -> int | None:
+    """Report an error on standard error, and return the exit code; None for a bug."""
     if interrupts.pressed or isinstance(error, KeyboardInterrupt):
-        tell("interrupted")
+        to_stderr("interrupted")
         return INTERRUPTED
     match error:
         case BrokenPipeError():
             return BROKEN_PIPE
         case ConfigurationError() | InvalidInputError() | MissingExtraError():
-            tell(error)
+            to_stderr(error)
             return USAGE
         case AllScorersFailed():
-            tell("; ".join([error.message, *map(str, error.exceptions)]))
+            to_stderr("; ".join([error.message, *map(str, error.exceptions)]))
         case Failure() | RerankError():
-            tell(error)
+            to_stderr(error)
         case OSError():
             name = f"{error.filename}: " if error.filename is not None else ""
-            tell(f"{name}{error.strerror or error}")
+            to_stderr(f"{name}{error.strerror or error}")
         case _:
             return None
     return FAILED

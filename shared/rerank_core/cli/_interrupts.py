@@ -1,10 +1,10 @@
 """Ctrl-C ends the process with exit code 130 and one line on standard error, at any moment.
 
-The handler ends the process itself instead of raising `KeyboardInterrupt`. An exception gets lost:
-compiled modules turn it into errors of their own, destructors and callbacks only print it, and
-interpreters that are shutting down no longer pass it on.
+The handler ends the process itself instead of raising `KeyboardInterrupt`, which can get lost:
+compiled modules turn it into other errors, destructors and callbacks only print it, and an
+interpreter that shuts down ignores it.
 
-Imported before everything else, this module imports next to nothing: Ctrl-C is not ours until then.
+Until this module is imported, Ctrl-C prints a traceback: it comes first, and imports little.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import atexit
 import os
 import sys
 
-TYPE_CHECKING = False  # and typing, regular expressions
+TYPE_CHECKING = False  # importing typing would take too long, too
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -34,8 +34,8 @@ class Interrupts:
         held: While true, the first Ctrl-C is only noted, in `pressed`.
         raising: While true, the first Ctrl-C raises `KeyboardInterrupt`, for code that cleans up
             as it unwinds.
-        cleanups: Called before the process ends, the last one first. They run in the middle of
-            anything, so they must not wait for a lock.
+        cleanups: Functions to call before the process ends, the last one first. They must not
+            wait for a lock, which the main thread may hold.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Interrupts:
         self._ends_process = False
 
     def install(self, *, ends_process: bool) -> bool:
-        """Take SIGINT over, unless it is ignored (nohup) or in other hands.
+        """Take SIGINT over, unless it is ignored, as under nohup, or has another handler.
 
         Args:
             ends_process: Whether Ctrl-C ends the process. If not, it raises `KeyboardInterrupt`.
@@ -92,7 +92,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def write(self, text: str) -> None:
-        """Write to standard error past its buffer, in which the process may just be writing."""
+        """Write to standard error, but not through its buffer, which may be in use."""
         try:
             if sys.stderr is not None:
                 os.write(sys.stderr.fileno(), text.encode())
@@ -100,7 +100,7 @@ class Interrupts:
             pass
 
     def end_process(self, code: int) -> NoReturn:
-        """End the process as it would end by itself, but for the steps that lose an interrupt."""
+        """End the process as it would end by itself, without the steps that lose an interrupt."""
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             try:

@@ -1,4 +1,4 @@
-"""Standard output and files, written in whole lines or not at all, and progress bars."""
+"""Standard output and files in whole lines or not at all, and progress bars."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_target(path: Path | None) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise Failure(f"{path}: is a folder; --output needs a file")
+        raise Failure(f"{path}: is a folder; name a file")
     if not path.parent.is_dir():
         raise Failure(f"{path}: the folder {path.parent} does not exist; make it first")
     if not os.access(path if _is_special(path) else path.resolve().parent, os.W_OK):

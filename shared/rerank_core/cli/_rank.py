@@ -1,4 +1,4 @@
-"""``rerank rank``: read, score, write."""
+"""`rerank rank`: read, score, write."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rerank_core._ordering import Blend
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
 from rerank_core._types import RankedItem, Ranking
-from rerank_core.cli._guard import Failure, tell
+from rerank_core.cli._guard import Failure, to_stderr
 from rerank_core.cli._output import (
     check_target,
     progress_bar,
@@ -37,18 +37,17 @@ from rerank_core.cli._records import InputFormat, Record, read_records
 __all__ = ["OutputFormat", "RankOptions", "rank_file"]
 
 EXAMPLES = 5
-"""So many bad lines are shown, and the others counted."""
+"""The number of bad lines to show; the others are only counted."""
 
 LONG = 100
-"""Above this many candidates a progress bar is worth its flicker."""
-
+"""The number of candidates above which a progress bar is shown."""
 
 _COLOURS = {1: "green", 0: "dim", -1: "red"}
-"""Of a candidate that moved up, stayed or moved down."""
+"""The colours of a candidate that moved up, stayed or moved down."""
 
 
 class OutputFormat(StrEnum):
-    """How a ranking is written."""
+    """The format of the output."""
 
     AUTO = "auto"
     """A table on a terminal, JSON Lines elsewhere."""
@@ -58,26 +57,26 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankOptions:
-    """What to do with the candidates of one file.
+    """The options of ``rerank rank``, by their names.
 
     Attributes:
         query: What the user asked.
-        depth: Only so many of the first candidates are scored.
-        top_n: At most this many are written.
-        min_score: Scored candidates below it are not written.
-        blend: Mix with the first stage.
-        max_tokens: At most this many tokens of text are written, by `count_tokens`.
-        count_tokens: Counts the tokens of a text. Default: by the embedded model's tokenizer.
+        depth: The number of candidates to score; the others follow unscored.
+        top_n: The most candidates to write.
+        min_score: The lowest score to write; candidates without a score are always written.
+        blend: How to mix with the first stage, if at all.
+        max_tokens: The most tokens of text to write, by `count_tokens`.
+        count_tokens: Counts the tokens of a text. Default: the embedded model's tokenizer.
         score_key: The field that gets the score.
         span_key: The field that gets the relevant passages, where the scorer knows them.
         prior_key: The field that holds the first-stage score, for blends by score.
-        distinct_ids: Whether candidates whose id came before are left out.
-        input_format: How the candidates are written.
+        distinct_ids: Keep only the first candidate of each id.
+        input_format: The format of the input.
         text_field: The field or column that holds the text.
-        output_format: How the ranking is written.
-        output: Where to; None for standard output.
-        strict: Whether the first bad line ends the run.
-        usage: Whether to tell what the scoring cost.
+        output_format: The format of the output.
+        output: The file to write; None for standard output.
+        strict: Fail at the first bad line.
+        usage: Report what the scoring cost.
     """
 
     query: str
@@ -103,9 +102,9 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
     """Rank the candidates of a file and write the result.
 
     Args:
-        file: Its path, or ``-`` for standard input.
-        scorer: What scores them.
-        options: Everything else.
+        file: The file's path, or ``-`` for standard input.
+        scorer: The scorer.
+        options: The other options.
 
     Raises:
         Failure: If there is a bad line and `options.strict`, no good one among bad ones, or
@@ -116,7 +115,7 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
     check_query(options.query)  # before a long wait for input
     check_target(options.output)
     records = _read(file, options)
-    if not records:  # the scorer need not even be there
+    if not records:  # nothing to load a model for
         write_lines([], options.output)
         return
     total = len(records)
@@ -135,7 +134,7 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
             progress=partial(progress, "scoring"),
         )
     write_lines(_lines(ranking, records, options), options.output)
-    _tell_about(ranking, options)
+    _report(ranking, options)
 
 
 def _read(file: str, options: RankOptions) -> list[Record]:
@@ -160,16 +159,16 @@ def _read(file: str, options: RankOptions) -> list[Record]:
             reject=reject,
             text_field=options.text_field,
             name=name,
-            note=lambda message: tell(f"{name}: {message}"),
+            note=lambda message: to_stderr(f"{name}: {message}"),
         )
     if bad and not records:
         raise Failure(f"{name}: none of the {bad} lines holds a candidate")
     if bad:
         shown = f" ({EXAMPLES} shown)" if bad > EXAMPLES else ""
         total = bad + len(records)
-        tell(f"{name}: {bad} of {total} lines skipped{shown}; --strict stops at the first")
+        to_stderr(f"{name}: {bad} of {total} lines skipped{shown}; --strict stops at the first")
     if not records:
-        tell(f"{name}: no candidates")
+        to_stderr(f"{name}: no candidates")
     if options.distinct_ids:
         records = first_of_each_id(records, lambda record: record.label or None)
     return records
@@ -190,7 +189,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         raise Failure("standard input is closed; name a FILE")
     else:
         if sys.stdin.isatty():
-            tell("reading candidates from the terminal; end with Ctrl-D on a line of its own")
+            to_stderr("reading candidates from the terminal; end with Ctrl-D on a line of its own")
         yield sys.stdin.buffer
 
 
@@ -242,14 +241,14 @@ def _snippet(item: RankedItem) -> str:
     return ("…" if start else "") + printable(item.text[start : start + 500])
 
 
-def _tell_about(ranking: Ranking, options: RankOptions) -> None:
+def _report(ranking: Ranking, options: RankOptions) -> None:
     usage = ranking.usage
     if ranking.degraded:
-        tell(f"degraded: {ranking.degraded}")
+        to_stderr(f"degraded: {ranking.degraded}")
     if usage.truncated:
-        tell(f"{usage.truncated} texts were cut to the most that {ranking.scorer} reads")
+        to_stderr(f"{usage.truncated} texts were cut to the most that {ranking.scorer} reads")
     if usage.truncated_queries:
-        tell(f"the query is too long for {ranking.scorer}, and was read without its middle")
+        to_stderr(f"the query is too long for {ranking.scorer}, and was read without its middle")
     if options.usage:
         facts = [
             f"scale {ranking.scale}",
@@ -264,4 +263,4 @@ def _tell_about(ranking: Ranking, options: RankOptions) -> None:
             f"cost {'unknown' if usage.cost is None else format(usage.cost, 'g')}",
             f"seconds {usage.seconds:.3f}",
         ]
-        tell(f"{ranking.scorer}: {', '.join(facts)}")
+        to_stderr(f"{ranking.scorer}: {', '.join(facts)}")

@@ -16,9 +16,9 @@ from rerank_core.cli._formats import (
     Entry,
     InputFormat,
     decode_line,
-    looks_like_table,
     read_entries,
     skip_gap,
+    split_cells,
     suggest_field,
 )
 
@@ -103,9 +103,23 @@ def read_records(
             reject(entry.line, f"item {entry.item}: {error}" if entry.item else str(error))
         else:
             records += [record] if record else []
-    if plain and looks_like_table([record.text for record in records]):
+    if plain and _looks_like_table([record.text for record in records]):
         note("read as plain lines; a table needs --input-format csv or tsv, and a header")
     return records
+
+
+def _looks_like_table(lines: list[str]) -> bool:
+    """Return whether all of several lines split into the same number of cells, at least two."""
+
+    def cells(line: str, delimiter: str) -> int:
+        found = split_cells(line, delimiter)
+        return 0 if any(cell.startswith(" ") for cell in found) else len(found)  # 0 for prose
+
+    return len(lines) > 1 and any(
+        (count := cells(lines[0], delimiter)) > 1
+        and all(cells(line, delimiter) == count for line in lines)
+        for delimiter in "\t,;"
+    )
 
 
 class _Fields(NamedTuple):
