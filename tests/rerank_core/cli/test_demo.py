@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -10,7 +11,14 @@ import pytest
 from rich.console import Console
 
 from rerank_core import MissingExtraError, OnnxCrossEncoder, rerank
-from rerank_core.cli.demo import PASSAGES, QUESTION, run_demo, standard_library_chunks
+from rerank_core.cli._guard import guarded
+from rerank_core.cli.demo import (
+    PASSAGES,
+    QUESTION,
+    WholeConsole,
+    run_demo,
+    standard_library_chunks,
+)
 from support.models import TinyModel
 
 
@@ -82,6 +90,20 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bm25s", None)
     with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[demo\]"'):
         run_demo(Console(file=StringIO()))
+
+
+def test_an_interrupt_waits_for_what_is_being_printed() -> None:
+    class Interrupted(StringIO):
+        def write(self, text: str) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    out = Interrupted()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(SystemExit) as raised, guarded():
+        WholeConsole(file=out).print("a\nb")
+    signal.signal(signal.SIGINT, before)
+    assert (raised.value.code, out.getvalue()) == (130, "a\nb\n")
 
 
 def test_the_corpus_is_real_and_always_the_same() -> None:
