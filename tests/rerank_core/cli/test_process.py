@@ -140,7 +140,7 @@ def test_lone_surrogates_and_odd_queries_pass() -> None:
         (["rank", "-q", "x", "-s", "nona"], 2, "scorer 'nona' is unknown; what works: \"nano\""),
         (["rank", "-q", "x", "-s", "cohere:rerank-v3.5"], 1, "there is no API key"),
         (["rank", "-q", "x", "--blend", "best"], 2, "'rrf', 'minmax', 'zscore', not 'best'"),
-        (["rank", "-q", "x", "--blend", "rrf:much"], 2, "--blend rrf:much: the weight must be"),
+        (["rank", "-q", "x", "--blend", "rrf:much"], 2, "blend 'rrf:much': the weight must be"),
         (["rank", "-q", "x", "/nowhere/in"], 1, "/nowhere/in: No such file or directory"),
         (["rank", "-q", "x", "/"], 1, "/: Is a directory"),
         (["rank", "-q", "x", "-o", "/nowhere/out"], 1, "the folder /nowhere does not exist"),
