@@ -102,24 +102,19 @@ class _Timer:
     def __init__(self, seconds: float, progress: Progress) -> None:
         self._end = time.monotonic() + seconds
         self._progress = progress
-        self._first: float | None = None
-        self._last = 0.0
-        self._intervals = 0
-        self._longest = 0.0
+        self._times: list[float] = []  # of the calls so far
+        self._longest = 0.0  # between two calls
         self.stopped = False
         self._error: BaseException | None = None
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         expected = 0.0  # seconds until the next call
-        if self._first is None:
-            self._first = now
-        else:
-            self._intervals += 1
-            self._longest = max(self._longest, now - self._last)
+        if self._times:
+            self._longest = max(self._longest, now - self._times[-1])
             # Batches differ in length: one that takes twice the average still ends in time.
-            expected = 2 * (now - self._first) / self._intervals
-        self._last = now
+            expected = 2 * (now - self._times[0]) / len(self._times)
+        self._times.append(now)
         try:
             self._progress(done, total)
         except BaseException as error:
@@ -142,4 +137,4 @@ class _Timer:
 
     def batch_allowance(self) -> float:
         """Return the seconds to wait for the current batch; 0 if no batch has been reported."""
-        return 0.0 if self._first is None else 2 * self._longest + 0.02
+        return 2 * self._longest + 0.02 if self._times else 0.0

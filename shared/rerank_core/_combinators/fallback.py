@@ -31,12 +31,11 @@ __all__ = ["Fallback"]
 class Fallback(Scorer):
     """Tries scorers in turn until one succeeds, and keeps first-stage order if none does.
 
-    The scoring's `degraded` lists the scorers that failed and why, and its scale is that of the
-    scorer that succeeded. A scorer that fails several times in a row is skipped for a while (a
-    circuit breaker), then tried again. A failure that does not go away by itself (a wrong key, an
-    unknown model, a missing extra) is logged once for each scorer, as an error; that a scorer is
-    skipped is logged as a warning, that it works again as information. Log records hold no
-    message of a service, since it may quote a text.
+    The scoring's `degraded` lists the failures, and its scale is that of the scorer that
+    succeeded. A scorer that fails several times in a row is skipped for a while (a circuit
+    breaker), then tried again. A skipped scorer is logged as a warning, one that works again as
+    information, and a permanent failure (a wrong key, an unknown model, a missing extra) as an
+    error, once for each scorer. Log records hold no service's message, which may quote a text.
 
     Args:
         *scorers: The scorers, in the order to try them.
@@ -83,7 +82,7 @@ class Fallback(Scorer):
         self._failures = check_whole(failures, "failures")
         self._cooldown = check_number(cooldown, "cooldown", least=0)
         self._breakers = [_Breaker(self._failures, self._cooldown) for _ in scorers]
-        self._logged: set[int] = set()  # positions of scorers whose lasting failure was logged
+        self._logged: set[int] = set()  # positions of scorers with a logged permanent failure
 
     @property
     def name(self) -> str:
@@ -193,8 +192,8 @@ class Fallback(Scorer):
                 *(name, self._cooldown, self._failures, kind),
                 extra=facts,
             )
-        lasting = isinstance(error, ConfigurationError | MissingExtraError | AuthenticationError)
-        if lasting and position not in self._logged:
+        permanent = isinstance(error, ConfigurationError | MissingExtraError | AuthenticationError)
+        if permanent and position not in self._logged:
             self._logged.add(position)
             log.error("%s cannot work: %s", name, _log_text(error), extra=facts)
 
@@ -235,13 +234,9 @@ class Fallback(Scorer):
 
 
 class _Breaker:
-    """Circuit breaker: opens after failures in a row, then allows one call for each cooldown.
+    """Circuit breaker: opens after some failures in a row, then allows one call per cooldown.
 
     Nygard, "Release It!", 2nd edition, 2018, chapter 5. Safe from several threads.
-
-    Args:
-        failures: Failures in a row that open it.
-        cooldown: Seconds from the last failure or allowed call to the next one.
     """
 
     def __init__(self, failures: int, cooldown: float) -> None:
@@ -297,8 +292,8 @@ def _log_text(error: Exception) -> str:
 
 def _usage(errors: Sequence[Exception]) -> Usage:
     """Add up the usage of failed attempts."""
-    known = (error.usage for error in errors if isinstance(error, RerankError))
-    return sum((usage for usage in known if usage), Usage())
+    known = (error.usage for error in errors if isinstance(error, RerankError) and error.usage)
+    return sum(known, Usage())
 
 
 def _reason(errors: Sequence[Exception]) -> str:

@@ -1,4 +1,4 @@
-"""`HubCrossEncoder`: a model of which only its files can tell what it runs on."""
+"""`HubCrossEncoder`: a model that runs on ONNX Runtime or torch, depending on its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["HubCrossEncoder"]
 class HubCrossEncoder(Scorer):
     """A model from a folder or the hub: on ONNX Runtime if it has an ONNX file, else on torch.
 
-    Which of the two shows at first use, since only the hub can tell.
+    The choice is made at first use, since it may need to ask the hub.
 
     Args:
         model: Folder, ONNX file or hub id.
@@ -31,18 +31,17 @@ class HubCrossEncoder(Scorer):
 
     @property
     def scorer(self) -> Scorer:
-        """The scorer that was chosen; looks the model up at first use."""
+        """The chosen scorer; finds the model's files at first use."""
         with self._lock:
             if self._chosen is None:
-                scorer = OnnxCrossEncoder(self._model)
+                scorer: Scorer = OnnxCrossEncoder(self._model)
                 try:
-                    _ = scorer.scale  # looks for the files, but loads nothing
+                    _ = scorer.scale  # finds the files, but does not load the model
                 except MissingGraphError:
                     from rerank_core._local.torch import TorchCrossEncoder
 
-                    self._chosen = TorchCrossEncoder(self._model)
-                else:
-                    self._chosen = scorer
+                    scorer = TorchCrossEncoder(self._model)
+                self._chosen = scorer
             return self._chosen
 
     @property
@@ -62,11 +61,11 @@ class HubCrossEncoder(Scorer):
 
     @property
     def max_length(self) -> int | None:
-        """The chosen scorer's limit."""
+        """The chosen scorer's maximum length."""
         return self.scorer.max_length
 
     def load(self) -> None:
-        """Choose the scorer, and load its model now."""
+        """Choose the scorer and load its model now, rather than with the first scoring."""
         self.scorer.load()
 
     def close(self) -> None:

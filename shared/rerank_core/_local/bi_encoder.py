@@ -1,10 +1,12 @@
-"""`BiEncoderScorer`: cosine of a query's and a text's embedding, by sentence-transformers."""
+"""`BiEncoderScorer`: cosine similarity of embeddings, by sentence-transformers."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from rerank_core._checks import check_name, check_whole, describe, optional
 from rerank_core._errors import ConfigurationError
@@ -17,7 +19,6 @@ from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["BiEncoderScorer"]
@@ -26,37 +27,47 @@ _BATCH_TOKENS = 4096
 
 
 class _Embedded(NamedTuple):
-    """Vectors of texts, the positions of those that were embedded, and what that cost."""
+    """Vectors of texts, the positions of the embedded ones, and the usage."""
 
     vectors: npt.NDArray[np.float32]
-    done: list[int]
+    positions: list[int]
     usage: Usage
 
 
 class BiEncoderScorer(Scorer):
-    """Scores a text by the cosine of its embedding and the query's.
+    """Scores a text by the cosine similarity of its embedding and the query's.
 
-    A bi-encoder reads query and text apart, so it cannot see how they fit together: it is what
-    dense retrievers use, and the baseline that a reranker behind one has to beat. Nothing is
-    loaded before the first use. Weights come from safetensors files only, and no code of the
-    model's folder runs. Calls from several threads take turns.
+    A bi-encoder embeds query and text separately, without attention between them. Dense
+    retrievers work this way, so it is the baseline that a reranker after one has to beat. Nothing
+    is loaded before the first use. Weights are read from safetensors files only, and no code of
+    the model's folder runs. Calls from several threads run one at a time.
 
-    The prompts that a model was saved with are used: ``"query"`` for queries, and ``"document"``,
-    ``"passage"`` or ``"corpus"`` for texts.
+    By default the prompts that a model was saved with are used: ``"query"`` for queries, and
+    ``"document"``, ``"passage"`` or ``"corpus"`` for texts.
 
     Args:
         model: Hub id or folder of the model.
-        max_length: Most tokens of a text, special tokens included. Default: the model's own.
+        max_length: Maximum number of tokens of a text, special tokens included. Default: the
+            model's own.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, … Default: ``"cpu"``.
-        batch_tokens: Most tokens of a batch, padding included. Default: 4,096.
-        query_prompt: Put before a query, such as ``"query: "``. Default: the model's own.
-        document_prompt: Put before a text, such as ``"passage: "``. Default: the model's own.
+        batch_tokens: Maximum number of tokens of a batch, padding included. Default: 4,096.
+        query_prompt: Prefix of a query, such as ``"query: "``. Default: the model's own.
+        document_prompt: Prefix of a text, such as ``"passage: "``. Default: the model's own.
         revision: Branch, tag or commit on the hub. Default: its main branch.
         local_files_only: Never ask the hub. Default: False.
 
     Raises:
-        ConfigurationError: If an option is wrong. That a model cannot be loaded shows at first
-            use.
+        ConfigurationError: If an option is invalid. A model that cannot be loaded raises it at
+            first use.
+
+    Example:
+        ```python
+        from rerank_core import BiEncoderScorer
+
+        scorer = BiEncoderScorer("intfloat/e5-small-v2", query_prompt="query: ")
+        print(scorer.name)  # bi:intfloat/e5-small-v2
+        print(scorer.to_config()["query_prompt"])  # query:
+        ```
     """
 
     _cuts_pairs = True
@@ -96,12 +107,12 @@ class BiEncoderScorer(Scorer):
 
     @property
     def scale(self) -> Scale:
-        """`LOGIT`: a cosine can be negative, and only differences within a query mean something."""
+        """`LOGIT`: a cosine can be negative, and only differences within a query are meaningful."""
         return Scale.LOGIT
 
     @property
     def fingerprint(self) -> str:
-        """Hub commit or hash of the files, precision, maximum length and prompts."""
+        """The hub's commit or a hash of the files, with the options that change scores."""
         loaded = self._loaded()
         return (
             f"{self.name}@{loaded.identity}:dtype={loaded.encoder.dtype}"
@@ -111,7 +122,7 @@ class BiEncoderScorer(Scorer):
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a query or a text that the model reads; loads the model."""
+        """Maximum number of tokens of a query or a text; loads the model."""
         return self._loaded().max_length
 
     def load(self) -> None:
@@ -127,10 +138,10 @@ class BiEncoderScorer(Scorer):
         """Embed queries.
 
         Args:
-            queries: Their texts.
+            queries: The queries.
 
         Returns:
-            One row of length 1 (in the Euclidean norm) for each.
+            One row per query, of Euclidean norm 1.
         """
         return self._embed(queries, self._loaded().prompts.query).vectors
 
@@ -140,19 +151,63 @@ class BiEncoderScorer(Scorer):
         """Embed documents.
 
         Args:
-            texts: Their texts.
-            progress: Called between batches with (texts done, texts in all).
+            texts: The documents' texts.
+            progress: Called between batches with (texts done, texts in total).
 
         Returns:
-            One row of length 1 (in the Euclidean norm) for each.
+            One row per text, of Euclidean norm 1.
         """
         return self._embed(texts, self._loaded().prompts.document, progress).vectors
 
     def to_config(self) -> dict[str, Any]:
-        """The arguments that were set, with ``"type": "bi"``."""
+        """Return the arguments that were set, with ``"type": "bi"``."""
         options = {**self._options, "batch_tokens": self._batch_tokens}
         chosen = {name: value for name, value in options.items() if value is not None}
         return {"type": "bi", "model": self._model, **chosen}
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        loaded = self._loaded()
+        cut_query = loaded.fit(query)
+        (query_vector,) = self.embed_queries([cut_query])
+        vectors, positions, usage = self._embed(texts, loaded.prompts.document, progress)
+        if cut_query != query:
+            usage += Usage(truncated_queries=len(positions))
+        tally = Tally(len(texts))
+        # One by one: in a matrix product a score could depend on the other texts.
+        tally.add(positions, [float(vectors[i] @ query_vector) for i in positions], usage)
+        return tally.scoring()
+
+    def _embed(
+        self, texts: Sequence[str], prompt: str, progress: Progress | None = None
+    ) -> _Embedded:
+        """Embed texts: all of them, unless `progress` stops the work."""
+        loaded = self._loaded()
+        vectors = np.zeros((len(texts), loaded.width), dtype=np.float32)
+        positions: list[int] = []
+        usage = Usage()
+
+        def report() -> None:
+            if progress is not None:
+                progress(len(positions), len(texts))
+
+        budget = self._batch_tokens or _BATCH_TOKENS
+        try:
+            for start, chunk in rounds(texts):
+                if start:
+                    report()
+                with self._lock:
+                    lengths, truncated = loaded.lengths([prompt + text for text in chunk])
+                # The first stage's best first, in case the work is stopped early.
+                for batch in sorted(plan_batches(lengths, budget), key=min):
+                    rows = [start + i for i in batch]
+                    with self._lock:
+                        vectors[rows] = loaded.encode([chunk[i] for i in batch], prompt)
+                    positions += rows
+                    usage += batch_usage(batch, lengths, truncated)
+                    report()
+        except StopScoring:
+            pass  # the vectors so far are kept
+        return _Embedded(vectors, positions, usage)
 
     def _loaded(self) -> LoadedBiEncoder:
         """Load the model, once."""
@@ -160,52 +215,6 @@ class BiEncoderScorer(Scorer):
             if self._model_in_use is None:
                 self._model_in_use = load_bi_encoder(self._model, self._options)
             return self._model_in_use
-
-    def _embed(
-        self, texts: Sequence[str], prompt: str, progress: Progress | None = None
-    ) -> _Embedded:
-        """Embed texts; all of them, unless `progress` stops the work."""
-        import numpy as np
-
-        loaded = self._loaded()
-        vectors = np.zeros((len(texts), loaded.width), dtype=np.float32)
-        done: list[int] = []
-        usage = Usage()
-
-        def tick() -> None:
-            if progress is not None:
-                progress(len(done), len(texts))
-
-        budget = self._batch_tokens or _BATCH_TOKENS
-        try:
-            for first, piece in rounds(texts):
-                if first:
-                    tick()
-                with self._lock:
-                    lengths, truncated = loaded.lengths([prompt + text for text in piece])
-                # The first stage's best first, should this end early.
-                for batch in sorted(plan_batches(lengths, budget), key=min):
-                    places = [first + at for at in batch]
-                    with self._lock:
-                        vectors[places] = loaded.encode([piece[at] for at in batch], prompt)
-                    done += places
-                    usage += batch_usage(batch, lengths, truncated)
-                    tick()
-        except StopScoring:
-            pass  # what has come is kept
-        return _Embedded(vectors, done, usage)
-
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        loaded = self._loaded()
-        fitting = loaded.fit(query)
-        (asked,) = self.embed_queries([fitting])
-        vectors, done, usage = self._embed(texts, loaded.prompts.document, progress)
-        if fitting != query:
-            usage += Usage(truncated_queries=len(done))
-        tally = Tally(len(texts))
-        # One by one: in a matrix product a score could depend on the texts beside it.
-        tally.add(done, [float(vectors[position] @ asked) for position in done], usage)
-        return tally.scoring()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in ("_model", "_batch_tokens", "_options")}

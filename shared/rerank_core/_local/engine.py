@@ -1,4 +1,4 @@
-"""The loaded model: encoder, graph and threads, and the way a call takes through them."""
+"""The loaded model: tokenises, batches and scores pairs on a pool of threads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer
@@ -20,7 +22,7 @@ from rerank_core._local.graph import (
     padded_width,
     quantises_activations,
 )
-from rerank_core._local.pairs import ROUND, EncodedPairs, PairEncoder, plan_batches
+from rerank_core._local.pairs import EncodedPairs, PairEncoder, plan_batches, rounds
 from rerank_core._planning import Job, Tally
 from rerank_core._types import Progress, Scoring, StopScoring
 from rerank_core._usage import Usage
@@ -40,7 +42,7 @@ _BATCH_TOKENS = 256
 
 
 class _Pair(NamedTuple):
-    """One pair of a batch: its job, its text's position there, and where its tokens are."""
+    """A pair of a batch: the positions of its job and text, and the row of its tokens."""
 
     job: int
     text: int
@@ -49,13 +51,13 @@ class _Pair(NamedTuple):
 
 
 class Engine:
-    """Scores jobs on one ONNX graph, from any number of threads at once.
+    """Scores jobs on one ONNX graph; safe from several threads.
 
     Args:
         files: The model's files.
-        settings: How to run it.
-        threads: Batches computed at once, over all callers.
-        batch_tokens: Most tokens of a batch; None for the default.
+        settings: The model's settings.
+        threads: Number of batches computed at once, over all callers.
+        batch_tokens: Maximum number of tokens of a batch; None for the default.
         providers: Execution providers of ONNX Runtime.
 
     Raises:
@@ -76,21 +78,21 @@ class Engine:
             raise ConfigurationError(f"{files.tokenizer} is not a tokenizer") from error
         self._encoder = PairEncoder(tokenizer, settings.max_length)
         self._graph = Graph(files.graph, providers)
-        self._settings = settings
+        self._activation = settings.activation
         self._threads = threads
-        # A pair alone costs about as much as one in a batch, and its score is its own.
-        alone = quantises_activations(files.graph)
-        self._batch_tokens = batch_tokens or (1 if alone else _BATCH_TOKENS)
+        # A batch of one pair costs about as much per pair, and keeps scores independent.
+        default = 1 if quantises_activations(files.graph) else _BATCH_TOKENS
+        self._batch_tokens = batch_tokens or default
         self._pad_token_id = _pad_token_id(settings, tokenizer)
         self._lock = threading.Lock()
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with its process's id
 
     def score(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
-        """Score jobs together: pairs of like length share a batch, whichever query they have.
+        """Score jobs together; pairs of similar length share a batch, even of different queries.
 
         Args:
-            jobs: Each with at least one text.
-            progress: Called after each batch, and now and then while texts are tokenised.
+            jobs: Jobs with at least one text each.
+            progress: Called after each batch, and regularly while texts are tokenised.
 
         Returns:
             One scoring per job.
@@ -102,13 +104,13 @@ class Engine:
         total = sum(len(job.texts) for job in jobs)
         done = 0
 
-        def tick() -> None:
+        def report() -> None:
             progress(done, total)
 
         try:
-            with closing(self._run_all(self._batches(jobs, tick))) as results:
+            with closing(self._run(self._batches(jobs, report))) as results:
                 for batch, logits in results:
-                    scores = apply_activation(self._settings.activation, logits.tolist())
+                    scores = apply_activation(self._activation, logits.tolist())
                     width = padded_width([(pair.encoded, pair.row) for pair in batch])
                     for pair, score in zip(batch, scores, strict=True):
                         length = pair.encoded.length(pair.row)
@@ -121,64 +123,66 @@ class Engine:
                         )
                         tallies[pair.job].add([pair.text], [score], usage)
                     done += len(batch)
-                    tick()
+                    report()
         except StopScoring:
-            pass  # what has come is kept
+            pass  # the scores so far are kept
         return [tally.scoring() for tally in tallies]
 
-    def _batches(self, jobs: Sequence[Job], tick: Callable[[], None]) -> Iterator[list[_Pair]]:
-        """Tokenise and batch round by round, each when it is asked for."""
-        for turn, pieces in enumerate(_rounds(jobs)):
-            if turn:
-                tick()
-            pairs: list[_Pair] = []
-            for number, start, end in pieces:
-                query, texts = jobs[number].query, jobs[number].texts[start:end]
-                encoded = self._encoder.encode(query, texts, tick)
-                pairs += [_Pair(number, start + row, encoded, row) for row in range(len(texts))]
-            lengths = [pair.encoded.length(pair.row) for pair in pairs]
-            planned = plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
-            planned.sort(key=min)  # the first stage's best first, should this end early
-            for batch in planned:
-                yield [pairs[position] for position in batch]
-
-    def _run_all(
-        self, batches: Iterable[Sequence[_Pair]]
-    ) -> Generator[tuple[Sequence[_Pair], npt.NDArray[np.float64]], None, None]:
-        """Run batches on the pool, and hand them back in their order.
-
-        Only a few wait in the pool at a time, so that a long call does not keep out short ones.
-        """
-        pool = self._threads_of_this_process()
-        waiting: deque[tuple[Sequence[_Pair], Future[npt.NDArray[np.float64]]]] = deque()
-        try:
-            for batch in batches:
-                pairs = [(pair.encoded, pair.row) for pair in batch]
-                try:
-                    future = pool.submit(self._graph.run, pairs, self._pad_token_id)
-                except RuntimeError:  # the interpreter is going, and starts no more threads
-                    yield batch, self._graph.run(pairs, self._pad_token_id)
-                    continue
-                waiting.append((batch, future))
-                if len(waiting) > 2 * self._threads:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
     def close(self) -> None:
-        """Let the threads end once they have finished what they are at."""
+        """End the threads once they have finished their current batches."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool[1].shutdown(wait=False)
 
-    def _threads_of_this_process(self) -> ThreadPoolExecutor:
-        # Threads do not survive a fork, so a child process starts its own.
+    def _batches(self, jobs: Sequence[Job], report: Callable[[], None]) -> Iterator[list[_Pair]]:
+        """Tokenise and batch the texts of all jobs, one round at a time, as batches are needed."""
+        positions = [(number, i) for number, job in enumerate(jobs) for i in range(len(job.texts))]
+        for start, chunk in rounds(positions):
+            if start:
+                report()
+            pairs: list[_Pair] = []
+            for number, group in groupby(chunk, key=itemgetter(0)):
+                query, texts = jobs[number]
+                chosen = [i for _, i in group]
+                encoded = self._encoder.encode(query, texts[chosen[0] : chosen[-1] + 1], report)
+                pairs += [_Pair(number, i, encoded, row) for row, i in enumerate(chosen)]
+            lengths = [pair.encoded.length(pair.row) for pair in pairs]
+            planned = plan_batches(lengths, self._batch_tokens, PADDING_MULTIPLE)
+            planned.sort(key=min)  # the first stage's best first, in case scoring is stopped early
+            for batch in planned:
+                yield [pairs[i] for i in batch]
+
+    def _run(
+        self, batches: Iterable[Sequence[_Pair]]
+    ) -> Generator[tuple[Sequence[_Pair], npt.NDArray[np.float64]], None, None]:
+        """Run batches on the pool, and yield each with its logits, in order.
+
+        Only a few batches are queued at a time, so that a long call does not block short ones.
+        """
+        pool = self._process_pool()
+        queue: deque[tuple[Sequence[_Pair], Future[npt.NDArray[np.float64]]]] = deque()
+        try:
+            for batch in batches:
+                pairs = [(pair.encoded, pair.row) for pair in batch]
+                try:
+                    future = pool.submit(self._graph.run, pairs, self._pad_token_id)
+                except RuntimeError:  # the interpreter is shutting down: no new threads
+                    yield batch, self._graph.run(pairs, self._pad_token_id)
+                    continue
+                queue.append((batch, future))
+                if len(queue) > 2 * self._threads:
+                    first, future = queue.popleft()
+                    yield first, future.result()
+            while queue:
+                first, future = queue.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in queue:
+                future.cancel()
+
+    def _process_pool(self) -> ThreadPoolExecutor:
+        """Return this process's pool; threads do not survive a fork, so a child starts its own."""
         with self._lock:
             if self._pool is None or self._pool[0] != os.getpid():
                 pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rerank-onnx")
@@ -186,29 +190,6 @@ class Engine:
             return self._pool[1]
 
 
-def _rounds(jobs: Sequence[Job]) -> Iterator[list[tuple[int, int, int]]]:
-    """Share jobs out over rounds: pieces of (job, first text, end), at most `ROUND` texts each."""
-    pieces: list[tuple[int, int, int]] = []
-    room = ROUND
-    for number, job in enumerate(jobs):
-        start = 0
-        while start < len(job.texts):
-            end = min(start + room, len(job.texts))
-            pieces.append((number, start, end))
-            room -= end - start
-            start = end
-            if not room:
-                yield pieces
-                pieces, room = [], ROUND
-    if pieces:
-        yield pieces
-
-
 def _pad_token_id(settings: ModelSettings, tokenizer: Tokenizer) -> int:
-    if settings.pad_token_id is not None:
-        return settings.pad_token_id
-    for token in ("[PAD]", "<pad>"):
-        found = tokenizer.token_to_id(token)
-        if found is not None:
-            return int(found)
-    return 0
+    known = (settings.pad_token_id, *map(tokenizer.token_to_id, ("[PAD]", "<pad>")))
+    return next((int(token_id) for token_id in known if token_id is not None), 0)

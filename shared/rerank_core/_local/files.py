@@ -1,4 +1,4 @@
-"""Files of a model: inside this package, in a folder, or on the Hugging Face hub."""
+"""Files of a model: in this package, in a folder, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = [
     "embedded_tokenizer",
     "find_files",
     "graph_candidates",
+    "hash_files",
     "local_path",
     "looks_like_path",
     "model_name",
@@ -35,18 +36,30 @@ __all__ = [
 
 _MODELS = Path(__file__).parents[1] / "models"
 EMBEDDED = tuple(sorted(folder.name for folder in _MODELS.iterdir() if folder.is_dir()))
-"""Names of the models that travel inside this package."""
+"""Names of the models that are part of this package."""
+
+Precision = Literal["fp32", "int8"]
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Names that sentence-transformers gives to graphs quantised for one kind of CPU:
+# https://sbert.net/docs/cross_encoder/usage/efficiency.html
+_BY_FEATURE = {
+    "avx512_vnni": "qint8_avx512_vnni",
+    "avx512": "qint8_avx512",
+    "avx2": "quint8_avx2",
+    "arm64": "qint8_arm64",
+}
+# Names that Optimum and transformers.js give to quantised graphs for any CPU.
+_FOR_ANY_CPU = ("quantized", "uint8", "int8")
 
 
 class MissingGraphError(ConfigurationError):
-    """The model is there, but nobody exported it to ONNX."""
+    """The model has no ONNX file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where a model's files lie.
+    """Paths of a model's files.
 
     Attributes:
         name: Short name of the model.
@@ -66,37 +79,32 @@ class ModelFiles:
         return self.folder / "tokenizer.json"
 
     def identity(self) -> str:
-        """Name the exact content: the hub's commit, or a hash of the files."""
+        """Return an identifier of the exact content: the hub's commit, or a hash of the files."""
         if self.commit is not None:
             return f"{self.name}@{self.commit}/{self.graph.relative_to(self.folder).as_posix()}"
-        digest = hashlib.blake2b(digest_size=16)
-        # Large graphs keep their weights beside them, as model.onnx_data or model.onnx.data.
+        # A large graph has its weights in a file beside it: model.onnx_data or model.onnx.data.
         graphs = sorted(self.graph.parent.glob(f"{self.graph.name}*"))
-        for path in (*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
-        return digest.hexdigest()
+        return hash_files((*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))))
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Return a hash of the content of files, in this order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
 
 
 @cache
 def embedded_tokenizer() -> Tokenizer:
-    """Return the first embedded model's tokenizer, for counting and cutting texts."""
+    """Return the first embedded model's tokenizer, which counts and splits texts."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(_MODELS / EMBEDDED[0] / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def looks_like_path(model: str) -> bool:
-    """Say whether a name can only mean a place on this disk."""
-    return (
-        model.startswith((".", "/", "~"))
-        or "\\" in model
-        or model.endswith(".onnx")
-        or model.count("/") > 1
-    )
 
 
 def find_files(
@@ -107,38 +115,39 @@ def find_files(
     revision: str | None,
     local_files_only: bool,
 ) -> ModelFiles:
-    """Find a model's files, fetching them from the hub if they are not in its cache.
+    """Find a model's files, and download those that are neither local nor in the hub's cache.
 
     Args:
         model: Name of an embedded model, an ONNX file or its folder, or a hub id.
-        precision: Which of several graphs to take; see `graph_candidates`.
-        file: The graph to take, relative to the folder or repository.
+        precision: Precision of the graph; see `graph_candidates`.
+        file: The graph to use instead, relative to the folder or repository.
         revision: Branch, tag or commit on the hub.
         local_files_only: Look in the hub's cache only.
 
     Returns:
-        The files; they exist.
+        The files; graph and tokenizer exist.
 
     Raises:
         ConfigurationError: If there is no such model, it lacks a file (which is named), or an
-            option means nothing for it.
+            option does not apply to it.
         ServiceError: If the hub cannot be reached and the model is not in its cache.
     """
     graphs = (file,) if file else graph_candidates(precision)
     path = _MODELS / model if model in EMBEDDED else local_path(model)
-    if path is not None and revision is not None:
-        raise ConfigurationError(
-            f"revision {revision!r} means nothing for {model!r}, a local model"
-        )
-    if path is not None and path.is_file():
+    if path is not None:
+        if revision is not None:
+            raise ConfigurationError(
+                f"model {model!r} is local, so that revision {revision!r} means nothing; "
+                "leave out revision"
+            )
+        if not path.is_file():
+            return _in_folder(model_name(model), path, graphs, precision)
         if precision is not None or file is not None:
             raise ConfigurationError(f"model {model!r} is a file: leave out precision and file")
-        above = path.parent
-        if not (above / "tokenizer.json").exists() and above.name == "onnx":
-            above = above.parent
-        return _complete(ModelFiles(model_name(model), above, path))
-    if path is not None:
-        return _in_folder(model_name(model), path, graphs, precision)
+        folder = path.parent
+        if folder.name == "onnx" and not (folder / "tokenizer.json").exists():
+            folder = folder.parent
+        return _check_tokenizer(ModelFiles(model_name(model), folder, path))
     if looks_like_path(model):
         raise ConfigurationError(f"model {model!r}: no such file or folder")
     if not _HUB_ID.fullmatch(model):
@@ -159,14 +168,14 @@ def _in_folder(
     precision: Precision | None,
     commit: str | None = None,
 ) -> ModelFiles:
-    stated = read_object(folder / "rerank_config.json").get("precision")
-    if precision is not None and stated is not None:  # made by one export, so there is one graph
-        if stated != precision:
-            raise ConfigurationError(f"model {name!r} is {stated} only, not {precision}")
+    exported = read_object(folder / "rerank_config.json").get("precision")
+    if precision is not None and exported is not None:  # our own export, which has one graph
+        if exported != precision:
+            raise ConfigurationError(f"model {name!r} is {exported} only, not {precision}")
         graphs = graph_candidates(None)
     for graph in graphs:
         if (folder / graph).is_file():
-            return _complete(ModelFiles(name, folder, folder / graph, commit))
+            return _check_tokenizer(ModelFiles(name, folder, folder / graph, commit))
     raise MissingGraphError(
         f"model {name!r} has no {' or '.join(graphs)}"
         + (" on the hub" if commit else f" in {folder}")
@@ -174,11 +183,56 @@ def _in_folder(
     )
 
 
+def _check_tokenizer(files: ModelFiles) -> ModelFiles:
+    if not files.tokenizer.is_file():
+        raise ConfigurationError(
+            f"model {files.name!r} has no tokenizer.json in {files.folder}; "
+            "a fast tokenizer is needed"
+        )
+    return files
+
+
+def graph_candidates(precision: Precision | None) -> tuple[str, ...]:
+    """Return the paths at which to look for a graph, in order of preference.
+
+    Args:
+        precision: ``"int8"`` for a quantised graph that suits this CPU; ``"fp32"`` or None for
+            the plain graph.
+
+    Returns:
+        Paths relative to the model's folder or repository.
+    """
+    names = ["model"]
+    if precision == "int8":
+        suffixes = [_BY_FEATURE[feature] for feature in cpu_features()]
+        names = [f"model_{suffix}" for suffix in (*suffixes, *_FOR_ANY_CPU)]
+    return tuple(f"{folder}{name}.onnx" for name in names for folder in ("", "onnx/"))
+
+
+@cache
+def cpu_features() -> tuple[str, ...]:
+    """Return the kinds of quantised graphs that this CPU runs well, best first.
+
+    Returns:
+        Some of ``"avx512_vnni"``, ``"avx512"`` and ``"avx2"``, or ``"arm64"``. An x86-64 CPU
+        whose features are unknown is assumed to have AVX2, as nearly all do.
+    """
+    if platform.machine().lower() in {"arm64", "aarch64"}:
+        return ("arm64",)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ("avx2",)
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), {"avx2"})
+    by_flag = {"avx512_vnni": "avx512_vnni", "avx512f": "avx512", "avx2": "avx2"}
+    return tuple(feature for flag, feature in by_flag.items() if flag in flags)
+
+
 def read_object(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object from a file; a missing file is an empty one.
+    """Read a JSON object from a file; a missing file is an empty object.
 
     Raises:
-        ConfigurationError: If it holds anything else.
+        ConfigurationError: If the file holds anything else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -191,13 +245,14 @@ def read_object(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _complete(files: ModelFiles) -> ModelFiles:
-    if not files.tokenizer.is_file():
-        raise ConfigurationError(
-            f"model {files.name!r} has no tokenizer.json in {files.folder}; "
-            "a fast tokenizer is needed"
-        )
-    return files
+def looks_like_path(model: str) -> bool:
+    """Return whether a name can only be a local path."""
+    return (
+        model.startswith((".", "/", "~"))
+        or "\\" in model
+        or model.endswith(".onnx")
+        or model.count("/") > 1
+    )
 
 
 def local_path(model: str) -> Path | None:
@@ -210,7 +265,7 @@ def local_path(model: str) -> Path | None:
 
 
 def model_name(model: str) -> str:
-    """Return a folder's or file's own name, and any other name as it is.
+    """Return the own name of a folder or ONNX file, and any other name as it is.
 
     Args:
         model: A path, a hub id or an embedded model's name.
@@ -219,57 +274,3 @@ def model_name(model: str) -> str:
     if path is not None and path.is_dir():
         return path.resolve().name
     return Path(model).stem if model.endswith(".onnx") else model
-
-
-Precision = Literal["fp32", "int8"]
-
-# As sentence-transformers names the graphs it quantises for one kind of CPU:
-# https://sbert.net/docs/cross_encoder/usage/efficiency.html
-_BY_FEATURE = {
-    "avx512_vnni": "qint8_avx512_vnni",
-    "avx512": "qint8_avx512",
-    "avx2": "quint8_avx2",
-    "arm64": "qint8_arm64",
-}
-# As Optimum and transformers.js name them, for any CPU.
-_FOR_ANY_CPU = ("quantized", "uint8", "int8")
-
-
-def graph_candidates(precision: Precision | None) -> tuple[str, ...]:
-    """Name the files a graph may lie in, by preference.
-
-    Args:
-        precision: ``"int8"`` asks for a quantised graph that suits this CPU; ``"fp32"`` and None
-            for the plain one.
-
-    Returns:
-        Paths relative to the model's folder or repository.
-    """
-    names = ["model"]
-    if precision == "int8":
-        suited = [_BY_FEATURE[feature] for feature in cpu_features()]
-        names = [f"model_{suffix}" for suffix in (*suited, *_FOR_ANY_CPU)]
-    return tuple(f"{folder}{name}.onnx" for name in names for folder in ("", "onnx/"))
-
-
-@cache
-def cpu_features() -> tuple[str, ...]:
-    """Say which kinds of quantised graphs this CPU runs well, best first.
-
-    Returns:
-        Some of ``"avx512_vnni"``, ``"avx512"``, ``"avx2"``, or ``"arm64"``. Where the system does
-        not tell, an x86-64 CPU counts as one with AVX2, which nearly all have.
-    """
-    if platform.machine().lower() in {"arm64", "aarch64"}:
-        return ("arm64",)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ("avx2",)
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), {"avx2"})
-    known = {
-        "avx512_vnni": "avx512_vnni" in flags,
-        "avx512": "avx512f" in flags,
-        "avx2": "avx2" in flags,
-    }
-    return tuple(feature for feature, there in known.items() if there)

@@ -1,4 +1,4 @@
-"""One ONNX graph: its real inputs, its one output, and the threads that run it."""
+"""One ONNX graph: runs batches of pairs, and turns its output into scores."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 class Graph:
     """Runs batches of pairs; safe from several threads.
 
-    Each run uses the calling thread alone: as many batches at once as there are threads is
-    faster than one batch over all threads, and one session serves them all.
+    Each run uses only the calling thread: with several threads, one batch on each is faster than
+    one batch on all of them. They share one session.
 
     Args:
         path: The ONNX file.
-        providers: Execution providers, by preference.
+        providers: Execution providers, in order of preference.
 
     Raises:
-        ConfigurationError: If the file cannot be loaded, wants inputs that are unknown here, or
-            a provider is not available.
+        ConfigurationError: If the file cannot be loaded, has unknown inputs, or a provider is not
+            available.
     """
 
     def __init__(self, path: Path, providers: Sequence[str]) -> None:
@@ -62,24 +62,24 @@ class Graph:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: its warnings speak to graph authors
+        options.log_severity_level = 3  # errors only: its warnings are for authors of graphs
         try:
             self._session = ort.InferenceSession(
                 str(path),
                 options,
                 providers=list(providers),
-                # Fused, a norm with its sum takes four times as long as the two apart: a tenth of
-                # an int8 BERT's time.
+                # The fusion of a norm and its sum takes four times as long as the two nodes do,
+                # which is a tenth of an int8 BERT's time.
                 disabled_optimizers=["SkipLayerNormFusion"],
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ConfigurationError(f"{path} is not an ONNX model that can be run") from error
+            raise ConfigurationError(f"{path} cannot be loaded as an ONNX model") from error
         self._path = path
         inputs = {node.name: node.type for node in self._session.get_inputs()}
-        strange = sorted(set(inputs) - set(_INPUTS))
-        if "input_ids" not in inputs or strange or set(inputs.values()) - set(_DTYPES):
+        unknown = set(inputs) - set(_INPUTS) or set(inputs.values()) - set(_DTYPES)
+        if "input_ids" not in inputs or unknown:
             raise ConfigurationError(
-                f"{path} wants the inputs {inputs}; a cross-encoder takes integers under "
+                f"{path} has the inputs {inputs}; a cross-encoder has integer inputs named "
                 f"{', '.join(_INPUTS)}"
             )
         self._inputs = {name: _DTYPES[kind] for name, kind in inputs.items()}
@@ -92,8 +92,8 @@ class Graph:
         """Score one batch.
 
         Args:
-            pairs: For each pair its query's encoding and the position of the text in it.
-            pad_token_id: Fills up the shorter pairs.
+            pairs: The encoded pairs, each with its row in them.
+            pad_token_id: Id of the token that pads the shorter pairs.
 
         Returns:
             One logit per pair, shape (pairs,).
@@ -106,20 +106,19 @@ class Graph:
         ids = np.full(shape, pad_token_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         types = np.zeros(shape, dtype=np.int64)
-        for row, (encoded, position) in enumerate(pairs):
-            head, text, tail = encoded.heads[position], encoded.texts[position], encoded.tail
+        for i, (encoded, row) in enumerate(pairs):
+            head, text, tail = encoded.heads[row], encoded.texts[row], encoded.tail
             start = len(head.ids)
             end = start + len(text)
             length = end + len(tail)
-            ids[row, :start], types[row, :start] = head.ids, head.types
-            ids[row, start:end], types[row, start:end] = text, encoded.text_type
-            ids[row, end:length], types[row, end:length] = tail, encoded.tail_types
-            mask[row, :length] = 1
-        arrays: dict[str, npt.NDArray[np.int64]] = dict(
-            zip(_INPUTS, (ids, mask, types), strict=True)
-        )
+            ids[i, :start], types[i, :start] = head.ids, head.types
+            ids[i, start:end], types[i, start:end] = text, encoded.text_type
+            ids[i, end:length], types[i, end:length] = tail, encoded.tail_types
+            mask[i, :length] = 1
         feed: dict[str, Any] = {
-            name: arrays[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()
+            name: array.astype(self._inputs[name], copy=False)
+            for name, array in zip(_INPUTS, (ids, mask, types), strict=True)
+            if name in self._inputs
         }
         try:
             (outputs,) = self._session.run([self._output], feed)
@@ -133,37 +132,35 @@ class Graph:
 
 
 def padded_width(pairs: Sequence[tuple[EncodedPairs, int]]) -> int:
-    """Tokens in each row of a batch; a pair alone is not padded."""
-    longest = max(encoded.length(position) for encoded, position in pairs)
+    """Return the number of tokens of each row of a batch; a single pair is not padded."""
+    longest = max(encoded.length(row) for encoded, row in pairs)
     return longest if len(pairs) == 1 else round_up(longest, PADDING_MULTIPLE)
 
 
 def quantises_activations(path: Path) -> bool:
-    """Say whether a graph takes its activations' scale from each batch it is given.
+    """Return whether a graph quantises activations by a scale that it computes from each batch.
 
-    Such a graph's scores depend on the texts that share a batch, so those must not share one.
+    A score of such a graph depends on the other pairs of its batch.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b"DynamicQuantize") >= 0
 
 
 def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray[np.float64]:
-    """Reduce a head's outputs to one logit per pair.
+    """Reduce the outputs of a classification head to one logit per pair.
 
     Args:
         outputs: Shape (pairs,), (pairs, 1) or (pairs, 2). With two labels the second means
-            "relevant", and the difference of the two is its logit, since
+            "relevant", and its logit is the difference of the two, since
             softmax(a, b)[1] = sigmoid(b - a).
-        model: Name of the model, for the error.
+        model: Name of the model, for the error message.
 
     Returns:
         Shape (pairs,).
 
     Raises:
-        ConfigurationError: If the head has more labels, so that no column means relevance.
+        ConfigurationError: If the head has more labels, so that none of them means relevance.
     """
-    import numpy as np
-
     values = np.asarray(outputs, dtype=np.float64)
     if values.ndim == 1:
         return values
@@ -173,17 +170,17 @@ def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray
         return np.asarray(values[:, 1] - values[:, 0])
     raise ConfigurationError(
         f"model {model!r} is no reranker: its output has shape {values.shape}, but a reranker "
-        "has one score, or two labels, for each pair"
+        "has one score, or two labels, per pair"
     )
 
 
 def apply_activation(activation: Activation, logits: Sequence[float]) -> list[float]:
-    """Apply an activation, in double precision, so that large logits keep their order."""
+    """Apply an activation in double precision, so that large logits keep their order."""
     return [float(x) if activation == "identity" else _sigmoid(float(x)) for x in logits]
 
 
 def _sigmoid(x: float) -> float:
-    # Of the two equal forms the one whose exponential cannot overflow. NaN falls through.
+    # Two equal forms: each is used where its exponential cannot overflow. NaN stays NaN.
     if x >= 0:
         return 1.0 / (1.0 + math.exp(-x))
     return math.exp(x) / (1.0 + math.exp(x))

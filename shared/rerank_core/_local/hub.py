@@ -1,4 +1,4 @@
-"""Fetching a model's files from the Hugging Face hub."""
+"""Downloads of a model's files from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ _SETTINGS = ("*config.json", "tokenizer.json")
 
 
 def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_only: bool) -> Path:
-    """Return the snapshot's folder, with the settings and the first of the graphs there is."""
+    """Download a model's configuration, its tokenizer and the first of the graphs that it has.
+
+    Args:
+        model: Hub id.
+        graphs: Paths of graphs in the repository, in order of preference.
+        revision: Branch, tag or commit; None for the main branch.
+        local_files_only: Look in the local cache only.
+
+    Returns:
+        The snapshot's folder. It has no graph if the repository has none.
+
+    Raises:
+        ConfigurationError: If there is no such repository or revision, or no access to it.
+        ServiceError: If the hub cannot be reached and a file is not in the local cache.
+    """
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -30,14 +44,14 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
     def fetch_file(file: str) -> bool:
         try:
             hf_hub_download(model, file, revision=snapshot.name, local_files_only=local_files_only)
-        except LocalEntryNotFoundError as error:  # the hub did not say that it has no such file
+        except LocalEntryNotFoundError as error:  # not cached; the hub may have it or not
             unknown.append(error)
             return False
         except EntryNotFoundError:
             return False
         return True
 
-    wanted = f"{model}/{graphs[-1]}" + (f" at revision {revision!r}" if revision else "")
+    graph_name = f"{model}/{graphs[-1]}" + (f" at revision {revision!r}" if revision else "")
     try:
         snapshot = Path(
             snapshot_download(
@@ -52,30 +66,30 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
                 fetch_file(f"{graph}_data")
                 fetch_file(f"{graph}.data")
                 return snapshot
-        # Weights for torch alone in the cache mean that somebody chose torch for this model.
+        # With torch weights in the cache, the model can run on torch without asking the hub.
         if unknown and not any(snapshot.glob("*.safetensors")):
             raise unknown[0]
         return snapshot
     except GatedRepoError as error:
         raise ConfigurationError(
-            f"{wanted}: the repository is gated; accept its terms on the hub and set HF_TOKEN"
+            f"{graph_name}: the repository is gated; accept its terms on the hub and set HF_TOKEN"
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise ConfigurationError(
-            f"{wanted}: no such repository or revision on the hub, or it is private "
+            f"{graph_name}: no such repository or revision on the hub, or it is private "
             "(set HF_TOKEN for those)"
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise ServiceError(
-            f"{wanted} is not in the local cache and the hub was not reached",
+            f"{graph_name} is not in the local cache and the hub was not reached",
             provider="huggingface-hub",
             retryable=not local_files_only,
             hint="Connect once to fetch it, copy it into the cache, unset HF_HUB_OFFLINE, "
             'or use the embedded model "nano"',
         ) from error
-    except Exception as error:  # the HTTP library's own leak through, and it has changed before
+    except Exception as error:  # errors of the HTTP library, which differ between versions
         raise ServiceError(
-            f"{wanted} could not be fetched: {type(error).__name__}",
+            f"{graph_name} could not be fetched: {type(error).__name__}",
             provider="huggingface-hub",
             retryable=True,
             hint='Try again, or use the embedded model "nano"',

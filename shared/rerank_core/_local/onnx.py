@@ -1,4 +1,4 @@
-"""`OnnxCrossEncoder`: the options of a model on ONNX Runtime, loaded at first use."""
+"""`OnnxCrossEncoder`: a cross-encoder on ONNX Runtime, loaded at first use."""
 
 from __future__ import annotations
 
@@ -36,37 +36,47 @@ class _Resolved(NamedTuple):
 class OnnxCrossEncoder(Scorer):
     """A cross-encoder on ONNX Runtime: BERT, RoBERTa, XLM-R and ModernBERT exports.
 
-    Nothing is loaded or fetched before the first scoring (or `load`). Each distinct text is
-    tokenised once; pairs are sorted by true token length and batched by a budget of tokens,
-    padding included, which also bounds memory. Only texts are cut to `max_length`, never the
-    query, and ``usage.truncated`` counts them.
+    Nothing is loaded or downloaded before the first scoring (or `load`). Each distinct text is
+    tokenised once; pairs are sorted by token length and batched by a budget of tokens, padding
+    included, which also bounds memory. A pair of more than `max_length` tokens is cut: first its
+    text, down to half of the length, then the query in its middle. ``usage.truncated`` and
+    ``usage.truncated_queries`` count these pairs.
 
-    A graph with dynamically quantised activations (int8) takes their scale from the whole batch,
-    so a score would depend on its neighbours. By default such a graph reads one pair at a time:
-    every score is then its pair's own.
+    A graph with dynamically quantised activations (int8) computes their scale from the whole
+    batch, so that a score would depend on the other pairs in it. By default such a graph reads
+    one pair at a time, which makes scores independent of each other.
 
     Args:
         model: ``"nano"`` (embedded), an ONNX file, a folder with ``model.onnx`` or
-            ``onnx/model.onnx`` and ``tokenizer.json``, or a hub id of such a repository.
+            ``onnx/model.onnx`` and ``tokenizer.json``, or the hub id of such a repository.
         revision: Branch, tag or commit on the hub. Default: its main branch.
-        precision: ``"int8"`` takes the quantised graph of a folder or repository that suits this
-            CPU best, such as ``onnx/model_quint8_avx2.onnx`` (`graph` says which). Default: the
-            plain ``model.onnx``, whatever it holds.
-        file: The graph to take, relative to the folder or repository, instead of that choice.
-        max_length: Most tokens of a pair, special tokens included. Default: what the model says,
-            else 512.
-        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: what
-            the model's configuration says, else ``"sigmoid"`` as in sentence-transformers.
-        threads: Batches computed at once, over all callers. Default: the CPUs this process may
-            use.
-        batch_tokens: Most tokens of a batch, padding included; raise it on a GPU. Default: 256,
-            or one pair at a time where the graph quantises activations dynamically.
-        providers: Execution providers of ONNX Runtime, by preference. Default: the CPU.
+        precision: ``"int8"`` selects the quantised graph of a folder or repository that suits
+            this CPU best, such as ``onnx/model_quint8_avx2.onnx`` (see `graph`). Default: the
+            plain ``model.onnx``, whatever its precision.
+        file: The graph to use instead, relative to the folder or repository.
+        max_length: Maximum number of tokens of a pair, special tokens included. Default: the
+            model's own, else 512.
+        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: the
+            one in the model's configuration, else ``"sigmoid"`` as in sentence-transformers.
+        threads: Number of batches computed at once, over all callers. Default: the number of CPUs
+            that this process may use.
+        batch_tokens: Maximum number of tokens of a batch, padding included; raise it on a GPU.
+            Default: 256, or one pair at a time if the graph quantises activations dynamically.
+        providers: Execution providers of ONNX Runtime, in order of preference. Default: the CPU.
         local_files_only: Look for a hub model in the local cache only. Default: False.
 
     Raises:
-        ConfigurationError: If an option is out of range. That a model cannot be found or loaded
-            shows at first use.
+        ConfigurationError: If an option is invalid. A model that cannot be found or loaded raises
+            it at first use.
+
+    Example:
+        ```python
+        from rerank_core import OnnxCrossEncoder
+
+        scorer = OnnxCrossEncoder("nano", activation="sigmoid")
+        scores = scorer.score("How do plants eat?", ["Plants use light.", "Cats purr."]).scores
+        assert 1 > scores[0] > scores[1] > 0
+        ```
     """
 
     _cuts_pairs = True
@@ -98,20 +108,22 @@ class OnnxCrossEncoder(Scorer):
             )
         if file is not None and (not isinstance(file, str) or precision is not None):
             raise ConfigurationError(
-                f"file must be a path within the model, without precision beside it, "
-                f"not {describe(file)}"
+                f"file must be a path within the model, and excludes precision; "
+                f"got {describe(file)}"
             )
         self._name = model_name(self._model)
-        self._revision = revision
-        self._precision = optional(check_choice, precision, "precision", get_args(Precision))
-        self._file = file
-        self._max_length = optional(check_whole, max_length, "max_length")
-        self._activation = check_activation(activation)
-        self._threads = optional(check_whole, threads, "threads")
-        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
-        self._providers = None if providers is None else list(providers)
-        self._local_files_only = local_files_only
-        self._forget()
+        self._options: dict[str, Any] = {
+            "revision": revision,
+            "precision": optional(check_choice, precision, "precision", get_args(Precision)),
+            "file": file,
+            "max_length": optional(check_whole, max_length, "max_length"),
+            "activation": check_activation(activation),
+            "threads": optional(check_whole, threads, "threads"),
+            "batch_tokens": optional(check_whole, batch_tokens, "batch_tokens"),
+            "providers": None if providers is None else list(providers),
+            "local_files_only": local_files_only or None,
+        }
+        self._reset()
 
     @property
     def name(self) -> str:
@@ -125,25 +137,25 @@ class OnnxCrossEncoder(Scorer):
 
     @property
     def fingerprint(self) -> str:
-        """Content of the model's files, maximum length, activation and batching."""
+        """A hash of the model's files (or its commit), with the options that change scores."""
         files, settings = self._resolve()
         with self._lock:
             if self._identity is None:
                 self._identity = files.identity()
         return (
             f"onnx:{self._identity}:max_length={settings.max_length}"
-            f":activation={settings.activation}:batch_tokens={self._batch_tokens}"
+            f":activation={settings.activation}:batch_tokens={self._options['batch_tokens']}"
         )
 
     @property
     def graph(self) -> str:
-        """The graph's file, relative to the model's folder; looks the model up."""
+        """The graph's path within the model's folder; finds the model's files."""
         files, _ = self._resolve()
         return files.graph.relative_to(files.folder).as_posix()
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a pair that the model reads; looks the model up."""
+        """Maximum number of tokens of a pair; finds the model's files."""
         return self._resolve().settings.max_length
 
     def load(self) -> None:
@@ -158,57 +170,9 @@ class OnnxCrossEncoder(Scorer):
             loaded.close()
 
     def to_config(self) -> dict[str, Any]:
-        """The constructor's arguments that were set, with ``"type": "onnx"``."""
-        options = {
-            "revision": self._revision,
-            "precision": self._precision,
-            "file": self._file,
-            "max_length": self._max_length,
-            "activation": self._activation,
-            "threads": self._threads,
-            "batch_tokens": self._batch_tokens,
-            "providers": self._providers,
-            "local_files_only": self._local_files_only or None,
-        }
-        chosen = {name: value for name, value in options.items() if value is not None}
+        """Return the constructor's arguments that were set, with ``"type": "onnx"``."""
+        chosen = {name: value for name, value in self._options.items() if value is not None}
         return {"type": "onnx", "model": self._model, **chosen}
-
-    def _resolve(self) -> _Resolved:
-        """Find the files and read their settings, once."""
-        with self._lock:
-            if self._resolved is None:
-                files = find_files(
-                    self._model,
-                    precision=self._precision,
-                    file=self._file,
-                    revision=self._revision,
-                    local_files_only=self._local_files_only,
-                )
-                settings = read_settings(files, self._max_length, self._activation)
-                self._resolved = _Resolved(files, settings)
-            return self._resolved
-
-    def _engine(self) -> Engine:
-        """Load the model, once."""
-        with self._lock:
-            if self._loaded is None:
-                from rerank_core._local.engine import Engine
-
-                self._loaded = Engine(
-                    *self._resolve(),
-                    self._threads or default_threads(),
-                    self._batch_tokens,
-                    self._providers or ["CPUExecutionProvider"],
-                )
-            return self._loaded
-
-    def _forget(self) -> None:
-        """Start out, or again after unpickling, with nothing found or loaded."""
-        # One lock for each instance: a download for one must not hold up another.
-        self._lock = threading.RLock()
-        self._resolved = None
-        self._identity = None
-        self._loaded = None
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         return self._score_jobs([Job(query, tuple(texts))], progress)[0]
@@ -218,8 +182,46 @@ class OnnxCrossEncoder(Scorer):
             self._warn_of_scripts(jobs)
         return self._engine().score(jobs, progress)
 
+    def _engine(self) -> Engine:
+        """Load the model, once."""
+        with self._lock:
+            if self._loaded is None:
+                from rerank_core._local.engine import Engine
+
+                self._loaded = Engine(
+                    *self._resolve(),
+                    self._options["threads"] or default_threads(),
+                    self._options["batch_tokens"],
+                    self._options["providers"] or ["CPUExecutionProvider"],
+                )
+            return self._loaded
+
+    def _resolve(self) -> _Resolved:
+        """Find the model's files and read its settings, once."""
+        with self._lock:
+            if self._resolved is None:
+                options = self._options
+                files = find_files(
+                    self._model,
+                    precision=options["precision"],
+                    file=options["file"],
+                    revision=options["revision"],
+                    local_files_only=bool(options["local_files_only"]),
+                )
+                settings = read_settings(files, options["max_length"], options["activation"])
+                self._resolved = _Resolved(files, settings)
+            return self._resolved
+
+    def _reset(self) -> None:
+        """Set the state of an instance that has not found or loaded its model."""
+        # One lock for each instance, so that a download for one does not block another.
+        self._lock = threading.RLock()
+        self._resolved = None
+        self._identity = None
+        self._loaded = None
+
     def _warn_of_scripts(self, jobs: Sequence[Job]) -> None:
-        """Warn if the embedded model, which was trained on English, is asked to read others."""
+        """Warn if the embedded model, which was trained on English, reads another script."""
         if "scripts" in self._warned:
             return
         for query, texts in jobs:
@@ -239,7 +241,7 @@ class OnnxCrossEncoder(Scorer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._reset()
 
     def __repr__(self) -> str:
         return f"OnnxCrossEncoder({self._model!r})"
@@ -249,7 +251,7 @@ _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 
 
 def _mostly_not_latin(text: str) -> bool:
-    """Tell whether most letters at the beginning of a text are in another script."""
+    """Return whether most letters at the beginning of a text are not Latin."""
     if text.isascii():
         return False
     beginning = text[:1000]
@@ -258,7 +260,7 @@ def _mostly_not_latin(text: str) -> bool:
 
 
 def default_threads() -> int:
-    """CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

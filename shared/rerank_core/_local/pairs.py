@@ -1,11 +1,11 @@
-"""Pairs of a query and texts: tokenised once each, cut to length, grouped into batches."""
+"""Pairs of a query and texts: tokenised, cut to length and grouped into batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -29,10 +29,15 @@ __all__ = [
     "rounds",
 ]
 
-# Encodings hold far more than ids; converting them by the chunk bounds the memory they take, and
-# the time in which nobody can stop it.
+T = TypeVar("T")
+
+ROUND = 256
+"""Texts that are tokenised and batched together; they are scored before the next ones are read."""
+
+# Texts tokenised at a time. Encodings hold far more than ids, so this bounds the memory they take,
+# and the time until the next chance to stop.
 _CHUNK = 64
-# A text of more characters than this for each token there is room for is first read in part.
+# Of a text with more characters than this per token of room, only the beginning is tokenised.
 _CHARACTERS_PER_TOKEN = 16
 
 
@@ -40,9 +45,9 @@ class Head(NamedTuple):
     """The beginning of a pair: special tokens and the query.
 
     Attributes:
-        query: The query as it was tokenised, perhaps without its middle.
-        ids: The token ids.
-        types: Their segment ids.
+        query: The query as it was tokenised, without its middle if it was cut.
+        ids: Token ids.
+        types: Segment ids.
     """
 
     query: str
@@ -52,13 +57,13 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EncodedPairs:
-    """One query with several texts as token ids, a row for each text.
+    """One query with several texts as token ids, one row per text.
 
     Attributes:
-        heads: The ids before each text; the same object wherever the query was not cut.
-        texts: Ids of each text, cut to the room there is.
-        tail: Ids after a text.
-        tail_types: Their segment ids.
+        heads: Beginning of each row; the same object for all rows whose query was not cut.
+        texts: Token ids of each text, perhaps cut.
+        tail: Token ids after a text.
+        tail_types: Segment ids of the tail.
         text_type: Segment id of a text's tokens.
         truncated: Rows whose text was cut.
         truncated_queries: Rows whose query was cut.
@@ -73,24 +78,25 @@ class EncodedPairs:
     truncated_queries: frozenset[int]
 
     def length(self, row: int) -> int:
-        """Return the tokens of a pair, special tokens included."""
+        """Return the number of tokens of a pair, special tokens included."""
         return len(self.heads[row].ids) + len(self.texts[row]) + len(self.tail)
 
 
 class PairEncoder:
-    """Turns a query and its texts into token ids, in the layout the tokenizer has for pairs.
+    """Encodes a query and its texts as pairs of token ids, in the tokenizer's layout of pairs.
 
-    Query and texts are tokenised apart, the query once, and put together as the tokenizer's own
-    post-processor lays out a pair. A pair that fits is never cut. Of one that does not, the text
-    is cut at its end, but to no less than half of `max_length`; then the query is cut in its
-    middle, since a request usually stands at the beginning or at the end.
+    Query and texts are tokenised separately, the query only once, and joined as the tokenizer's
+    own post-processor does it. A pair that fits is never cut. In one that does not, the text is
+    cut at its end, but to no less than half of `max_length`; then the query is cut in its middle,
+    since a request is usually at the beginning or at the end.
 
     Args:
-        tokenizer: A tokenizer of its own: truncation and padding saved with it are switched off.
-        max_length: Most tokens of a pair, special tokens included.
+        tokenizer: A tokenizer that nothing else uses: its truncation and padding are switched off.
+        max_length: Maximum number of tokens of a pair, special tokens included.
 
     Raises:
-        ConfigurationError: If the pair layout leaves no room for a text.
+        ConfigurationError: If the tokenizer has no layout of pairs, or it leaves no room for a
+            query and a text.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
@@ -101,15 +107,15 @@ class PairEncoder:
         sides = pair.sequence_ids
         if 0 not in sides or 1 not in sides or sides.index(0) > sides.index(1):
             raise ConfigurationError("the tokenizer has no layout for (query, text) pairs")
-        query_from, text_from = sides.index(0), sides.index(1)
-        query_to = query_from + sides.count(0)
-        text_to = text_from + sides.count(1)
+        query_start, text_start = sides.index(0), sides.index(1)
+        query_end = query_start + sides.count(0)
+        text_end = text_start + sides.count(1)
         ids, types = pair.ids, pair.type_ids
-        self._before = (ids[:query_from], types[:query_from])
-        self._between = (ids[query_to:text_from], types[query_to:text_from])
-        self._after = (_array(ids[text_to:]), _array(types[text_to:]))
-        self._query_type: int = types[query_from]
-        self._text_type: int = types[text_from]
+        self._before = (ids[:query_start], types[:query_start])
+        self._between = (ids[query_end:text_start], types[query_end:text_start])
+        self._after = (_array(ids[text_end:]), _array(types[text_end:]))
+        self._query_type: int = types[query_start]
+        self._text_type: int = types[text_start]
         special = len(ids) - sides.count(0) - sides.count(1)
         if max_length < special + 2:
             raise ConfigurationError(
@@ -120,24 +126,24 @@ class PairEncoder:
         self._half = min(max_length // 2, self._room - 1)
 
     def encode(
-        self, query: str, texts: Sequence[str], tick: Callable[[], None] | None = None
+        self, query: str, texts: Sequence[str], report: Callable[[], None] | None = None
     ) -> EncodedPairs:
-        """Tokenise the query once and each text once.
+        """Tokenise the query and each text once, and cut the pairs that are too long.
 
         Args:
             query: The query.
             texts: The texts.
-            tick: Called now and then; what it raises stops the work.
+            report: Called between chunks of texts; an exception that it raises stops the work.
 
         Returns:
-            Their ids.
+            The encoded pairs, one row per text.
         """
         query, ids, whole = read_ends(self._tokenizer, query, self._room)
         head = self._head(query, ids)
         text_room = max(self._room - len(ids), self._half)
 
         @cache
-        def shorter(length: int) -> Head:
+        def shortened(length: int) -> Head:
             return self._head(*cut_middle(self._tokenizer, query, length))
 
         heads: list[Head] = []
@@ -145,8 +151,8 @@ class PairEncoder:
         cut_texts: list[int] = []
         cut_queries: list[int] = []
         for start in range(0, len(texts), _CHUNK):
-            if start and tick is not None:
-                tick()
+            if start and report is not None:
+                report()
             for text_ids in self._encode_chunk(texts[start : start + _CHUNK], text_room):
                 row, length = len(arrays), min(len(text_ids), text_room)
                 if len(text_ids) > text_room:
@@ -154,7 +160,7 @@ class PairEncoder:
                 fits = len(ids) + length <= self._room
                 if not (fits and whole):
                     cut_queries.append(row)
-                heads.append(head if fits else shorter(self._room - length))
+                heads.append(head if fits else shortened(self._room - length))
                 arrays.append(np.array(text_ids[:text_room], dtype=np.int32))
         return EncodedPairs(
             heads,
@@ -166,7 +172,7 @@ class PairEncoder:
         )
 
     def cut(self, text: str, length: int) -> str:
-        """Return the beginning of a text that its first `length` tokens cover."""
+        """Return the part of a text that its first `length` tokens cover."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return text[: encoding.offsets[length - 1][1]]
 
@@ -175,14 +181,14 @@ class PairEncoder:
         return Head(query, _array([*self._before[0], *ids, *self._between[0]]), _array(types))
 
     def _encode_chunk(self, texts: Sequence[str], room: int) -> list[list[int]]:
-        """Token ids of each text; of a very long text at least more than there is room for."""
-        spare = room + 64  # tokens near a cut may differ, those far before it do not
-        limit = spare * _CHARACTERS_PER_TOKEN
-        found = self._ids([text[:limit] for text in texts])
-        short = [i for i, ids in enumerate(found) if len(texts[i]) > limit and len(ids) < spare]
+        """Return the token ids of each text; of a very long one perhaps only more than `room`."""
+        enough = room + 64  # tokens near the end of a part may differ, those before them do not
+        limit = enough * _CHARACTERS_PER_TOKEN
+        encoded = self._ids([text[:limit] for text in texts])
+        short = [i for i, ids in enumerate(encoded) if len(texts[i]) > limit and len(ids) < enough]
         for i, ids in zip(short, self._ids([texts[i] for i in short]), strict=True):
-            found[i] = ids
-        return found
+            encoded[i] = ids
+        return encoded
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -190,15 +196,15 @@ class PairEncoder:
 
 
 def read_ends(tokenizer: Tokenizer, text: str, length: int) -> tuple[str, list[int], bool]:
-    """Tokenise a text of which no more than so many tokens will be kept, from both its ends.
+    """Tokenise a text, of a very long one only the beginning and the end.
 
     Args:
-        tokenizer: Without truncation.
-        text: The text; of a very long one, only the beginning and the end are read.
-        length: The most tokens that will be kept.
+        tokenizer: A tokenizer without truncation.
+        text: The text.
+        length: Maximum number of tokens that the caller will keep.
 
     Returns:
-        The text that was read, its ids, and whether that was all of it.
+        The text that was tokenised, its token ids, and whether it is the whole text.
     """
     limit = (length + 64) * _CHARACTERS_PER_TOKEN
     if len(text) > 2 * limit:
@@ -210,16 +216,16 @@ def read_ends(tokenizer: Tokenizer, text: str, length: int) -> tuple[str, list[i
 
 
 def cut_middle(tokenizer: Tokenizer, text: str, length: int) -> tuple[str, list[int]]:
-    """Cut a text in its middle.
+    """Remove the middle of a text.
 
     Args:
-        tokenizer: Without truncation.
+        tokenizer: A tokenizer without truncation.
         text: A text of more than `length` tokens.
-        length: Most tokens that may remain, at least 1.
+        length: Maximum number of tokens of the result, at least 1.
 
     Returns:
-        The beginning and the end of the text, joined by a space, and its ids. Words that were cut
-        in two can take more tokens than before, so it may be a little shorter than it has to be.
+        The beginning and the end of the text, joined by a space, and their token ids. It may be
+        shorter than `length`, since a word that is cut in two can take more tokens than before.
     """
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     for kept in range(length, 0, -1):
@@ -237,14 +243,10 @@ def _array(values: list[int]) -> npt.NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
 
 
-ROUND = 256
-"""Texts tokenised, batched and scored before the next: a long list must not wait for its last."""
-
-
-def rounds(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
-    """Cut a list into rounds, each with the position of its first text."""
-    for first in range(0, len(texts), ROUND):
-        yield first, texts[first : first + ROUND]
+def rounds(items: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
+    """Split a list into rounds, each with the position of its first item."""
+    for start in range(0, len(items), ROUND):
+        yield start, items[start : start + ROUND]
 
 
 def round_up(length: int, multiple: int) -> int:
@@ -257,11 +259,12 @@ def plan_batches(lengths: Sequence[int], budget: int, multiple: int = 1) -> list
 
     Args:
         lengths: True token length of each pair.
-        budget: At most this many tokens in a batch, padding included; a longer pair goes alone.
-        multiple: Batches are padded to a multiple of this length.
+        budget: Maximum number of tokens of a batch, padding included; a longer pair is a batch of
+            its own.
+        multiple: Length of which a multiple is the padded length of a batch.
 
     Returns:
-        Positions in `lengths`, each exactly once. The first of a batch is its longest.
+        Batches of positions in `lengths`, the longest pair of each batch first.
     """
     batches: list[list[int]] = []
     width = 0
@@ -279,13 +282,13 @@ def batch_usage(
     cut: Collection[int],
     cut_queries: Collection[int] = (),
 ) -> Usage:
-    """Return what a batch of `plan_batches` cost, padded to its longest.
+    """Return the usage of a batch of `plan_batches` that is padded to its longest pair.
 
     Args:
         batch: Positions in `lengths`.
         lengths: True token length of each pair.
-        cut: Positions of those whose text was cut.
-        cut_queries: Positions of those whose query was cut.
+        cut: Positions of pairs whose text was cut.
+        cut_queries: Positions of pairs whose query was cut.
     """
     tokens = sum(lengths[position] for position in batch)
     return Usage(

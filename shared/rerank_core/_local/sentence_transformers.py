@@ -1,24 +1,23 @@
-"""Models of sentence-transformers: loaded safely, and called."""
+"""Models of sentence-transformers: loading them safely, and running them on batches."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+import numpy as np
+
 from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerError
-from rerank_core._local.files import local_path, model_name
+from rerank_core._local.files import hash_files, local_path, model_name
+from rerank_core._local.pairs import PairEncoder, cut_middle, read_ends
 from rerank_core._local.settings import Activation, configured_activation, resolve_max_length
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     from tokenizers import Tokenizer
-
-    from rerank_core._local.pairs import PairEncoder
 
 __all__ = [
     "LoadedBiEncoder",
@@ -31,7 +30,7 @@ __all__ = [
 
 
 class LoadedCrossEncoder(NamedTuple):
-    """A cross-encoder and what was read off it; the type of `encoder` differs between versions."""
+    """A cross-encoder and its settings; the type of `encoder` differs between versions."""
 
     encoder: Any
     pairs: PairEncoder
@@ -56,7 +55,7 @@ class LoadedCrossEncoder(NamedTuple):
                 show_progress_bar=False,
             )
         except (RuntimeError, ValueError, IndexError) as error:
-            raise _failed(f"{len(pairs)} pairs", error) from error
+            raise _failure(f"{len(pairs)} pairs", error) from error
 
 
 def load_cross_encoder(
@@ -65,24 +64,22 @@ def load_cross_encoder(
     token: str | bool | None,
     activation: Activation | None,
 ) -> LoadedCrossEncoder:
-    """Load a cross-encoder, and read off it how it is to be run.
+    """Load a cross-encoder, and read its settings.
 
     Args:
         model: Hub id or folder.
         options: Arguments of ``CrossEncoder``; those that are None are left out.
         token: Access token for private models.
-        activation: Instead of the saved one.
+        activation: Activation instead of the saved one, or None.
 
     Raises:
         MissingExtraError: If sentence-transformers is not installed.
         ConfigurationError: If the model cannot be loaded.
     """
-    from rerank_core._local.pairs import PairEncoder
-
     encoder = _make_cross_encoder(model, options, token)
     limits = {
         **encoder.config.to_dict(),
-        "max_length": None,  # a generation setting in configurations of transformers
+        "max_length": None,  # in a configuration of transformers a setting of text generation
         "model_max_length": encoder.tokenizer.model_max_length,
     }
     max_length = resolve_max_length(limits, options["max_length"], model_name(model))
@@ -97,8 +94,8 @@ def load_cross_encoder(
 
 def saved_activation(encoder: Any) -> Activation:
     """Return the activation that a loaded ``CrossEncoder`` was saved with."""
-    # With one label sentence-transformers has read the configuration; with two it does not tell
-    # a default from a choice.
+    # With one label sentence-transformers has read the configuration. With two its attribute is
+    # the same for a default and for a saved activation.
     named = {"activation_fn": type(encoder.activation_fn).__name__}
     return configured_activation(named if encoder.num_labels == 1 else encoder.config.to_dict())
 
@@ -124,10 +121,7 @@ def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | boo
     try:
         return CrossEncoder(model, **chosen)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"model {model!r} could not be loaded: {error}; it must be a folder or hub id of a "
-            "cross-encoder with safetensors weights, in the local cache or within reach"
-        ) from error
+        raise _not_loaded(model, "cross-encoder", error) from error
 
 
 class Prompts(NamedTuple):
@@ -138,7 +132,7 @@ class Prompts(NamedTuple):
 
 
 class LoadedBiEncoder(NamedTuple):
-    """A bi-encoder and what was read off it."""
+    """A bi-encoder and its settings."""
 
     encoder: Any
     tokenizer: Any
@@ -148,11 +142,11 @@ class LoadedBiEncoder(NamedTuple):
     identity: str
 
     def lengths(self, texts: Sequence[str]) -> tuple[list[int], set[int]]:
-        """Return the tokens of each text as the model reads it, and the positions of those cut."""
-        # Far more characters than there is room for need not be read to know that.
+        """Return the number of tokens of each text, and the positions of texts that are cut."""
+        # More characters than this never fit, so the rest need not be tokenised.
         limit = 16 * (self.max_length + 64)
-        read = self.tokenizer.encode_batch_fast([text[:limit] for text in texts])
-        counts = [len(found.ids) for found in read]
+        encodings = self.tokenizer.encode_batch_fast([text[:limit] for text in texts])
+        counts = [len(encoding.ids) for encoding in encodings]
         cut = {
             position
             for position, count in enumerate(counts)
@@ -161,10 +155,8 @@ class LoadedBiEncoder(NamedTuple):
         return [min(count, self.max_length) for count in counts], cut
 
     def fit(self, query: str) -> str:
-        """Return a query as it is, or without its middle if it is too long for the model."""
+        """Return a query, without its middle if it is too long for the model."""
         room = self.max_length - len(self.tokenizer.encode(self.prompts.query).ids)
-        from rerank_core._local.pairs import cut_middle, read_ends
-
         read, ids, whole = read_ends(self.tokenizer, query, max(1, room))
         if len(ids) > room:
             return cut_middle(self.tokenizer, read, max(1, room))[0]
@@ -176,8 +168,6 @@ class LoadedBiEncoder(NamedTuple):
         Raises:
             ScorerError: If the model fails.
         """
-        import numpy as np
-
         try:
             vectors = self.encoder.encode(
                 texts,
@@ -188,16 +178,16 @@ class LoadedBiEncoder(NamedTuple):
                 show_progress_bar=False,
             )
         except (RuntimeError, ValueError, IndexError) as error:
-            raise _failed(f"{len(texts)} texts", error) from error
+            raise _failure(f"{len(texts)} texts", error) from error
         return np.asarray(vectors, dtype=np.float32)
 
 
 def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
-    """Load a bi-encoder, and read off it how it is to be run.
+    """Load a bi-encoder, and read its settings.
 
     Args:
         model: Hub id or folder.
-        options: What `BiEncoderScorer` was given.
+        options: Options of `BiEncoderScorer`.
 
     Raises:
         MissingExtraError: If sentence-transformers is not installed.
@@ -217,47 +207,35 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
             model_kwargs={"use_safetensors": True},
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"model {model!r} could not be loaded: {error}; it must be a folder or hub id of a "
-            "sentence-transformers bi-encoder with safetensors weights, in the local cache or "
-            "within reach"
-        ) from error
-    max_length = _max_length(encoder, options["max_length"], model_name(model))
+        raise _not_loaded(model, "sentence-transformers bi-encoder", error) from error
+    config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
+    max_length = int(encoder.max_seq_length or 0)
+    if options["max_length"] or not max_length:
+        limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
+        max_length = resolve_max_length(limits, options["max_length"], model_name(model))
     encoder.max_seq_length = max_length
-    config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
-    tokenizer = _fast_tokenizer(encoder, model)
-    identity = _identity(config, model)
-    saved = {name: prompt or "" for name, prompt in (encoder.prompts or {}).items()}
-    document = next(
-        (saved[name] for name in ("document", "passage", "corpus") if saved.get(name)), ""
+    return LoadedBiEncoder(
+        encoder,
+        _fast_tokenizer(encoder, model),
+        _prompts(encoder.prompts or {}, options["query_prompt"], options["document_prompt"]),
+        max_length,
+        len(encoder.encode(["a"], show_progress_bar=False)[0]),
+        _identity(config, model),
     )
-    prompts = Prompts(
-        _chosen(options["query_prompt"], saved.get("query", "")),
-        _chosen(options["document_prompt"], document),
-    )
-    width = len(encoder.encode(["a"], show_progress_bar=False)[0])
-    return LoadedBiEncoder(encoder, tokenizer, prompts, max_length, width, identity)
 
 
-def _chosen(option: str | None, saved: str) -> str:
-    return saved if option is None else option
-
-
-def _max_length(encoder: Any, chosen: int | None, name: str) -> int:
-    own = encoder.max_seq_length
-    config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
-    positions = getattr(config, "max_position_embeddings", None)
-    if chosen is None:
-        return int(own or positions or 512)
-    if isinstance(positions, int) and chosen > positions:
-        raise ConfigurationError(
-            f"max_length {chosen} is more than the {positions} positions of model {name!r}"
-        )
-    return chosen
+def _prompts(saved: Mapping[str, str | None], query: str | None, document: str | None) -> Prompts:
+    """Return the user's prompts, or else those that the model was saved with."""
+    if query is None:
+        query = saved.get("query") or ""
+    if document is None:
+        known = (saved.get(name) for name in ("document", "passage", "corpus"))
+        document = next(filter(None, known), "")
+    return Prompts(query, document)
 
 
 def _refuse_code(model: str) -> None:
-    """Refuse a folder whose modules are its own code, which older versions would run unasked."""
+    """Refuse a folder with modules of its own, whose code older versions would run unasked."""
     folder = local_path(model)
     if folder is None or not (folder / "modules.json").is_file():
         return
@@ -280,7 +258,7 @@ def _fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
     fast = getattr(encoder.tokenizer, "backend_tokenizer", None)
     if fast is None:
         raise ConfigurationError(f"model {model_name(model)!r} has no fast tokenizer")
-    # A copy: transformers sets truncation and padding on its own with every call.
+    # A copy, because transformers sets truncation and padding on its own with every call.
     tokenizer = Tokenizer.from_str(fast.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -288,20 +266,23 @@ def _fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
 
 
 def _identity(config: Any, model: str) -> str:
-    """Name the exact weights: the hub's commit, or a hash of the folder's files."""
+    """Return an identifier of the exact weights: the hub's commit, or a hash of the files."""
     commit = getattr(config, "_commit_hash", None)
     folder = local_path(model)
-    if commit or folder is None:  # without either, nothing says which weights these are
+    if commit or folder is None:  # without either, the weights are unknown
         return commit or uuid4().hex
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in {".safetensors", ".json", ".onnx", ".bin"}:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+    suffixes = {".safetensors", ".json", ".onnx", ".bin"}
+    return hash_files(path for path in sorted(folder.rglob("*")) if path.suffix in suffixes)
 
 
-def _failed(batch: str, error: Exception) -> ScorerError:
+def _not_loaded(model: str, kind: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"model {model!r} could not be loaded: {error}; it must be a folder or hub id of a {kind} "
+        "with safetensors weights, in the local cache or reachable on the hub"
+    )
+
+
+def _failure(batch: str, error: Exception) -> ScorerError:
     return ScorerError(
         f"the model failed on a batch of {batch}: {type(error).__name__}",
         provider="torch",

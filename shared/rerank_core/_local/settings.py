@@ -1,18 +1,15 @@
-"""Settings of a model, from its own files or the user: longest pair, activation, padding token."""
+"""Settings of a model, by the user or its files: maximum length, activation, padding token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from rerank_core._checks import check_choice, optional
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import ModelFiles, read_object
 from rerank_core._types import Scale
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "Activation",
@@ -26,12 +23,12 @@ __all__ = [
 
 Activation = Literal["identity", "sigmoid"]
 
-# How sentence-transformers spells them in a saved configuration.
+# Names in configurations that sentence-transformers saves.
 _TORCH_NAMES: Mapping[str, Activation] = {"Identity": "identity", "Sigmoid": "sigmoid"}
 
 
 def check_activation(activation: object) -> Activation | None:
-    """Return a known activation or None.
+    """Return the activation if it is known or None.
 
     Raises:
         ConfigurationError: If it is unknown.
@@ -46,12 +43,13 @@ def configured_activation(settings: Mapping[str, Any]) -> Activation:
         settings: The merged content of the model's configuration files.
 
     Returns:
-        What sentence-transformers saved (under ``sentence_transformers.activation_fn``,
-        ``activation_fn`` or, before 4.0, ``sbert_ce_default_activation_function``), else
-        ``"sigmoid"``, its documented default for one label: https://sbert.net/docs/package_reference/cross_encoder/cross_encoder.html
+        The activation that sentence-transformers saved (under
+        ``sentence_transformers.activation_fn``, ``activation_fn`` or, before 4.0,
+        ``sbert_ce_default_activation_function``), else ``"sigmoid"``, its documented default for
+        one label: https://sbert.net/docs/package_reference/cross_encoder/cross_encoder.html
 
     Raises:
-        ConfigurationError: If it names an activation we do not know.
+        ConfigurationError: If the activation is unknown.
     """
     nested = settings.get("sentence_transformers")
     saved = (
@@ -64,38 +62,38 @@ def configured_activation(settings: Mapping[str, Any]) -> Activation:
     short = str(saved).rsplit(".", 1)[-1]
     if short not in _TORCH_NAMES:
         raise ConfigurationError(
-            f"the model's configuration names the activation {saved!r}, which is unknown here; "
+            f"the model's configuration has the unknown activation {saved!r}; "
             "pass activation='identity' or activation='sigmoid'"
         )
     return _TORCH_NAMES[short]
 
 
 def scale_of(activation: Activation) -> Scale:
-    """Say what scores mean after an activation."""
+    """Return the scale of the scores that an activation gives."""
     return Scale.LOGIT if activation == "identity" else Scale.UNIT
 
 
-_UNSTATED_LENGTH = 512
-# Tokenizers that know no limit state one of 10^30.
+_DEFAULT_LENGTH = 512
+# Tokenizers without a limit have a `model_max_length` of 10^30.
 _NO_LIMIT = 10**6
-# These count positions from the padding id + 1, so that many of them are out of reach.
+# Models that number positions from the padding id + 1, and so cannot use that many of them.
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
 
 
 def resolve_max_length(settings: Mapping[str, Any], chosen: int | None, model: str) -> int:
-    """Take the user's choice, or else the least limit that the model's configuration states.
+    """Return the user's choice, or else the smallest limit in the model's configuration.
 
     Args:
-        settings: The merged content of the model's configuration files: ``max_length``,
-            ``model_max_length`` and ``max_position_embeddings`` count.
+        settings: The merged content of the model's configuration files; ``max_length``,
+            ``model_max_length`` and ``max_position_embeddings`` are limits.
         chosen: The user's choice, or None.
-        model: Name of the model, for the error.
+        model: Name of the model, for the error message.
 
     Returns:
-        Most tokens of a pair, special tokens included; 512 where nothing states a limit.
+        Maximum number of tokens of a pair, special tokens included; 512 if there is no limit.
 
     Raises:
-        ConfigurationError: If the choice is more than the model has positions for.
+        ConfigurationError: If the choice is greater than the number of the model's positions.
     """
     positions = settings.get("max_position_embeddings")
     if isinstance(positions, int) and settings.get("model_type") in _OFFSET_POSITIONS:
@@ -109,17 +107,17 @@ def resolve_max_length(settings: Mapping[str, Any], chosen: int | None, model: s
         return chosen
     stated = (settings.get("max_length"), settings.get("model_max_length"), positions)
     limits = [limit for limit in stated if isinstance(limit, int) and 0 < limit < _NO_LIMIT]
-    return min(limits, default=_UNSTATED_LENGTH)
+    return min(limits, default=_DEFAULT_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How a model wants to be run.
+    """Settings that a model is run with.
 
     Attributes:
-        max_length: Most tokens of a pair, by the argument or the model.
-        activation: What turns its logits into scores, by the argument or the model.
-        pad_token_id: Id of the padding token, where a file states it.
+        max_length: Maximum number of tokens of a pair.
+        activation: Activation that turns logits into scores.
+        pad_token_id: Id of the padding token, if a file has it.
     """
 
     max_length: int
@@ -130,24 +128,26 @@ class ModelSettings:
 def read_settings(
     files: ModelFiles, max_length: int | None, activation: Activation | None
 ) -> ModelSettings:
-    """Read ``rerank_config.json``, ``config.json`` and ``tokenizer_config.json``; the first wins.
+    """Read a model's settings from its configuration files.
 
     Args:
-        files: The model's files; each configuration file may be missing.
+        files: The model's files; any configuration file may be missing.
         max_length: The user's choice, or None.
         activation: The user's choice, or None.
 
     Returns:
-        The settings.
+        The user's choices, completed from ``rerank_config.json``, ``config.json``,
+        ``config_sentence_transformers.json`` and ``tokenizer_config.json``, in this order of
+        precedence.
 
     Raises:
-        ConfigurationError: If a file is not a JSON object, or `max_length` is more than the
-            model has positions for.
+        ConfigurationError: If a file is not a JSON object, or `max_length` is greater than the
+            number of the model's positions.
     """
     settings: dict[str, Any] = {}
     for name in ("tokenizer_config.json", "config_sentence_transformers.json", "config.json"):
         settings.update(read_object(files.folder / name))
-    # In others' files these keys mean a hidden layer's function and a length of generated text.
+    # In these files the keys are a hidden layer's function and the length of generated text.
     settings.pop("activation", None)
     settings.pop("max_length", None)
     settings.update(read_object(files.folder / "rerank_config.json"))

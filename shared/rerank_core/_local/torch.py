@@ -1,4 +1,4 @@
-"""`TorchCrossEncoder`: any sentence-transformers cross-encoder, with our batching around it."""
+"""`TorchCrossEncoder`: a cross-encoder of sentence-transformers, with our own batching."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rerank_core._types import Progress, Scale, Scoring, StopScoring
 
 __all__ = ["TorchCrossEncoder"]
 
-# Padding costs a CPU as much as text; an accelerator is idle unless a batch is large.
+# On a CPU padding costs as much as text does; an accelerator is idle unless batches are large.
 _BATCH_TOKENS_CPU = 1024
 _BATCH_TOKENS_ACCELERATOR = 16_384
 
@@ -28,33 +28,45 @@ _BATCH_TOKENS_ACCELERATOR = 16_384
 class TorchCrossEncoder(Scorer):
     """A cross-encoder run by sentence-transformers on PyTorch.
 
-    Nothing is loaded before the first scoring (or `load`). Weights come from safetensors files
-    only, and no code of the repository runs unless you trust it. Only texts are cut to
-    `max_length`, never the query. Calls from several threads take turns: the tokenizer of
-    transformers cannot be used by two at once.
+    Nothing is loaded before the first scoring (or `load`). Weights are read from safetensors files
+    only, and no code of the repository runs unless `trust_remote_code` is set. A pair of more than
+    `max_length` tokens is cut: first its text, down to half of the length, then the query in its
+    middle. Calls from several threads run one at a time, since the tokenizer of transformers
+    cannot be used by two threads at once.
 
     Args:
         model: Hub id or folder of the model.
         revision: Branch, tag or commit on the hub. Default: its main branch.
-        device: ``"cpu"``, ``"cuda"``, ``"mps"``, … Default: the best there is.
-        max_length: Most tokens of a pair, special tokens included. Default: the model's own.
-        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: what
-            the model's configuration says, else ``"sigmoid"``.
-        batch_tokens: Most tokens of a batch, padding included. Default: 1,024 on a CPU, 16,384
-            elsewhere.
-        cache_folder: Where hub models are kept. Default: the hub's cache.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, … Default: the best available.
+        max_length: Maximum number of tokens of a pair, special tokens included. Default: the
+            model's own.
+        activation: ``"identity"`` gives logits, ``"sigmoid"`` scores from 0 to 1. Default: the
+            one in the model's configuration, else ``"sigmoid"``.
+        batch_tokens: Maximum number of tokens of a batch, padding included. Default: 1,024 on a
+            CPU, 16,384 elsewhere.
+        cache_folder: Folder of hub models. Default: the hub's cache.
         local_files_only: Never ask the hub. Default: False.
         token: Access token for private models; never shown, pickled or written out. Default:
             HF_TOKEN or the stored login.
         trust_remote_code: Run code from the model's repository. Default: False.
-        model_kwargs: For ``from_pretrained`` of the model, such as ``{"torch_dtype": "bfloat16"}``.
-        processor_kwargs: For the tokenizer.
-        config_kwargs: For the model's configuration.
+        model_kwargs: Arguments of the model's ``from_pretrained``, such as
+            ``{"torch_dtype": "bfloat16"}``.
+        processor_kwargs: Arguments of the tokenizer.
+        config_kwargs: Arguments of the model's configuration.
         backend: ``"torch"``, ``"onnx"`` or ``"openvino"``, as in sentence-transformers.
 
     Raises:
-        ConfigurationError: If an option is wrong. That a model cannot be loaded shows at first
-            use.
+        ConfigurationError: If an option is invalid. A model that cannot be loaded raises it at
+            first use.
+
+    Example:
+        ```python
+        from rerank_core import TorchCrossEncoder
+
+        scorer = TorchCrossEncoder("cross-encoder/ettin-reranker-17m-v1", max_length=512)
+        print(scorer.name)  # cross-encoder/ettin-reranker-17m-v1
+        assert scorer.to_config() == {"type": "torch", "model": scorer.name, "max_length": 512}
+        ```
     """
 
     _cuts_pairs = True
@@ -77,19 +89,10 @@ class TorchCrossEncoder(Scorer):
         config_kwargs: Mapping[str, Any] | None = None,
         backend: str = "torch",
     ) -> None:
-        for name, options in (
-            ("model_kwargs", model_kwargs),
-            ("processor_kwargs", processor_kwargs),
-            ("config_kwargs", config_kwargs),
-        ):
-            if {"token", "use_auth_token"} & set(options or {}):
-                raise ConfigurationError(
-                    f"{name} holds a token; pass it as token, which is kept secret"
-                )
         if (model_kwargs or {}).get("use_safetensors") is False:
             raise ConfigurationError(
-                "model_kwargs use_safetensors=False would unpickle the weights, which can run any "
-                "code; convert them to safetensors"
+                "model_kwargs use_safetensors=False would unpickle the weights, which can run "
+                "arbitrary code; convert them to safetensors"
             )
         self._model = check_name(model, "model", "cross-encoder/ettin-reranker-17m-v1")
         self._activation = check_activation(activation)
@@ -107,6 +110,11 @@ class TorchCrossEncoder(Scorer):
             "config_kwargs": config_kwargs and dict(config_kwargs),
             "backend": None if backend == "torch" else backend,
         }
+        for name in ("model_kwargs", "processor_kwargs", "config_kwargs"):
+            if {"token", "use_auth_token"} & set(self._options[name] or {}):
+                raise ConfigurationError(
+                    f"{name} contains a token; pass it as token, which is kept secret"
+                )
         self._model_in_use: LoadedCrossEncoder | None = None
         self._lock = threading.RLock()
 
@@ -122,7 +130,7 @@ class TorchCrossEncoder(Scorer):
 
     @property
     def fingerprint(self) -> str:
-        """Hub commit or hash of the files, precision, options, maximum length and activation."""
+        """The hub's commit or a hash of the files, with the options that change scores."""
         loaded = self._loaded()
         return (
             f"torch:{self.name}@{loaded.identity}:dtype={loaded.encoder.model.dtype}"
@@ -132,7 +140,7 @@ class TorchCrossEncoder(Scorer):
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a pair that the model reads; loads the model."""
+        """Maximum number of tokens of a pair; loads the model."""
         return self._loaded().max_length
 
     def load(self) -> None:
@@ -145,16 +153,13 @@ class TorchCrossEncoder(Scorer):
             self._model_in_use = None
 
     def to_config(self) -> dict[str, Any]:
-        """The arguments that were set, but for the token, with ``"type": "torch"``.
+        """Return the arguments that were set, without the token, with ``"type": "torch"``.
 
         Raises:
-            ConfigurationError: If an argument is no plain value.
+            ConfigurationError: If an argument cannot be written as JSON.
         """
-        options = {
-            **self._options,
-            "activation": self._activation,
-            "batch_tokens": self._batch_tokens,
-        }
+        own = {"activation": self._activation, "batch_tokens": self._batch_tokens}
+        options = {**self._options, **own}
         chosen = {name: value for name, value in options.items() if value is not None}
         try:
             json.dumps(chosen)
@@ -165,6 +170,38 @@ class TorchCrossEncoder(Scorer):
             ) from error
         return {"type": "torch", "model": self._model, **chosen}
 
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        loaded = self._loaded()
+        on_cpu = loaded.encoder.model.device.type == "cpu"
+        budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
+        tally = Tally(len(texts))
+
+        def report() -> None:
+            progress(tally.done, len(texts))
+
+        try:
+            for start, chunk in rounds(texts):
+                encoded = loaded.pairs.encode(query, chunk, report)
+                lengths = [encoded.length(row) for row in range(len(chunk))]
+                cut = list(chunk)
+                for row in encoded.truncated:
+                    cut[row] = loaded.pairs.cut(chunk[row], len(encoded.texts[row]))
+                # The first stage's best first, in case the scoring is stopped early.
+                for batch in sorted(plan_batches(lengths, budget), key=min):
+                    pairs = [(encoded.heads[row].query, cut[row]) for row in batch]
+                    with self._lock:
+                        outputs = loaded.predict(pairs)
+                    logits = to_logits(outputs, self.name).tolist()
+                    tally.add(
+                        [start + row for row in batch],
+                        apply_activation(loaded.activation, logits),
+                        batch_usage(batch, lengths, encoded.truncated, encoded.truncated_queries),
+                    )
+                    report()
+        except StopScoring:
+            pass  # the scores so far are kept
+        return tally.scoring()
+
     def _loaded(self) -> LoadedCrossEncoder:
         """Load the model, once."""
         with self._lock:
@@ -173,38 +210,6 @@ class TorchCrossEncoder(Scorer):
                     self._model, self._options, self._token, self._activation
                 )
             return self._model_in_use
-
-    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        loaded = self._loaded()
-        on_cpu = loaded.encoder.model.device.type == "cpu"
-        budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
-        tally = Tally(len(texts))
-
-        def tick() -> None:
-            progress(tally.done, len(texts))
-
-        try:
-            for first, piece in rounds(texts):
-                encoded = loaded.pairs.encode(query, piece, tick)
-                lengths = [encoded.length(at) for at in range(len(piece))]
-                fitting = list(piece)
-                for at in encoded.truncated:
-                    fitting[at] = loaded.pairs.cut(piece[at], len(encoded.texts[at]))
-                # The first stage's best first, should this end early.
-                for batch in sorted(plan_batches(lengths, budget), key=min):
-                    pairs = [(encoded.heads[at].query, fitting[at]) for at in batch]
-                    with self._lock:
-                        outputs = loaded.predict(pairs)
-                    logits = to_logits(outputs, self.name).tolist()
-                    tally.add(
-                        [first + at for at in batch],
-                        apply_activation(loaded.activation, logits),
-                        batch_usage(batch, lengths, encoded.truncated, encoded.truncated_queries),
-                    )
-                    tick()
-        except StopScoring:
-            pass  # what has come is kept
-        return tally.scoring()
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_model", "_activation", "_batch_tokens", "_options")
