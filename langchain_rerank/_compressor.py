@@ -21,12 +21,13 @@ from rerank_core import (
     ConfigurationError,
     InvalidInputError,
     Ranking,
-    Scorer,
     arerank,
     rerank,
 )
 from rerank_core._adapters import AdapterOptions, MetadataKey, check_items
+from rerank_core._blend import BlendLike
 from rerank_core._checks import describe
+from rerank_core._loading import ScorerLike
 from rerank_core._metadata import copy_metadata, first_of_each_id, results
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ __all__ = [
 class CommonOptions(TypedDict, total=False):
     """Arguments of `RerankCompressor` that mean the same to a `RerankRetriever`."""
 
-    scorer: Scorer | Mapping[str, Any] | str
+    scorer: ScorerLike
     depth: int | None
     min_score: float | None
-    blend: Blend | Mapping[str, Any] | str | None
+    blend: BlendLike | None
     max_tokens: int | None
     count_tokens: Callable[[str], int] | None
     score_key: str | None

@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # importing typing would take longer than all the rest
 if TYPE_CHECKING:
     from typing import Any
 
+    from rerank_core._blend import Blend
     from rerank_core._combinators.cached import Cached
     from rerank_core._combinators.cascade import Cascade
     from rerank_core._combinators.deadline import Deadline
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from rerank_core._local.bi_encoder import BiEncoderScorer
     from rerank_core._local.onnx import OnnxCrossEncoder
     from rerank_core._local.torch import TorchCrossEncoder
-    from rerank_core._ordering import Blend
     from rerank_core._remote.base import HttpScorer
     from rerank_core._remote.cohere import CohereScorer
     from rerank_core._remote.prices import Prices
@@ -103,7 +103,7 @@ _LAZY = {
     "AllScorersFailed": "_errors",
     "AuthenticationError": "_errors",
     "BiEncoderScorer": "_local.bi_encoder",
-    "Blend": "_ordering",
+    "Blend": "_blend",
     "Cached": "_combinators.cached",
     "Cascade": "_combinators.cascade",
     "CohereScorer": "_remote.cohere",

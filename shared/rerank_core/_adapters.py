@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, model_validator
 
+from rerank_core._blend import Blend, make_blend
 from rerank_core._checks import (
     check_budget,
     check_flag,
@@ -23,7 +24,6 @@ from rerank_core._checks import (
 )
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
-from rerank_core._ordering import Blend, make_blend
 from rerank_core._scorer import Scorer
 
 __all__ = ["AdapterOptions", "MetadataKey", "check_items"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import operator
-import os
 from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
 from typing import Any, Never, SupportsIndex
 
+from rerank_core._blend import BlendLike, make_blend
 from rerank_core._checks import (
     check_budget,
     check_number,
@@ -20,8 +20,7 @@ from rerank_core._checks import (
     refuse_unknown,
 )
 from rerank_core._errors import InvalidInputError
-from rerank_core._loading import shared_scorer
-from rerank_core._ordering import Blend, make_blend
+from rerank_core._loading import ScorerLike, shared_scorer
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import observe_ranking
 from rerank_core._types import Progress, RankedItem, Ranking, Scoring
@@ -32,12 +31,12 @@ __all__ = ["arerank", "rerank"]
 def rerank(
     query: str,
     candidates: Iterable[str],
-    scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str] = "nano",
+    scorer: ScorerLike = "nano",
     *,
     depth: int | None = None,
     top_n: int | None = None,
     min_score: float | None = None,
-    blend: Blend | Mapping[str, Any] | str | None = None,
+    blend: BlendLike | None = None,
     prior: Iterable[float | None] | None = None,
     max_tokens: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
@@ -109,12 +108,12 @@ def rerank(
 async def arerank(
     query: str,
     candidates: Iterable[str],
-    scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str] = "nano",
+    scorer: ScorerLike = "nano",
     *,
     depth: int | None = None,
     top_n: int | None = None,
     min_score: float | None = None,
-    blend: Blend | Mapping[str, Any] | str | None = None,
+    blend: BlendLike | None = None,
     prior: Iterable[float | None] | None = None,
     max_tokens: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
@@ -159,11 +158,11 @@ class _Request:
         self,
         query: str,
         candidates: Iterable[str],
-        scorer: Scorer | Mapping[str, Any] | str | os.PathLike[str],
+        scorer: ScorerLike,
         depth: int | None,
         top_n: int | None,
         min_score: float | None,
-        blend: Blend | Mapping[str, Any] | str | None,
+        blend: BlendLike | None,
         prior: Iterable[float | None] | None,
         max_tokens: int | None,
         count_tokens: Callable[[str], int] | None,

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
+from rerank_core._blend import make_blend
 from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
-from rerank_core._ordering import make_blend
 from rerank_core._version import __version__
 from rerank_core.cli._guard import Command, guarded
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from rerank_core._blend import make_blend
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
-from rerank_core._ordering import make_blend
 from rerank_core._scorer import Scorer
 from rerank_core.cli._eval_table import keep_lines, report_lines
 from rerank_core.cli._guard import interrupt_raised, on_interrupt

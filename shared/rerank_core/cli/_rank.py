@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_core._blend import Blend
 from rerank_core._checks import check_query
 from rerank_core._display import change_of_place, printable
 from rerank_core._metadata import first_of_each_id, results
-from rerank_core._ordering import Blend
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
 from rerank_core._types import RankedItem, Ranking

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from rerank_core._blend import Blend
 from rerank_core._checks import check_whole
 from rerank_core._errors import ConfigurationError
-from rerank_core._ordering import Blend
 from rerank_core._scorer import Scorer
 from rerank_core._version import __version__
 from rerank_core.evaluation._compare import compare, means

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TypeVar
 
+from rerank_core._blend import Blend
 from rerank_core._checks import check_whole, describe
 from rerank_core._errors import ConfigurationError
-from rerank_core._ordering import Blend
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring

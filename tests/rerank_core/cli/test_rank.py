@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rerank_core import Blend, ConfigurationError, InvalidInputError, Scoring, Usage
-from rerank_core._ordering import make_blend
+from rerank_core._blend import make_blend
 from rerank_core.cli._guard import Failure
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.testing import OverlapScorer, ScriptedScorer

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from rerank_core._checks import check_choice, check_number, describe
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._types import Scale
 
-__all__ = ["Blend", "make_blend"]
+__all__ = ["Blend", "BlendLike", "make_blend"]
 
 Method = Literal["rrf", "minmax", "zscore"]
+
+
+BlendLike: TypeAlias = "Blend | Mapping[str, Any] | str"
+"""A blend, or what one is made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Blend:
         return blended
 
 
-def make_blend(spec: Blend | Mapping[str, Any] | str | None) -> Blend | None:
+def make_blend(spec: BlendLike | None) -> Blend | None:
     """Make a blend from the way users write it.
 
     Args:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_core import Blend, ConfigurationError, InvalidInputError, Scale
-from rerank_core._ordering import Method
+from rerank_core._blend import Method
 
 METHODS: list[Method] = ["rrf", "minmax", "zscore"]
 finite = st.floats(allow_nan=False, allow_infinity=False)
