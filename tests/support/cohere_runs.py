@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rerank_core import Scorer, ScorerError, Scoring
+from rerank_core import HttpScorer, Scorer, ScorerError, Scoring
 
 KEY = "sk-test-0123456789"
 QUERY = "solar panel cost"
@@ -21,10 +21,10 @@ def run(scorer: Scorer, mode: str, query: str = "a", texts: Sequence[str] = ("a"
     return asyncio.run(scorer.ascore(query, texts))
 
 
-def failure(scorer: Scorer, mode: str, provider: str = "cohere") -> ScorerError:
+def failure(scorer: HttpScorer, mode: str, provider: str | None = None) -> ScorerError:
     with pytest.raises(ScorerError) as caught:
         run(scorer, mode)
-    assert caught.value.provider == provider
+    assert caught.value.provider == (provider or scorer.provider)
     return caught.value
 
 

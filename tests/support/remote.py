@@ -2,14 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from rerank_core import CohereScorer, HttpScorer, TeiScorer
 from rerank_core.testing import no_waiting
+from support.cohere_runs import KEY
+from support.cohere_server import CohereServer
+from support.cohere_server import answer as cohere_answer
+from support.http_server import LoopbackServer, Reply, Request
+from support.tei_server import TeiServer
 
-__all__ = ["mode", "pauses", "surroundings", "without_proxies"]
+__all__ = ["SERVICES", "Service", "mode", "pauses", "surroundings", "without_proxies"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A stand-in service, and what differs between one and another.
+
+    Attributes:
+        provider: Its name.
+        variable: The environment variable that may hold its key.
+        server: The running server.
+        answer: Answers a request as the service does.
+        scorer_type: The class of its scorers.
+        options: Arguments that have the scorer ask for scores only, 1,000 at a time.
+        texts: Name of the request's field that holds the texts.
+        body: Makes the body of an answer with these scores, in this order.
+    """
+
+    provider: str
+    variable: str
+    server: LoopbackServer
+    answer: Callable[[Request], Reply]
+    scorer_type: Callable[..., HttpScorer]
+    options: dict[str, Any]
+    texts: str
+    body: Callable[[Sequence[dict[str, Any]]], Any]
+
+    def scorer(self, **options: Any) -> HttpScorer:
+        """Make a scorer for it, with a key unless the options say otherwise."""
+        given = {"api_key": KEY, "base_url": self.server.url, **self.options, **options}
+        return self.scorer_type(**given)
+
+    def first_text(self, request: Request) -> str:
+        """Return the first text of a request."""
+        return str(request.body[self.texts][0])
+
+
+@contextmanager
+def _cohere() -> Iterator[Service]:
+    def body(results: Sequence[dict[str, Any]]) -> Any:
+        return {"results": [{**_named(result, "relevance_score")} for result in results]}
+
+    with CohereServer() as server:
+        yield Service(
+            *("cohere", "CO_API_KEY", server, cohere_answer, CohereScorer, {"model": "m"}),
+            *("documents", body),
+        )
+
+
+@contextmanager
+def _tei() -> Iterator[Service]:
+    def body(results: Sequence[dict[str, Any]]) -> Any:
+        return [{**_named(result, "score")} for result in results]
+
+    with TeiServer(limit=1000) as server:
+        yield Service(
+            *("tei", "TEI_API_KEY", server, server.answer, TeiScorer, {"batch_size": 1000}),
+            *("texts", body),
+        )
+
+
+def _named(result: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name if key == "score" else key: value for key, value in result.items()}
+
+
+SERVICES = {"cohere": _cohere, "tei": _tei}
 
 
 def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import pytest
 from rerank_core import CohereScorer
 from support.cohere_runs import KEY
 from support.cohere_server import CohereServer
-from support.remote import mode, pauses, surroundings
+from support.remote import mode, surroundings
 
-__all__ = ["mode", "pauses", "scorer", "server", "surroundings"]
+__all__ = ["mode", "scorer", "server", "surroundings"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""CohereScorer's one retry policy: what is tried again, how often, and after which wait."""
+"""The retry policy: what is tried again, how often, and after which wait."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import cohere
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import RetryCallState, Retrying
 
-from rerank_core import (
-    CohereScorer,
-    RateLimitError,
-    ServiceError,
-)
+from rerank_core import HttpScorer, RateLimitError, ServiceError
 from rerank_core._remote import retry
 from rerank_core._remote.retry import parse_retry_after, retry_delay
-from support.cohere_runs import KEY, failure, run
-from support.cohere_server import CohereServer, Reply
+from support.cohere_runs import failure, run
+from support.http_server import LoopbackServer, Reply
+from support.remote import Service
 
 
 def test_a_passing_failure_is_retried_and_counted(
-    scorer: CohereScorer, server: CohereServer, mode: str
+    scorer: HttpScorer, server: LoopbackServer, mode: str
 ) -> None:
     server.script(Reply({"message": "busy"}, status=503), Reply(drop=True))
     scoring = run(scorer, mode)
@@ -32,15 +28,16 @@ def test_a_passing_failure_is_retried_and_counted(
     assert scoring.usage.requests == 3
 
 
-def test_no_retries_when_none_are_wanted(server: CohereServer, mode: str) -> None:
+def test_no_retries_when_none_are_wanted(
+    service: Service, server: LoopbackServer, mode: str
+) -> None:
     server.script(Reply({"message": "busy"}, status=503))
-    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, max_retries=0)
-    assert failure(scorer, mode).retryable
+    assert failure(service.scorer(max_retries=0), mode).retryable
     assert len(server.requests) == 1
 
 
 def test_a_long_retry_after_is_raised_at_once(
-    scorer: CohereScorer, server: CohereServer, mode: str
+    scorer: HttpScorer, server: LoopbackServer, mode: str
 ) -> None:
     server.script(Reply({"message": "slow down"}, status=429, headers={"Retry-After": "61"}))
     error = failure(scorer, mode)
@@ -51,8 +48,9 @@ def test_a_long_retry_after_is_raised_at_once(
 
 @pytest.mark.usefixtures("pauses")
 def test_retry_after_decides_the_wait(
-    scorer: CohereScorer,
-    server: CohereServer,
+    service: Service,
+    scorer: HttpScorer,
+    server: LoopbackServer,
     mode: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -66,14 +64,14 @@ def test_retry_after_decides_the_wait(
 
 
 def test_a_retry_is_logged_without_the_services_words(
-    scorer: CohereScorer, server: CohereServer, mode: str, caplog: pytest.LogCaptureFixture
+    scorer: HttpScorer, server: LoopbackServer, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.script(Reply({"message": "no room for: private words"}, status=503))
     run(scorer, mode)
     told = [record for record in caplog.records if "rerank.pause" in vars(record)]
     assert [record.getMessage() for record in told] == [
-        "cohere: attempt 1 ended with ServiceError; the next in 0.0 s"
+        f"{scorer.provider}: attempt 1 ended with ServiceError; the next in 0.0 s"
     ]
     assert not any("private" in str(vars(record)) for record in caplog.records)
 
@@ -132,10 +130,3 @@ def test_retry_after_may_be_a_date() -> None:
 def test_any_retry_after_can_be_read(header: str) -> None:
     seconds = parse_retry_after(header)
     assert seconds is None or 0 <= seconds < float("inf")
-
-
-def test_a_ready_client_is_not_retried_by_the_sdk_as_well(server: CohereServer) -> None:
-    server.script(*[Reply({"message": "busy"}, status=503)] * 9)
-    with cohere.ClientV2(KEY, base_url=server.url) as client:
-        failure(CohereScorer("m", client=client), "score")
-    assert len(server.requests) == 3
