@@ -225,7 +225,8 @@ class HttpScorer(Scorer):
         for kind in reversed(type(self).__mro__):
             if issubclass(kind, HttpScorer):
                 _, *arguments = inspect.signature(kind.__init__).parameters.values()
-                defaults |= {a.name: a.default for a in arguments if a.kind is not a.VAR_KEYWORD}
+                named = (a for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD))
+                defaults |= {a.name: a.default for a in named}
         values = {name: getattr(self, f"_{name}") for name in defaults}
         if self._prices is not None:
             values["prices"] = self._prices.to_config()
