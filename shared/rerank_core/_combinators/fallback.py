@@ -39,9 +39,8 @@ class Fallback(Scorer):
 
     Args:
         *scorers: The scorers, in the order to try them.
-        on: Exceptions that count as a failure of a scorer. Others are raised at once, and so is
-            `InvalidInputError`: another scorer could not use the input either. Default: every
-            other error of this library.
+        on: Exceptions that count as failures; others are raised at once, and so is
+            `InvalidInputError`. Default: every other error of this library.
         keep_order: Whether texts stay unscored, and so in first-stage order, when all scorers
             fail. False raises `AllScorersFailed`. Default: True.
         failures: Failures in a row after which a scorer is skipped. Default: 3.

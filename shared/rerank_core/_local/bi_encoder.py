@@ -88,7 +88,6 @@ class BiEncoderScorer(Scorer):
             if prompt is not None and not isinstance(prompt, str):
                 raise ConfigurationError(f"{name} must be a str, not {describe(prompt)}")
         self._model = check_name(model, "model", "sentence-transformers/all-MiniLM-L6-v2")
-        self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
         self._options: dict[str, Any] = {
             "max_length": optional(check_whole, max_length, "max_length"),
             "device": str(device),
@@ -96,6 +95,7 @@ class BiEncoderScorer(Scorer):
             "document_prompt": document_prompt,
             "revision": revision,
             "local_files_only": bool(local_files_only) or None,
+            "batch_tokens": optional(check_whole, batch_tokens, "batch_tokens"),
         }
         self._lock = threading.RLock()
         self._model_in_use: LoadedBiEncoder | None = None
@@ -161,8 +161,7 @@ class BiEncoderScorer(Scorer):
 
     def to_config(self) -> dict[str, Any]:
         """Return the arguments that were set, with ``"type": "bi"``."""
-        options = {**self._options, "batch_tokens": self._batch_tokens}
-        chosen = {name: value for name, value in options.items() if value is not None}
+        chosen = {name: value for name, value in self._options.items() if value is not None}
         return {"type": "bi", "model": self._model, **chosen}
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
@@ -190,7 +189,7 @@ class BiEncoderScorer(Scorer):
             if progress is not None:
                 progress(len(positions), len(texts))
 
-        budget = self._batch_tokens or _BATCH_TOKENS
+        budget = self._options["batch_tokens"] or _BATCH_TOKENS
         try:
             for start, chunk in rounds(texts):
                 if start:
@@ -217,7 +216,7 @@ class BiEncoderScorer(Scorer):
             return self._model_in_use
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("_model", "_batch_tokens", "_options")}
+        return {name: self.__dict__[name] for name in ("_model", "_options")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _model_in_use=None)

@@ -32,7 +32,7 @@ __all__ = [
 T = TypeVar("T")
 
 ROUND = 256
-"""Texts that are tokenised and batched together; they are scored before the next ones are read."""
+"""Number of texts tokenised and batched at a time; a long list gives its first scores early."""
 
 # Texts tokenised at a time. Encodings hold far more than ids, so this bounds the memory they take,
 # and the time until the next chance to stop.
