@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rerank_core.testing import Reply, Request
-from support.http_server import LoopbackServer as CohereServer
+from rerank_core.testing import ScriptedServer as CohereServer
 
 __all__ = ["CohereServer", "Reply", "Request", "answer"]
 

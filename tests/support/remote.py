@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from rerank_core import CohereScorer, HttpScorer, TeiScorer
-from rerank_core.testing import no_waiting
+from rerank_core.testing import Reply, Request, ScriptedServer, no_waiting
 from support.cohere_runs import KEY
 from support.cohere_server import CohereServer
 from support.cohere_server import answer as cohere_answer
-from support.http_server import LoopbackServer, Reply, Request
 from support.tei_server import TeiServer
 
 __all__ = ["SERVICES", "Service", "mode", "pauses", "surroundings", "without_proxies"]
@@ -37,7 +36,7 @@ class Service:
 
     provider: str
     variable: str
-    server: LoopbackServer
+    server: ScriptedServer
     answer: Callable[[Request], Reply]
     scorer_type: Callable[..., HttpScorer]
     options: dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from rerank_core import HttpScorer
-from support.http_server import LoopbackServer
+from rerank_core.testing import ScriptedServer
 from support.remote import SERVICES, Service, mode, pauses, surroundings
 
 __all__ = ["mode", "pauses", "scorer", "server", "service", "surroundings"]
@@ -20,7 +20,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 
 @pytest.fixture
-def server(service: Service) -> LoopbackServer:
+def server(service: Service) -> ScriptedServer:
     return service.server
 
 

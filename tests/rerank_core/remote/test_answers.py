@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rerank_core import HttpScorer, MalformedResponseError, NonFiniteScoreError, ScorerError
+from rerank_core.testing import Reply, Request, ScriptedServer
 from support.cohere_runs import failure, run
-from support.http_server import LoopbackServer, Reply, Request
 from support.remote import Service
 
 
@@ -71,7 +71,7 @@ def test_scores_are_matched_by_index(service: Service, mode: str) -> None:
 )
 def test_an_answer_too_large_is_not_read_to_its_end(
     scorer: HttpScorer,
-    server: LoopbackServer,
+    server: ScriptedServer,
     mode: str,
     body: bytes,
     headers: dict[str, str],
@@ -85,7 +85,7 @@ def test_an_answer_too_large_is_not_read_to_its_end(
 
 
 def test_a_compressed_answer_is_read_though_none_is_asked_for(
-    service: Service, scorer: HttpScorer, server: LoopbackServer, mode: str
+    service: Service, scorer: HttpScorer, server: ScriptedServer, mode: str
 ) -> None:
     def respond(request: Request) -> Reply:
         body = gzip.compress(json.dumps(service.answer(request).body).encode())

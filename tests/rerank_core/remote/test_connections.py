@@ -17,13 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rerank_core import HttpScorer, Scoring, ServiceError
+from rerank_core.testing import Reply, Request, ScriptedServer
 from support.cohere_runs import QUERY, SCORES, TEXTS, numbered, run
-from support.http_server import LoopbackServer, Reply, Request
 from support.remote import Service
 
 
 async def test_async_requests_overlap_but_never_more_than_four(
-    service: Service, server: LoopbackServer
+    service: Service, server: ScriptedServer
 ) -> None:
     loop, four, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     together = threading.Barrier(4)
@@ -45,7 +45,7 @@ async def test_async_requests_overlap_but_never_more_than_four(
 
 
 def test_a_failed_second_part_fails_the_whole(
-    service: Service, scorer: HttpScorer, server: LoopbackServer, mode: str
+    service: Service, scorer: HttpScorer, server: ScriptedServer, mode: str
 ) -> None:
     def respond(request: Request) -> Reply:
         if service.first_text(request) == "w833":
@@ -57,7 +57,7 @@ def test_a_failed_second_part_fails_the_whole(
         run(scorer, mode, "w1", [f"w{i}" for i in range(2500)])
 
 
-async def test_a_failed_part_cancels_the_others(service: Service, server: LoopbackServer) -> None:
+async def test_a_failed_part_cancels_the_others(service: Service, server: ScriptedServer) -> None:
     never = threading.Event()
     three = threading.Barrier(3)
 
@@ -77,7 +77,7 @@ async def test_a_failed_part_cancels_the_others(service: Service, server: Loopba
 
 @pytest.mark.parametrize("count", [1, 2500])
 async def test_cancellation_ends_the_requests(
-    service: Service, server: LoopbackServer, count: int
+    service: Service, server: ScriptedServer, count: int
 ) -> None:
     loop, arrived, never = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
@@ -97,7 +97,7 @@ async def test_cancellation_ends_the_requests(
 
 
 async def test_after_many_cancellations_another_client_takes_over(
-    service: Service, server: LoopbackServer
+    service: Service, server: ScriptedServer
 ) -> None:
     loop, arrived, never, later = (
         asyncio.get_running_loop(),
@@ -133,7 +133,7 @@ async def test_after_many_cancellations_another_client_takes_over(
 
 
 def test_two_event_loops_one_scorer_and_no_socket_left_open(
-    scorer: HttpScorer, server: LoopbackServer
+    scorer: HttpScorer, server: ScriptedServer
 ) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -145,7 +145,7 @@ def test_two_event_loops_one_scorer_and_no_socket_left_open(
 
 
 def test_a_scorer_that_ends_with_its_loop_leaves_no_socket_open(
-    service: Service, server: LoopbackServer
+    service: Service, server: ScriptedServer
 ) -> None:
     query, texts, _ = numbered(4000)
 
@@ -161,7 +161,7 @@ def test_a_scorer_that_ends_with_its_loop_leaves_no_socket_open(
 
 
 async def test_dropped_scorers_do_not_pile_up_connections(
-    service: Service, server: LoopbackServer
+    service: Service, server: ScriptedServer
 ) -> None:
     for _ in range(5):
         await service.scorer().ascore(QUERY, TEXTS)
@@ -196,7 +196,7 @@ def test_two_event_loops_at_the_same_time(scorer: HttpScorer) -> None:
 
 
 async def test_many_tasks_of_one_loop_share_a_client(
-    scorer: HttpScorer, server: LoopbackServer
+    scorer: HttpScorer, server: ScriptedServer
 ) -> None:
     results = await asyncio.gather(*[scorer.ascore(QUERY, TEXTS) for _ in range(10)])
     assert {result.scores for result in results} == {SCORES}
@@ -206,7 +206,7 @@ async def test_many_tasks_of_one_loop_share_a_client(
 
 
 async def test_nothing_blocks_the_loop_while_the_service_thinks(
-    service: Service, server: LoopbackServer
+    service: Service, server: ScriptedServer
 ) -> None:
     go_on = threading.Event()
     server.script(lambda request: Reply(service.answer(request).body, wait_for=go_on))
@@ -218,7 +218,7 @@ async def test_nothing_blocks_the_loop_while_the_service_thinks(
     assert (await task).scores == SCORES
 
 
-def test_sixteen_threads(scorer: HttpScorer, server: LoopbackServer) -> None:
+def test_sixteen_threads(scorer: HttpScorer, server: ScriptedServer) -> None:
     start = threading.Barrier(16)
 
     def work(number: int) -> Scoring:
@@ -232,7 +232,7 @@ def test_sixteen_threads(scorer: HttpScorer, server: LoopbackServer) -> None:
 
 
 def test_connections_are_reused_closed_and_opened_again(
-    scorer: HttpScorer, server: LoopbackServer
+    scorer: HttpScorer, server: ScriptedServer
 ) -> None:
     with scorer:
         scorer.score(QUERY, TEXTS)
@@ -243,7 +243,7 @@ def test_connections_are_reused_closed_and_opened_again(
 
 
 async def test_aclose_closes_and_a_later_call_opens_again(
-    scorer: HttpScorer, server: LoopbackServer
+    scorer: HttpScorer, server: ScriptedServer
 ) -> None:
     async with scorer:
         await scorer.ascore(QUERY, TEXTS)
@@ -252,7 +252,7 @@ async def test_aclose_closes_and_a_later_call_opens_again(
     assert first != second
 
 
-def test_an_unclosed_scorer_leaves_no_socket_open(service: Service, server: LoopbackServer) -> None:
+def test_an_unclosed_scorer_leaves_no_socket_open(service: Service, server: ScriptedServer) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scorer = service.scorer()
@@ -264,7 +264,7 @@ def test_an_unclosed_scorer_leaves_no_socket_open(service: Service, server: Loop
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_child_opens_its_own_connection(
-    scorer: HttpScorer, server: LoopbackServer
+    scorer: HttpScorer, server: ScriptedServer
 ) -> None:
     script = """
         import json, os, sys

@@ -17,8 +17,8 @@ from rerank_core import (
     ScorerError,
     ServiceError,
 )
+from rerank_core.testing import Reply, ScriptedServer
 from support.cohere_runs import KEY, failure, numbered, run
-from support.http_server import LoopbackServer, Reply
 from support.remote import SERVICES, Service
 
 HTML = "<html><body>Bad Gateway, said the proxy</body></html>"
@@ -46,7 +46,7 @@ HTML = "<html><body>Bad Gateway, said the proxy</body></html>"
 )
 def test_every_status_has_its_error(
     scorer: HttpScorer,
-    server: LoopbackServer,
+    server: ScriptedServer,
     mode: str,
     reply: Reply,
     kind: type[ScorerError],
@@ -64,7 +64,7 @@ def test_every_status_has_its_error(
 
 
 def test_error_details_reach_the_user(
-    scorer: HttpScorer, server: LoopbackServer, mode: str
+    scorer: HttpScorer, server: ScriptedServer, mode: str
 ) -> None:
     headers = {"X-Debug-Trace-Id": "trace-7"}
     server.script(Reply({"message": "model 'x' not found " * 40}, status=404, headers=headers))
@@ -78,7 +78,7 @@ def test_error_details_reach_the_user(
 
 
 def test_a_slow_service_exceeds_the_deadline(
-    service: Service, server: LoopbackServer, mode: str
+    service: Service, server: ScriptedServer, mode: str
 ) -> None:
     server.script(*[Reply(wait_for=threading.Event())] * 2)
     scorer = service.scorer(timeout=0.05, max_retries=1)
@@ -98,7 +98,7 @@ def test_a_slow_service_exceeds_the_deadline(
     ids=["no answer", "half an answer"],
 )
 def test_a_dropped_connection(
-    scorer: HttpScorer, server: LoopbackServer, mode: str, reply: Reply
+    scorer: HttpScorer, server: ScriptedServer, mode: str, reply: Reply
 ) -> None:
     server.script(*[reply] * 3)
     error = failure(scorer, mode)
@@ -119,7 +119,7 @@ def test_nobody_listens(service: Service, mode: str) -> None:
 @pytest.mark.parametrize("status", [401, 422, 500, 502])
 def test_a_key_that_the_service_echoes_is_removed_everywhere(
     scorer: HttpScorer,
-    server: LoopbackServer,
+    server: ScriptedServer,
     mode: str,
     status: int,
     caplog: pytest.LogCaptureFixture,
@@ -139,7 +139,7 @@ def test_a_key_that_the_service_echoes_is_removed_everywhere(
 
 
 def test_an_error_says_what_was_spent(
-    service: Service, scorer: HttpScorer, server: LoopbackServer
+    service: Service, scorer: HttpScorer, server: ScriptedServer
 ) -> None:
     server.script(service.answer, *[Reply(status=503)] * 3)
     query, texts, _ = numbered(2000)
@@ -151,7 +151,7 @@ def test_an_error_says_what_was_spent(
 
 
 def test_scores_arrive_after_an_earlier_failure(
-    scorer: HttpScorer, server: LoopbackServer, mode: str
+    scorer: HttpScorer, server: ScriptedServer, mode: str
 ) -> None:
     server.script(Reply({"message": "bad"}, status=400))
     failure(scorer, mode)

@@ -18,12 +18,12 @@ from rerank_core import (
     load_scorer,
 )
 from rerank_core._remote.connections import is_loopback
+from rerank_core.testing import Reply, Request, ScriptedServer
 from support.cohere_runs import KEY, run
-from support.http_server import LoopbackServer, Reply, Request
 from support.remote import SERVICES, Service
 
 
-def sent_key(server: LoopbackServer) -> str | None:
+def sent_key(server: ScriptedServer) -> str | None:
     return server.requests[-1].headers.get("authorization")
 
 
@@ -58,7 +58,7 @@ def test_where_the_key_comes_from(
 
 
 def test_a_key_function_is_asked_for_every_request(
-    service: Service, server: LoopbackServer
+    service: Service, server: ScriptedServer
 ) -> None:
     keys = iter(["first-key", "second-key"])
     scorer = service.scorer(api_key=lambda: next(keys))
@@ -70,7 +70,7 @@ def test_a_key_function_is_asked_for_every_request(
     ]
 
 
-def test_a_refused_request_without_key_says_so(service: Service, server: LoopbackServer) -> None:
+def test_a_refused_request_without_key_says_so(service: Service, server: ScriptedServer) -> None:
     server.script(Reply({"message": "who are you"}, status=401))
     with pytest.raises(AuthenticationError, match=rf"request without key.*{service.variable}"):
         service.scorer(api_key=None).score("a", ["a"])
@@ -78,7 +78,7 @@ def test_a_refused_request_without_key_says_so(service: Service, server: Loopbac
 
 @pytest.mark.parametrize("key", ["two words", "schlüssel-0123", "line\nbreak-0123", "nul\0-0123"])
 def test_a_key_that_no_header_can_carry(
-    service: Service, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, key: str
+    service: Service, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     with pytest.raises(AuthenticationError, match="the key from api_key") as early:
         service.scorer(api_key=key)
@@ -89,7 +89,7 @@ def test_a_key_that_no_header_can_carry(
     assert server.requests == []
 
 
-def test_a_broken_key_function(service: Service, server: LoopbackServer) -> None:
+def test_a_broken_key_function(service: Service, server: ScriptedServer) -> None:
     def broken() -> str:
         raise LookupError("vault sealed")
 
@@ -102,7 +102,7 @@ def test_a_broken_key_function(service: Service, server: LoopbackServer) -> None
 
 
 def test_a_key_never_goes_over_plain_http(
-    service: Service, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+    service: Service, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)  # sees whatever would leave this machine
     with pytest.raises(ConfigurationError, match="plain http") as caught:
@@ -119,7 +119,7 @@ def test_a_key_never_goes_over_plain_http(
 
 
 def test_without_a_key_plain_http_and_the_proxy_are_as_the_user_set_them(
-    service: Service, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+    service: Service, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def relay(request: Request) -> Reply:
         assert request.path.startswith("http://rerank.example/prefix/")
@@ -138,12 +138,12 @@ def test_without_a_key_plain_http_and_the_proxy_are_as_the_user_set_them(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_proxy_never_sees_what_stays_on_this_machine(
-    service: Service, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, host: str
+    service: Service, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     with SERVICES[service.provider]() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.server.url)
         monkeypatch.setenv("ALL_PROXY", proxy.server.url)
-        scorer = service.scorer(base_url=f"http://{host}:{server.port}")
+        scorer = service.scorer(base_url=f"http://{host}:{server.url.rpartition(':')[2]}")
         scorer.score("a", ["a"])
         asyncio.run(scorer.ascore("a", ["a"]))
         assert len(server.requests) == 2
@@ -171,7 +171,7 @@ def test_loopback(host: str, expected: bool) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects_are_not_followed(
-    service: Service, server: LoopbackServer, mode: str, status: int
+    service: Service, server: ScriptedServer, mode: str, status: int
 ) -> None:
     with SERVICES[service.provider]() as elsewhere:
         location = {"Location": f"{elsewhere.server.url}/v2/rerank"}
@@ -209,7 +209,7 @@ def test_a_password_in_the_address_is_refused_and_not_shown(service: Service) ->
 
 
 def test_a_pickle_holds_no_key(
-    service: Service, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+    service: Service, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = service.scorer(timeout=7)
     scorer.score("a", ["a"])  # with open connections
@@ -224,7 +224,7 @@ def test_a_pickle_holds_no_key(
 
 
 def test_false_as_a_key_survives_pickle_and_configuration(
-    service: Service, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+    service: Service, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(service.variable, KEY)
     scorer = service.scorer(api_key=False)
@@ -233,7 +233,7 @@ def test_false_as_a_key_survives_pickle_and_configuration(
         assert sent_key(server) is None
 
 
-def test_a_copy_is_the_same_scorer(scorer: HttpScorer, server: LoopbackServer) -> None:
+def test_a_copy_is_the_same_scorer(scorer: HttpScorer, server: ScriptedServer) -> None:
     copy.deepcopy(scorer).score("a", ["a"])
     copy.copy(scorer).score("a", ["a"])
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}

@@ -19,8 +19,9 @@ from rerank_core import (
     ServiceError,
     Usage,
 )
+from rerank_core.testing import Reply, Request, ScriptedServer
+from rerank_core.testing._scorers import overlap
 from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, failure, run
-from support.http_server import LoopbackServer, Reply, Request, overlap
 
 if TYPE_CHECKING:
     import httpx
@@ -70,17 +71,17 @@ def answer(request: Request) -> Reply:
 
 
 @pytest.fixture
-def server() -> Iterator[LoopbackServer]:
-    with LoopbackServer(respond=answer) as running:
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(respond=answer) as running:
         yield running
 
 
 @pytest.fixture
-def scorer(server: LoopbackServer) -> ExampleScorer:
+def scorer(server: ScriptedServer) -> ExampleScorer:
     return ExampleScorer("rerank-2", api_key=KEY, base_url=server.url)
 
 
-def test_it_scores(scorer: ExampleScorer, server: LoopbackServer, mode: str) -> None:
+def test_it_scores(scorer: ExampleScorer, server: ScriptedServer, mode: str) -> None:
     scoring = run(scorer, mode, QUERY, TEXTS[:3])
     assert scoring.scores == SCORES[:3]
     assert (scoring.usage.pairs, scoring.usage.requests, scoring.usage.tokens) == (3, 1, 30)
@@ -96,7 +97,7 @@ def test_it_scores(scorer: ExampleScorer, server: LoopbackServer, mode: str) -> 
     }
 
 
-def test_texts_are_split(scorer: ExampleScorer, server: LoopbackServer, mode: str) -> None:
+def test_texts_are_split(scorer: ExampleScorer, server: ScriptedServer, mode: str) -> None:
     scoring = run(scorer, mode, QUERY, TEXTS)
     assert scoring.scores == SCORES
     assert (scoring.usage.pairs, scoring.usage.requests, scoring.usage.tokens) == (4, 2, 40)
@@ -104,7 +105,7 @@ def test_texts_are_split(scorer: ExampleScorer, server: LoopbackServer, mode: st
 
 
 def test_a_passing_failure_is_retried(
-    scorer: ExampleScorer, server: LoopbackServer, mode: str
+    scorer: ExampleScorer, server: ScriptedServer, mode: str
 ) -> None:
     server.script(Reply({"detail": "busy"}, status=503), Reply(drop=True))
     scoring = run(scorer, mode)
@@ -112,7 +113,7 @@ def test_a_passing_failure_is_retried(
     assert scoring.usage.requests == 3
 
 
-def test_a_refusal_has_a_hint(scorer: ExampleScorer, server: LoopbackServer, mode: str) -> None:
+def test_a_refusal_has_a_hint(scorer: ExampleScorer, server: ScriptedServer, mode: str) -> None:
     server.script(Reply({"detail": f"no {KEY}"}, status=404))
     error = failure(scorer, mode)
     assert type(error) is ServiceError
@@ -134,7 +135,7 @@ def test_a_refusal_has_a_hint(scorer: ExampleScorer, server: LoopbackServer, mod
     ],
 )
 def test_an_odd_answer_is_refused(
-    scorer: ExampleScorer, server: LoopbackServer, mode: str, body: Any, said: str
+    scorer: ExampleScorer, server: ScriptedServer, mode: str, body: Any, said: str
 ) -> None:
     server.script(Reply(body))
     error = failure(scorer, mode)
@@ -144,7 +145,7 @@ def test_an_odd_answer_is_refused(
 
 @pytest.mark.parametrize("scores", [(), (0.5,), (0.5, None), (0.5, 0.5, 0.5)])
 def test_a_text_without_a_score_is_an_error(
-    server: LoopbackServer, mode: str, scores: tuple[float | None, ...]
+    server: ScriptedServer, mode: str, scores: tuple[float | None, ...]
 ) -> None:
     class Careless(ExampleScorer):
         def _read(self, response: httpx.Response, texts: Sequence[str]) -> Scoring:
@@ -155,7 +156,7 @@ def test_a_text_without_a_score_is_an_error(
     assert "scores came back for 2 texts" in str(error)
 
 
-def test_the_key(server: LoopbackServer, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key(server: ScriptedServer, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="plain http"):
         ExampleScorer(api_key=KEY, base_url="http://rerank.example.com")
     with pytest.raises(AuthenticationError, match="EXAMPLE_API_KEY"):
@@ -171,7 +172,7 @@ def test_the_key(server: LoopbackServer, mode: str, monkeypatch: pytest.MonkeyPa
     assert "authorization" not in request.headers
 
 
-def test_options_prices_and_scale(server: LoopbackServer, mode: str) -> None:
+def test_options_prices_and_scale(server: ScriptedServer, mode: str) -> None:
     options: dict[str, Any] = {
         "base_url": server.url,
         "raw_scores": True,
@@ -197,7 +198,7 @@ def test_options_prices_and_scale(server: LoopbackServer, mode: str) -> None:
         TunedScorer("m", timeout=0)
 
 
-def test_it_travels_and_closes(server: LoopbackServer) -> None:
+def test_it_travels_and_closes(server: ScriptedServer) -> None:
     with ExampleScorer("m", api_key=False, base_url=server.url) as scorer:
         assert scorer.score("a", ["a"]).scores == (1.0,)
         copied = pickle.loads(pickle.dumps(scorer))

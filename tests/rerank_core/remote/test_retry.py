@@ -14,13 +14,13 @@ from tenacity import RetryCallState, Retrying
 from rerank_core import HttpScorer, RateLimitError, ServiceError
 from rerank_core._remote import retry
 from rerank_core._remote.retry import parse_retry_after, retry_delay
+from rerank_core.testing import Reply, ScriptedServer
 from support.cohere_runs import failure, run
-from support.http_server import LoopbackServer, Reply
 from support.remote import Service
 
 
 def test_a_passing_failure_is_retried_and_counted(
-    scorer: HttpScorer, server: LoopbackServer, mode: str
+    scorer: HttpScorer, server: ScriptedServer, mode: str
 ) -> None:
     server.script(Reply({"message": "busy"}, status=503), Reply(drop=True))
     scoring = run(scorer, mode)
@@ -29,7 +29,7 @@ def test_a_passing_failure_is_retried_and_counted(
 
 
 def test_no_retries_when_none_are_wanted(
-    service: Service, server: LoopbackServer, mode: str
+    service: Service, server: ScriptedServer, mode: str
 ) -> None:
     server.script(Reply({"message": "busy"}, status=503))
     assert failure(service.scorer(max_retries=0), mode).retryable
@@ -37,7 +37,7 @@ def test_no_retries_when_none_are_wanted(
 
 
 def test_a_long_retry_after_is_raised_at_once(
-    scorer: HttpScorer, server: LoopbackServer, mode: str
+    scorer: HttpScorer, server: ScriptedServer, mode: str
 ) -> None:
     server.script(Reply({"message": "slow down"}, status=429, headers={"Retry-After": "61"}))
     error = failure(scorer, mode)
@@ -50,7 +50,7 @@ def test_a_long_retry_after_is_raised_at_once(
 def test_retry_after_decides_the_wait(
     service: Service,
     scorer: HttpScorer,
-    server: LoopbackServer,
+    server: ScriptedServer,
     mode: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -64,7 +64,7 @@ def test_retry_after_decides_the_wait(
 
 
 def test_a_retry_is_logged_without_the_services_words(
-    scorer: HttpScorer, server: LoopbackServer, mode: str, caplog: pytest.LogCaptureFixture
+    scorer: HttpScorer, server: ScriptedServer, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.script(Reply({"message": "no room for: private words"}, status=503))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from rerank_core import CohereScorer, ConfigurationError, MalformedResponseError, Scale, load_scorer
+from rerank_core.testing import Request, ScriptedServer
 from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, failure, run
 from support.cohere_server import CohereServer, Reply, answer
 from support.dialects import DIALECTS, Dialect
-from support.http_server import LoopbackServer, Request
 
 SPOKEN = [(dialect, path) for dialect in DIALECTS for path in dialect.paths]
 
@@ -25,7 +25,7 @@ def test_every_dialect_is_understood(dialect: Dialect, path: str, prefix: str, m
         assert request.path.startswith(prefix)
         return dialect.answer(Request(path, request.headers, request.body, request.port))
 
-    with LoopbackServer(respond=respond) as server:
+    with ScriptedServer(respond=respond) as server:
         scorer = CohereScorer("m", base_url=server.url + prefix, path=path)
         scoring = run(scorer, mode, QUERY, TEXTS)
     assert scoring.scores == SCORES
@@ -40,7 +40,7 @@ def test_every_dialect_is_understood(dialect: Dialect, path: str, prefix: str, m
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_a_wrong_path_is_explained(dialect: Dialect, mode: str) -> None:
-    with LoopbackServer(respond=dialect.answer) as server:
+    with ScriptedServer(respond=dialect.answer) as server:
         error = failure(CohereScorer("m", base_url=server.url, path="/rank"), mode)
     assert error.status_code == 404
     assert "'/rank' is added to it" in str(error)
@@ -55,7 +55,7 @@ def test_an_exact_address_is_used_as_it_is(address: str, mode: str) -> None:
         assert run(scorer, mode, QUERY, TEXTS).scores == SCORES
         assert server.requests[0].path == (address or "/")
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
-        assert server.requests[0].headers["host"] == f"127.0.0.1:{server.port}"
+        assert server.requests[0].headers["host"] == server.url.removeprefix("http://")
         server.script(Reply(b"", status=404))
         assert "base_url: it is used as it is" in str(failure(scorer, mode))
 

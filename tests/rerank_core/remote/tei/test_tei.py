@@ -26,8 +26,8 @@ from rerank_core import (
     TeiScorer,
     load_scorer,
 )
+from rerank_core.testing import Reply
 from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, failure, numbered, run
-from support.http_server import Reply
 from support.tei_server import TeiServer, refusal
 
 
