@@ -16,10 +16,6 @@ __all__ = ["Blend", "BlendLike", "make_blend"]
 Method = Literal["rrf", "minmax", "zscore"]
 
 
-BlendLike: TypeAlias = "Blend | Mapping[str, Any] | str"
-"""A blend, or what one is made from."""
-
-
 @dataclass(frozen=True, slots=True)
 class Blend:
     """A way to mix the scorer's scores with the first stage.
@@ -112,6 +108,10 @@ class Blend:
         for position, s, p in zip(scored, second, first, strict=True):
             blended[position] = (1 - self.weight) * s + self.weight * p
         return blended
+
+
+BlendLike: TypeAlias = Blend | Mapping[str, Any] | str
+"""A blend, or what `make_blend` makes one from."""
 
 
 def make_blend(spec: BlendLike | None) -> Blend | None:

@@ -16,7 +16,7 @@ from rerank_core._scorer import Scorer
 
 __all__ = ["ScorerLike", "load_scorer", "shared_scorer"]
 
-ScorerLike: TypeAlias = "Scorer | Mapping[str, Any] | str | os.PathLike[str]"
+ScorerLike: TypeAlias = Scorer | Mapping[str, Any] | str | os.PathLike[str]
 """A scorer, or what `load_scorer` makes one from."""
 
 
