@@ -55,8 +55,7 @@ class _Tally:
         self.calls[mode] += 1
         self.calls["degraded" if ranking.degraded else "whole"] += 1
         self.calls["cache hits"] += ranking.usage.cache_hits
-        for cause in ("deadline", "scored by nano", "left alone", "Error: "):
-            self.calls[cause.strip(": ")] += cause in (ranking.degraded or "")
+        self.calls.update(ranking.causes)
         self.seconds.append(seconds)
         found = [(item.index, item.text) for item in ranking]
         if sorted(found) != list(enumerate(texts)):

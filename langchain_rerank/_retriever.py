@@ -94,8 +94,12 @@ class RerankRetriever(BaseRetriever):
         metadata: dict[str, Any] | None = None,
         **options: Unpack[CommonOptions],
     ) -> None:
-        if "top_n" in options:
-            raise ConfigurationError("top_n of a RerankRetriever is called k")
+        for guess in ("top_n", "top_k", "topn", "topk", "n", "limit"):
+            if guess in options:
+                raise ConfigurationError(
+                    f"{guess} of a RerankRetriever is called k (how many are returned) or depth "
+                    "(how many are fetched and scored)"
+                )
         # As one mapping: to type checkers the base class has no fields but its own.
         fields: dict[str, Any] = {
             "base_retriever": base_retriever,

@@ -79,6 +79,10 @@ def _cells(ranked: Iterable[RankedRow]) -> Iterable[tuple[str, ...]]:
             str(rank),
             str(item.index + 1),
             change_of_place(item.index + 1 - rank),
-            "-" if item.score is None else f"{item.score:.4f}",
+            "-" if item.score is None else _shown(item.score),
             beginning,
         )
+
+
+def _shown(score: float) -> str:
+    return f"{score:.4f}" if abs(score) < 10_000 else f"{score:.3g}"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from rerank_core._checks import describe, suggest
@@ -109,7 +110,8 @@ def load_scorer(spec: ScorerLike) -> Scorer:
 def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
     """Return the scorer that this process keeps for a name or a configuration.
 
-    The eight used last are kept, with their models.
+    The eight used last are kept, with their models. A name that may mean something else by now,
+    because the working folder or ``CO_API_URL`` is another one, makes a new scorer.
 
     Args:
         spec: As for `load_scorer`.
@@ -121,11 +123,11 @@ def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
         written = json.dumps(os.fspath(spec) if isinstance(spec, os.PathLike) else spec)
     except (TypeError, ValueError):  # not plain JSON: load_scorer knows what to make of it
         return load_scorer(spec)
-    return _kept(written)
+    return _kept(written, os.environ.get("CO_API_URL"), str(Path.cwd()))
 
 
 @lru_cache(maxsize=8)
-def _kept(written: str) -> Scorer:
+def _kept(written: str, _address: str | None, _folder: str) -> Scorer:
     return load_scorer(json.loads(written))
 
 
@@ -141,8 +143,12 @@ def _from_config(config: Mapping[str, Any]) -> Scorer:
         )
     try:
         return _class_of(kind).from_config(options, load_scorer)
-    except TypeError as error:
-        raise ConfigurationError(f"scorer configuration does not fit: {error}") from error
+    except KeyError as error:
+        raise ConfigurationError(f"scorer configuration {name!r} lacks {error}") from error
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"scorer configuration {name!r} does not fit: {error}") from error
 
 
 def _make(kind: _Kind, model: str) -> Scorer:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -105,16 +106,21 @@ class Scorer(ABC):
 
     def close(self) -> None:
         """Release models and connections; a later call loads or opens them again."""
-        for scorer in self._inner():
-            scorer.close()
+        with ExitStack() as stack:  # closes the others, too, if one fails
+            for scorer in self._inner():
+                stack.callback(scorer.close)
 
     async def aclose(self) -> None:
         """Release what `close` does, and the connections of the running event loop.
 
-        Not needed at the end of ``asyncio.run``, which closes those.
+        Connections need it only before the end of ``asyncio.run``, which closes them.
         """
-        for scorer in self._inner():
-            await scorer.aclose()
+        inner = self._inner()
+        if not inner:
+            await asyncio.to_thread(self.close)
+        async with AsyncExitStack() as stack:
+            for scorer in inner:
+                stack.push_async_callback(scorer.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -154,9 +160,11 @@ class Scorer(ABC):
                 raise
 
         for job in jobs:
-            scorings.append(
-                _nothing(job.texts) if ended else self._score(job.query, job.texts, counted)
-            )
+            scoring = _nothing(job.texts)
+            if not ended:
+                with suppress(StopScoring):
+                    scoring = self._score(job.query, job.texts, counted)
+            scorings.append(scoring)
             finished += len(job.texts)
         return scorings
 

@@ -142,7 +142,8 @@ class Scoring:
 
     Raises:
         NonFiniteScoreError: If a score is NaN or infinite.
-        ValueError: If `spans` or `secondary` do not hold one entry per score.
+        ValueError: If `spans` or `secondary` do not hold one entry per score, or there are causes
+            without `degraded`.
 
     Example:
         ```python
@@ -169,6 +170,8 @@ class Scoring:
             object.__setattr__(self, "secondary", _plain(self.secondary))
         if self.degraded is not None and not self.causes:
             object.__setattr__(self, "causes", (OTHER,))
+        if self.causes and self.degraded is None:
+            raise ValueError(f"a scoring with causes {self.causes} needs a sentence in degraded")
         for name, entries in (("spans", self.spans), ("secondary scores", self.secondary)):
             if entries is not None and len(entries) != len(self.scores):
                 raise ValueError(f"{len(entries)} {name} for {len(self.scores)} scores")
@@ -282,12 +285,13 @@ class Ranking(Sequence[RankedItem]):
             raise MissingExtraError("pandas", "Ranking.to_pandas") from error
         rows = {
             "rank": range(1, len(self) + 1),
-            "was": [item.index + 1 for item in self],
+            "was": pd.array([item.index + 1 for item in self], dtype="int64"),
             "score": pd.array([item.score for item in self], dtype="float64"),
             "prior": pd.array([item.prior for item in self], dtype="float64"),
-            "text": [item.text for item in self],
+            "text": pd.Series([item.text for item in self], dtype=object).array,
         }
-        return pd.DataFrame(rows, index=[item.index for item in self])
+        index = pd.Index([item.index for item in self], dtype="int64")
+        return pd.DataFrame(rows, index=index)
 
     def __str__(self) -> str:
         return text_table(self._heading(), self)

@@ -18,6 +18,7 @@ from rerank_core import (
     arerank,
     load_scorer,
 )
+from rerank_core._loading import shared_scorer
 from rerank_core._local.auto import HubCrossEncoder
 from rerank_core.testing import OverlapScorer
 from support.models import TinyModel
@@ -116,3 +117,37 @@ def test_a_hub_model_out_of_reach_names_the_file() -> None:
         ServiceError, match=r"owner/model/onnx/model\.onnx is not in the local cache"
     ):
         load_scorer("owner/model").score("q", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "cached", "scorer": "nano", "paht": "x"}, "'cached' does not fit: .*'paht'"),
+        ({"type": "cascade", "stages": [["nano", 2], "nano"], "kep": 3}, "'kep'"),
+        ({"type": "cascade", "stages": []}, "'cascade' does not fit"),
+        ({"type": "cascade", "stages": [["nano"], "nano"]}, "'cascade' does not fit"),
+        ({"type": "windowed"}, "'windowed' lacks 'scorer'"),
+        ({"type": "deadline", "seconds": 1}, "'deadline' lacks 'scorer'"),
+        ({"type": "cached"}, "'cached' does not fit: .*'scorer'"),
+        ({"type": "fallback"}, "'fallback' does not fit: .*'scorers'"),
+        ({"type": "fallback", "scorers": "nano"}, "scorers must be a list"),
+        ({"type": "onnx", "model": "nano", "max_lenght": 5}, "'max_lenght'"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(config: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_scorer(config)  # type: ignore[arg-type]
+
+
+def test_a_kept_name_is_not_taken_for_another(
+    tmp_path: Path, tiny: Callable[..., TinyModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m").symlink_to(tiny().onnx)
+    monkeypatch.chdir(tmp_path)
+    here = shared_scorer("onnx:./m")
+    assert shared_scorer("onnx:./m") is here
+    monkeypatch.chdir(tmp_path.parent)
+    assert shared_scorer("onnx:./m") is not here
+    cohere = shared_scorer("cohere:rerank-v3.5")
+    monkeypatch.setenv("CO_API_URL", "https://rerank.example.com")
+    assert shared_scorer("cohere:rerank-v3.5") is not cohere

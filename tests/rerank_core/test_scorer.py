@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,51 @@ def test_a_scorer_without_resources_can_be_loaded_and_closed() -> None:
     with scorer as same:
         assert same is scorer
     assert scorer.score("a", ["a"]).scores == (1.0,)
+
+
+def test_closing_goes_on_where_one_fails() -> None:
+    class Stuck(Resource):
+        def close(self) -> None:
+            super().close()
+            raise OSError("stuck")
+
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise OSError("stuck")
+
+    inner = [Stuck(), Resource(), Stuck()]
+    fallback = Fallback(*inner)
+    with pytest.raises(OSError, match="stuck"):
+        fallback.close()
+    with pytest.raises(OSError, match="stuck"):
+        asyncio.run(fallback.aclose())
+    assert [resource.events for resource in inner] == [["close", "aclose"]] * 3
+
+
+def test_a_leaf_is_closed_by_aclose_too() -> None:
+    class Simple(OverlapScorer):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    simple = Simple()
+    asyncio.run(Deadline(simple, 5).aclose())
+    assert simple.closed == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda scorer: scorer, lambda scorer: Deadline(scorer, 30)])
+def test_an_early_end_of_several_queries_is_told_by_each(wrap: Any) -> None:
+    def stop(done: int, total: int) -> None:
+        if done >= 2:
+            raise StopScoring
+
+    class Heedless(OverlapScorer):
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            progress(len(texts), len(texts))
+            return Scoring((1.0,) * len(texts))
+
+    for inner in (OverlapScorer(), Heedless()):
+        scorings = wrap(inner).score_many(["a", "b"], [["a", "b", "c"], ["a"]], progress=stop)
+        assert [scoring.causes for scoring in scorings] == [("stopped",)] * 2
+        assert scorings[1].scores == (None,)

@@ -227,11 +227,11 @@ def test_a_dead_service_does_not_flood_the_log(records: list[logging.LogRecord])
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: run(fallback, "rerank"), range(1000)))
     said = [record.getMessage() for record in records]
-    # Two causes: the service's failure, and that it was left alone.
+    # Two causes: the service's failure, and that it was skipped.
     assert len([line for line in said if "is degraded" in line]) == 2
     assert len(said) == 3
     assert (
-        "dead service is left alone for 30 s after 3 failures in a row, the last a ServiceError"
+        "dead service is skipped for 30 s after 3 failures in a row, the last a ServiceError"
         in said
     )
 
@@ -266,7 +266,7 @@ def test_a_service_that_works_again_is_told(records: list[logging.LogRecord]) ->
     assert [(record.levelname, record.getMessage()) for record in records] == [
         (
             "WARNING",
-            "moody is left alone for 0 s after 2 failures in a row, the last a ServiceError",
+            "moody is skipped for 0 s after 2 failures in a row, the last a ServiceError",
         ),
         ("INFO", "moody works again"),
     ]
@@ -313,6 +313,7 @@ def test_cut_queries_are_told_once_for_each_scorer(
         ("Где Пекин?", "Beijing", True),
         ("Où est l'été à Zürich, naïve café?", "Łódź — Ħamrun ½ π", False),
         ("E = mc²", "🍞 1 2 3", False),
+        ("∀x∈ℝ: ∃y∈ℝ, x² + y² = ∑ᵢ αᵢβᵢ", "𝐇𝐞𝐥𝐥𝐨 𝐰𝐨𝐫𝐥𝐝 ＪＳＯＮ", False),  # noqa: RUF001
     ],
 )
 def test_the_embedded_model_warns_once_of_scripts_it_cannot_read(

@@ -128,7 +128,11 @@ def test_a_ranking_becomes_a_data_frame(shown: Ranking) -> None:
     assert frame["was"].tolist() == [3, 1, 2]
     assert frame["score"].isna().tolist() == [False, False, True]
     assert frame.loc[2, "prior"] == 0.25
-    assert len(Ranking((), "nano", Scale.UNIT).to_pandas()) == 0
+    empty = Ranking((), "nano", Scale.UNIT).to_pandas()
+    assert list(map(str, empty.dtypes)) == ["int64", "int64", "float64", "float64", "object"]
+    odd = Ranking((RankedItem(0, 1e300, None, (), "\ud800"),), "nano", Scale.LOGIT)
+    assert odd.to_pandas().loc[0, "text"] == "\ud800"
+    assert " 1e+300 " in str(odd)
 
 
 def test_a_missing_pandas_is_named(shown: Ranking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,4 +144,6 @@ def test_a_missing_pandas_is_named(shown: Ranking, monkeypatch: pytest.MonkeyPat
 def test_a_degraded_scoring_has_a_cause() -> None:
     assert Scoring((1.0,)).causes == ()
     assert Scoring((None,), degraded="for a reason").causes == ("other",)
+    with pytest.raises(ValueError, match="needs a sentence"):
+        Scoring((None,), causes=("deadline",))
     assert Scoring((None,), degraded="late", causes=("deadline",)).causes == ("deadline",)

@@ -42,6 +42,7 @@ ADDRESS = "http://127.0.0.1:8080"
         (lambda: Fallback(S, on=5), "on must be an Exception class"),  # type: ignore[arg-type]
         (lambda: Fallback(S, on=(ValueError, "x")), "on must be"),  # type: ignore[arg-type]
         (lambda: Fallback(S, on=BaseException), "on must be"),  # type: ignore[arg-type]
+        (lambda: Fallback(S, on=()), "on must be"),
         (lambda: Fallback(S, keep_order="yes"), "keep_order must be True or False"),  # type: ignore[arg-type]
         (lambda: Deadline(S, 0), "seconds must be a finite number above 0"),
         (lambda: Deadline(S, True), "seconds must be"),

@@ -7,7 +7,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from rerank_core._checks import describe
 from rerank_core._combinators.base import Wrapper
@@ -69,10 +69,13 @@ class Cached(Wrapper):
         return {"type": "cached", "scorer": dict(self._scorer.to_config()), **options}
 
     @classmethod
-    def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Self:
+    def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Cached:
         """Create an instance from the output of `to_config`, without its ``"type"``."""
-        path = options.get("path")
-        return cls(load(options["scorer"]), None if path is None else DiskStore(path))
+
+        def make(scorer: Any, path: str | None = None) -> Cached:
+            return cls(load(scorer), None if path is None else DiskStore(path))
+
+        return make(**options)
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         lookup = self._look_up(query, texts)

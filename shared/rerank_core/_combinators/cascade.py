@@ -87,8 +87,12 @@ class Cascade(Scorer):
     @classmethod
     def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Cascade:
         """Create a cascade from the output of `to_config`, without its ``"type"``."""
-        *cheap, strong = options["stages"]
-        return cls([*((load(scorer), keep) for scorer, keep in cheap), load(strong)])
+
+        def make(stages: Sequence[Any]) -> Cascade:
+            *cheap, strong = stages
+            return cls([*((load(scorer), keep) for scorer, keep in cheap), load(strong)])
+
+        return make(**options)
 
     def _inner(self) -> Sequence[Scorer]:
         return [*(scorer for scorer, _ in self._cheap), self._strong]

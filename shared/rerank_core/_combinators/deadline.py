@@ -117,6 +117,8 @@ class _Timer:
         self._times.append(now)
         try:
             self._progress(done, total)
+        except StopScoring:
+            raise
         except BaseException as error:
             # `check` raises it in the caller's thread: here an interrupt would end the event loop.
             self._error = error

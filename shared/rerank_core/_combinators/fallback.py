@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -71,7 +71,9 @@ class Fallback(Scorer):
         if not scorers or not all(isinstance(scorer, Scorer) for scorer in scorers):
             raise ConfigurationError(f"scorers must be one or more Scorers, not {scorers!r}")
         kinds = on if isinstance(on, tuple) else (on,)
-        if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+        if not kinds or not all(
+            isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds
+        ):
             raise ConfigurationError(
                 f"on must be an Exception class or a tuple of them, not {describe(on)}"
             )
@@ -134,8 +136,13 @@ class Fallback(Scorer):
     @classmethod
     def from_config(cls, options: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Fallback:
         """Create a fallback from the output of `to_config`, without its ``"type"``."""
-        others = dict(options)
-        return cls(*map(load, others.pop("scorers")), **others)
+
+        def make(scorers: Sequence[Any], **others: Any) -> Fallback:
+            if isinstance(scorers, str):
+                raise ConfigurationError(f"scorers must be a list, not {describe(scorers)}")
+            return cls(*map(load, scorers), **others)
+
+        return make(**options)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -176,7 +183,7 @@ class Fallback(Scorer):
                 yield position
             else:
                 name = self._scorers[position].name
-                errors.append(_CircuitOpen("left alone after repeated failures", provider=name))
+                errors.append(_CircuitOpen("skipped after repeated failures", provider=name))
 
     def _failed(self, position: int, error: Exception, errors: list[Exception]) -> None:
         """Record the failure of one scorer, and log it if the scorer is skipped from now on."""
@@ -187,7 +194,7 @@ class Fallback(Scorer):
         facts = {"rerank.scorer": name, "error.type": kind}
         if self._breakers[position].failed():
             log.warning(
-                "%s is left alone for %g s after %d failures in a row, the last a %s",
+                "%s is skipped for %g s after %d failures in a row, the last a %s",
                 *(name, self._cooldown, self._failures, kind),
                 extra=facts,
             )
@@ -211,7 +218,7 @@ class Fallback(Scorer):
             usage=_usage(errors) + scoring.usage,
             degraded="; ".join(reasons),
             scale=scoring.scale or scorer.scale,
-            causes=unique((*map(_code, errors), *scoring.causes)),
+            causes=unique((*_codes(errors), *scoring.causes)),
         )
 
     def _all_failed(self, texts: Sequence[str], errors: list[Exception]) -> Scoring:
@@ -222,7 +229,7 @@ class Fallback(Scorer):
             failure.add_usage(usage)
             raise failure
         reason = f"{_reason(errors)}; first-stage order kept"
-        return Scoring((None,) * len(texts), usage, reason, causes=unique(map(_code, errors)))
+        return Scoring((None,) * len(texts), usage, reason, causes=unique(_codes(errors)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks cannot be pickled: a copy starts with its circuit breakers closed.
@@ -275,9 +282,13 @@ class _CircuitOpen(ServiceError):
     """A scorer was skipped, because it keeps failing."""
 
 
-def _code(error: Exception) -> str:
-    """Return an error's code among the causes of a scoring."""
-    return CIRCUIT_OPEN if isinstance(error, _CircuitOpen) else type(error).__name__
+def _codes(errors: Iterable[Exception]) -> Iterator[str]:
+    """Yield the codes of errors among the causes of a scoring; of a group, those of its members."""
+    for error in errors:
+        if isinstance(error, AllScorersFailed):
+            yield from _codes(error.exceptions)
+        else:
+            yield CIRCUIT_OPEN if isinstance(error, _CircuitOpen) else type(error).__name__
 
 
 def _log_text(error: Exception) -> str:

@@ -132,7 +132,7 @@ class Windowed(Wrapper):
         max_length = self._scorer.max_length
         if max_length is None:
             return self._tokens
-        _, ids, _ = read_ends(embedded_tokenizer(), query, max_length)
+        ids = read_ends(embedded_tokenizer(), query, max_length).ids
         return min(self._tokens, max(max_length - len(ids) - _SPECIAL_TOKENS, max_length // 2))
 
     def _windows_of(self, texts: Sequence[str], tokens: int) -> Iterator[list[Span]]:

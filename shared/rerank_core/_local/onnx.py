@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -254,7 +255,8 @@ def _mostly_not_latin(text: str) -> bool:
     """Return whether most letters at the beginning of a text are not Latin."""
     if text.isascii():
         return False
-    beginning = text[:1000]
+    # Mathematical and full-width letters are written as plain ones by this form.
+    beginning = unicodedata.normalize("NFKC", text[:1000])
     letters = sum(map(str.isalpha, beginning))
     return letters > 1 and 2 * len(_LATIN.findall(beginning)) < letters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROUND",
     "EncodedPairs",
+    "Ends",
     "Head",
     "PairEncoder",
     "batch_usage",
@@ -39,6 +41,23 @@ ROUND = 256
 _CHUNK = 64
 # Of a text with more characters than this per token of room, only the beginning is tokenised.
 _CHARACTERS_PER_TOKEN = 16
+_SPACE = re.compile(r"\s+")
+
+
+class Ends(NamedTuple):
+    """A tokenised text, or the beginning and the end of a very long one.
+
+    Attributes:
+        text: The part of the text that was read.
+        ids: Its token ids.
+        offsets: For each token its first character and the one after its last.
+        whole: Whether it is all of the text.
+    """
+
+    text: str
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    whole: bool
 
 
 class Head(NamedTuple):
@@ -138,13 +157,13 @@ class PairEncoder:
         Returns:
             The encoded pairs, one row per text.
         """
-        query, ids, whole = read_ends(self._tokenizer, query, self._room)
-        head = self._head(query, ids)
-        text_room = max(self._room - len(ids), self._half)
+        read = read_ends(self._tokenizer, query, self._room)
+        head = self._head(read.text, read.ids)
+        text_room = max(self._room - len(read.ids), self._half)
 
         @cache
         def shortened(length: int) -> Head:
-            return self._head(*cut_middle(self._tokenizer, query, length))
+            return self._head(*cut_middle(self._tokenizer, read, length))
 
         heads: list[Head] = []
         arrays: list[npt.NDArray[np.int32]] = []
@@ -157,8 +176,8 @@ class PairEncoder:
                 row, length = len(arrays), min(len(text_ids), text_room)
                 if len(text_ids) > text_room:
                     cut_texts.append(row)
-                fits = len(ids) + length <= self._room
-                if not (fits and whole):
+                fits = len(read.ids) + length <= self._room
+                if not (fits and read.whole):
                     cut_queries.append(row)
                 heads.append(head if fits else shortened(self._room - length))
                 arrays.append(np.array(text_ids[:text_room], dtype=np.int32))
@@ -195,39 +214,39 @@ class PairEncoder:
         return [encoding.ids for encoding in encodings]
 
 
-def read_ends(tokenizer: Tokenizer, text: str, length: int) -> tuple[str, list[int], bool]:
-    """Tokenise a text, of a very long one only the beginning and the end.
+def read_ends(tokenizer: Tokenizer, text: str, length: int) -> Ends:
+    """Tokenise a text of which no more than so many tokens will be kept, from both its ends.
 
     Args:
-        tokenizer: A tokenizer without truncation.
-        text: The text.
-        length: Maximum number of tokens that the caller will keep.
-
-    Returns:
-        The text that was tokenised, its token ids, and whether it is the whole text.
+        tokenizer: Tokenizer without truncation.
+        text: The text; of a very long one, only the beginning and the end are read.
+        length: Maximum number of tokens that will be kept.
     """
     limit = (length + 64) * _CHARACTERS_PER_TOKEN
     if len(text) > 2 * limit:
+        text = _SPACE.sub(" ", text)  # long runs of it hold few tokens
+    if len(text) > 2 * limit:
         ends = f"{text[:limit]} {text[-limit:]}"
-        ids: list[int] = tokenizer.encode(ends, add_special_tokens=False).ids
-        if len(ids) >= length:
-            return ends, ids, False
-    return text, tokenizer.encode(text, add_special_tokens=False).ids, True
+        encoding = tokenizer.encode(ends, add_special_tokens=False)
+        if len(encoding.ids) >= length:
+            return Ends(ends, encoding.ids, encoding.offsets, whole=False)
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return Ends(text, encoding.ids, encoding.offsets, whole=True)
 
 
-def cut_middle(tokenizer: Tokenizer, text: str, length: int) -> tuple[str, list[int]]:
-    """Remove the middle of a text.
+def cut_middle(tokenizer: Tokenizer, read: Ends, length: int) -> tuple[str, list[int]]:
+    """Cut a text in its middle.
 
     Args:
-        tokenizer: A tokenizer without truncation.
-        text: A text of more than `length` tokens.
-        length: Maximum number of tokens of the result, at least 1.
+        tokenizer: Tokenizer without truncation.
+        read: A text of more than `length` tokens.
+        length: Maximum number of tokens that remain, at least 1.
 
     Returns:
-        The beginning and the end of the text, joined by a space, and their token ids. It may be
-        shorter than `length`, since a word that is cut in two can take more tokens than before.
+        The beginning and the end of the text, joined by a space, and their ids. Words that are
+        cut in two can take more tokens than before, so there may be a few less than `length`.
     """
-    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    text, offsets = read.text, read.offsets
     for kept in range(length, 0, -1):
         end = kept // 2
         ends = text[: offsets[kept - end - 1][1]]

@@ -157,10 +157,10 @@ class LoadedBiEncoder(NamedTuple):
     def fit(self, query: str) -> str:
         """Return a query, without its middle if it is too long for the model."""
         room = self.max_length - len(self.tokenizer.encode(self.prompts.query).ids)
-        read, ids, whole = read_ends(self.tokenizer, query, max(1, room))
-        if len(ids) > room:
+        read = read_ends(self.tokenizer, query, max(1, room))
+        if len(read.ids) > room:
             return cut_middle(self.tokenizer, read, max(1, room))[0]
-        return query if whole else read
+        return query if read.whole else read.text
 
     def encode(self, texts: list[str], prompt: str) -> npt.NDArray[np.float32]:
         """Embed one batch.

@@ -209,6 +209,11 @@ class HttpScorer(Scorer):
         """Return the constructor's arguments that are not at their defaults, without the key."""
         return {"type": self.provider, **self._options()}
 
+    def load(self) -> None:
+        """Import what is needed and prepare the connections; nothing is sent."""
+        self._require()
+        self._connections.client()
+
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""
         self._connections.close()

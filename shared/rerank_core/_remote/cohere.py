@@ -178,7 +178,7 @@ class CohereScorer(HttpScorer):
         return any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
 
     def _request(self, query: str, texts: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
-        # Retrying is the base's affair; "timeout" is not read by SDK 5.
+        # The base class retries; "timeout" is not read by SDK 5.
         sending: dict[str, Any] = {"max_retries": 0, "timeout_in_seconds": self._timeout}
         if self._extra_body:
             sending["additional_body_parameters"] = self._extra_body

@@ -66,7 +66,7 @@ _TEXT_FIELDS = [
     "document",
     "snippet",
 ]
-"""What other programs call the text of a candidate; the likeliest first."""
+"""Names that other programs give the text of a candidate, the likeliest first."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _GAP = re.compile(r"[ \t\r\n]*[{\[:,]?[ \t\r\n]*")

@@ -40,7 +40,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("threshold", "score-threshold", "cutoff"), ("--min-score",)),
     **dict.fromkeys(("field", "column", "text-key", "text-column", "content"), ("--text-field",)),
 }
-"""Options by what other programs call them; the first that the command has is suggested."""
+"""Options by what other programs call them; those that the command has are suggested."""
 
 
 class Command(TyperCommand):
@@ -59,9 +59,14 @@ class Command(TyperCommand):
             if unknown and hasattr(error, "possibilities"):
                 known = [option for parameter in self.params for option in parameter.opts]
                 others = _OTHER_NAMES.get(unknown.lstrip("-").replace("_", "-").lower(), ())
-                meant = next((option for option in others if option in known), unknown)
+                meant = [option for option in others if option in known]
+                hint = (
+                    f"; did you mean {' or '.join(map(repr, meant))}?"
+                    if meant
+                    else suggest(unknown, known)
+                )
                 error.possibilities = None
-                error.message = f"No such option: {unknown}{suggest(meant, known)}"  # type: ignore[attr-defined]
+                error.message = f"No such option: {unknown}{hint}"  # type: ignore[attr-defined]
             raise
 
 

@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 
 class Interrupts:
-    """What SIGINT does in this process.
+    """Handling of SIGINT in this process.
 
     Attributes:
         pressed: Whether Ctrl-C was pressed.

@@ -20,6 +20,7 @@ from rich.text import Text
 from rerank_core._blend import Blend
 from rerank_core._checks import check_query
 from rerank_core._display import change_of_place, printable
+from rerank_core._errors import ConfigurationError
 from rerank_core._metadata import first_of_each_id, results
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
@@ -113,6 +114,10 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
         OSError: If reading or writing fails.
     """
     check_query(options.query)  # before a long wait for input
+    if options.span_key == options.score_key:
+        raise ConfigurationError(
+            f"--score-key and --span-key are both {options.span_key!r}; give each a name of its own"
+        )
     check_target(options.output)
     records = _read(file, options)
     if not records:  # nothing to load a model for

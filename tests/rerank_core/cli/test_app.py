@@ -147,7 +147,8 @@ def test_a_table_can_be_asked_for() -> None:
 def test_names_that_users_guess_get_an_answer(arguments: list[str], option: str) -> None:
     result = runner.invoke(app, arguments, env={"COLUMNS": "100"})
     assert result.exit_code == 2
-    assert f"; did you mean '{option}'?" in " ".join(result.stderr.replace("│", " ").split())
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert f"; did you mean '{option}'" in said
 
 
 def test_an_option_that_is_like_no_other_is_only_refused() -> None:

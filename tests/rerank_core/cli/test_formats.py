@@ -277,3 +277,12 @@ def test_many_fields_are_read_quickly() -> None:
     assert time.process_time() - started < 5
     assert read.texts == ["a"]
     assert "'key0' (str) is there twice" in read.bad[0][1]
+
+
+def test_lines_that_may_mean_something_else_are_noted() -> None:
+    read = Read("text\nYeast\njson.dump\n")
+    assert read.texts == ["text", "Yeast", "json.dump"]
+    assert "if the first, 'text', is a header, --input-format csv" in read.notes[0]
+    assert Read("text\nYeast\njson.dump\n", "csv").texts == ["Yeast", "json.dump"]
+    assert "quotes included" in Read('"Yeast makes"\n"dough rise"\n').notes[0]
+    assert Read("Yeast\ntext\n").notes == []

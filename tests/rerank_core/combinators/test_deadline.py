@@ -207,3 +207,17 @@ def test_a_budget_must_be_a_time(seconds: float) -> None:
         Deadline(OverlapScorer(), seconds)
     with pytest.raises(ConfigurationError, match="scorer"):
         Deadline("nano", 1)  # type: ignore[arg-type]
+
+
+def test_what_was_scored_before_the_caller_stopped_is_kept() -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise StopScoring
+
+    deadline = Deadline(OverlapScorer(), 30)
+    for scoring in (
+        deadline.score("a", ["a", "b", "c"], progress=stop),
+        asyncio.run(deadline.ascore("a", ["a", "b", "c"], progress=stop)),
+    ):
+        assert scoring.scores == (1.0, 0.0, None)
+        assert scoring.causes == ("stopped",)

@@ -78,6 +78,12 @@ def test_the_last_resort_is_first_stage_order() -> None:
     assert ranking.causes == ("circuit_open",)
 
 
+def test_the_causes_of_a_fallback_within_a_fallback_are_known() -> None:
+    inner = Fallback(Failing(RateLimitError("busy")), Failing(ServiceError("x")), keep_order=False)
+    (scoring, _) = both(Fallback(inner, OverlapScorer()))
+    assert scoring.causes == ("RateLimitError", "ServiceError")
+
+
 def test_loading_ignores_what_cannot_be_loaded() -> None:
     broken = OnnxCrossEncoder("/no/such/folder")
     Fallback(broken, OverlapScorer()).load()
@@ -148,7 +154,7 @@ def test_a_dead_service_is_left_alone_then_probed_and_taken_back() -> None:
     for _ in range(5):
         scoring = fallback.score("a", TEXTS)
     assert len(dead.calls) == 2
-    assert "left alone" in str(scoring.degraded)
+    assert "skipped" in str(scoring.degraded)
 
     probing = Fallback(dead, OverlapScorer(), failures=2, cooldown=0)
     for _ in range(5):

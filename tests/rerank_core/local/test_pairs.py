@@ -147,6 +147,9 @@ def test_a_query_of_a_million_characters_is_read_at_its_ends(
     for head in encoded.heads:
         assert (head.query[:4], head.query[-5:]) == ("drug", "river")
         assert len(head.query) < 200
+    sparse = encoder.encode(("drug" + " " * 200) * 5000, [" ".join(WORDS[:n]) for n in range(40)])
+    assert len({head.query for head in sparse.heads}) > 10
+    assert max(len(head.query) for head in sparse.heads) < 200
     blank = "drug" + " " * 1_000_000 + "river"
     assert encoder.encode(blank, ["a"]).truncated_queries == frozenset()
 
