@@ -103,9 +103,19 @@ def read_records(
             reject(entry.line, f"item {entry.item}: {error}" if entry.item else str(error))
         else:
             records += [record] if record else []
-    if plain and _looks_like_table([record.text for record in records]):
-        note("read as plain lines; a table needs --input-format csv or tsv, and a header")
+    if plain and records:
+        _note_doubts([record.text for record in records], text_field, note)
     return records
+
+
+def _note_doubts(texts: list[str], text_field: str, note: Callable[[str], object]) -> None:
+    """Note plain lines that may be meant as something else."""
+    if _looks_like_table(texts):
+        note("read as plain lines; a table needs --input-format csv or tsv, and a header")
+    elif texts[0].strip() == text_field:
+        note(f"read as plain lines; if the first, {text_field!r}, is a header: --input-format csv")
+    elif all(len(text) > 1 and text[0] == text[-1] == '"' for text in texts):
+        note("read as plain lines, quotes included; JSON strings must be in one array")
 
 
 def _looks_like_table(lines: list[str]) -> bool:

@@ -282,7 +282,7 @@ def test_many_fields_are_read_quickly() -> None:
 def test_lines_that_may_mean_something_else_are_noted() -> None:
     read = Read("text\nYeast\njson.dump\n")
     assert read.texts == ["text", "Yeast", "json.dump"]
-    assert "if the first, 'text', is a header, --input-format csv" in read.notes[0]
+    assert "if the first, 'text', is a header: --input-format csv" in read.notes[0]
     assert Read("text\nYeast\njson.dump\n", "csv").texts == ["Yeast", "json.dump"]
     assert "quotes included" in Read('"Yeast makes"\n"dough rise"\n').notes[0]
     assert Read("Yeast\ntext\n").notes == []
