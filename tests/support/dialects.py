@@ -1,4 +1,4 @@
-"""How servers that follow Cohere answer a rerank request, each in the exact shape of its own.
+"""Answers of servers that follow Cohere, each in the exact shape of its own.
 
 Their scores are the share of query words a text holds. A server refuses fields that its dialect
 does not have, which few real ones do: what is sent must please the strictest.

@@ -14,7 +14,7 @@ TEXTS = (
     "how to brew green tea",
     "tea from china",
 )
-"""What the adapters' tests retrieve from."""
+"""Embeddings that the adapters' tests retrieve by."""
 
 
 def embed(text: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What can go wrong with a scorer, for real: sockets, certificates, files, memory.
+"""Real faults of scorers: sockets, certificates, files, memory.
 
 Each `Fault` opens what it needs on an `ExitStack` and returns a scorer that will meet it.
 """

@@ -1,4 +1,4 @@
-"""What the tests of the LangChain adapter share."""
+"""Helpers of the LangChain adapter's tests."""
 
 from __future__ import annotations
 

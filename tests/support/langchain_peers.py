@@ -1,4 +1,4 @@
-"""What LangChain's own rerankers and ours are compared on."""
+"""Documents that LangChain's own rerankers and ours are compared on."""
 
 from __future__ import annotations
 

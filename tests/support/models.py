@@ -20,7 +20,7 @@ score retrieval index
 
 @dataclass(frozen=True)
 class TinyModel:
-    """Where one tiny model lies, for torch and for ONNX Runtime."""
+    """Folders of one tiny model, for torch and for ONNX Runtime."""
 
     torch: Path
     onnx: Path

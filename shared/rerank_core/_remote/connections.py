@@ -137,7 +137,7 @@ class Connections:
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[httpx.AsyncClient]:
-        """Lend the running loop's client for one request; the loop's end closes it."""
+        """Yield the running loop's client for one request; the end of the loop closes it."""
         shared = await self.aopen()
         shared.users += 1
         try:

@@ -245,7 +245,7 @@ def _int8_graph(snapshot: Path) -> str | None:
 
 
 def _is_cross_encoder(snapshot: Path) -> bool:
-    """Whether it was saved by `CrossEncoder`, or classifies a sequence with a single label."""
+    """Return whether `CrossEncoder` saved it, or it classifies a sequence with a single label."""
     if _read_object(snapshot / "config_sentence_transformers.json").get("model_type") == (
         "CrossEncoder"
     ):

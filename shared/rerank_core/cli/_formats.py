@@ -36,7 +36,7 @@ class InputFormat(StrEnum):
     """The format of the input."""
 
     AUTO = "auto"
-    """As the content shows, or the ending of the file's name where the content does not."""
+    """The format that the content shows, else that of the ending of the file's name."""
     JSONL = "jsonl"
     JSON = "json"
     """Arrays, or values one after another, over any number of lines."""
