@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, TypedDict
 
 from langchain_core.documents import Document
@@ -14,9 +14,11 @@ from langchain_core.runnables.config import (
     get_callback_manager_for_config,
 )
 
-from rerank_core import Ranking
+from rerank_core import Ranking, Usage
 
 __all__ = ["atraced", "traced"]
+
+_USAGE = fields(Usage)
 
 _Finish = Callable[[list[Document], Ranking], list[Document]]
 
@@ -97,7 +99,7 @@ def _finish(outputs: list[_Outputs]) -> _Finish:
                 "scale": ranking.scale.value,
                 "degraded": ranking.degraded,
                 "causes": [*ranking.causes],
-                "usage": asdict(ranking.usage),
+                "usage": {field.name: getattr(ranking.usage, field.name) for field in _USAGE},
             }
         )
         return documents

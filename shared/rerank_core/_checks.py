@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable
@@ -51,6 +50,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
         word: What the user wrote.
         known: What could have been meant.
     """
+    import difflib  # only errors need it
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

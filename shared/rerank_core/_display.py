@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import Protocol
 
 __all__ = ["RankedRow", "change_of_place", "html_table", "printable", "text_table"]
@@ -60,6 +59,8 @@ def text_table(heading: str, ranked: Iterable[RankedRow]) -> str:
 
 def html_table(heading: str, ranked: Iterable[RankedRow]) -> str:
     """Return the same as an HTML table; everything in it is escaped."""
+    from html import escape
+
     head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _cells(ranked)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -119,15 +119,24 @@ def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
     Raises:
         ConfigurationError: If the name is unknown, or an option does not fit.
     """
-    try:
-        written = json.dumps(os.fspath(spec) if isinstance(spec, os.PathLike) else spec)
-    except (TypeError, ValueError):  # not plain JSON: load_scorer knows what to make of it
+    written: object = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
+    is_name = isinstance(written, str)
+    if isinstance(written, Mapping):
+        import json
+
+        with suppress(TypeError, ValueError):  # else it is not plain JSON, and is not kept
+            written = json.dumps(written)
+    if not isinstance(written, str):
         return load_scorer(spec)
-    return _kept(written, os.environ.get("CO_API_URL"), str(Path.cwd()))
+    return _kept(written, is_name, os.environ.get("CO_API_URL"), str(Path.cwd()))
 
 
 @lru_cache(maxsize=8)
-def _kept(written: str, _address: str | None, _folder: str) -> Scorer:
+def _kept(written: str, is_name: bool, _address: str | None, _folder: str) -> Scorer:
+    if is_name:
+        return load_scorer(written)
+    import json
+
     return load_scorer(json.loads(written))
 
 
