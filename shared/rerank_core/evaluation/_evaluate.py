@@ -214,7 +214,7 @@ def _system_report(
     gains = {query: after[query] - before[query] for query in before}
     best = sorted(gains, key=lambda query: (-gains[query], query))
     worst = best[::-1]
-    degraded = Counter(found.degraded for found in scored.scorings.values() if found.degraded)
+    degraded = Counter(cause for found in scored.scorings.values() for cause in found.causes)
 
     def change(query: str) -> QueryChange:
         asked = task.collection.queries[query]

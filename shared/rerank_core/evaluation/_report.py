@@ -135,7 +135,8 @@ class SystemReport:
             first stage.
         wins: The queries that gained most.
         losses: The queries that lost most.
-        degraded: Reasons why scorings were degraded, and how often; None if none was.
+        degraded: Causes of degraded scorings, as in `Scoring.causes`, and their number of
+            queries; None if none was degraded.
 
     Example:
         ```python
