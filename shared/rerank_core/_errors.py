@@ -79,8 +79,8 @@ class MissingExtraError(RerankError, ImportError):
         self.extra = extra
         self.purpose = purpose
 
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        return type(self), (self.extra, self.purpose)
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str], dict[str, object]]:
+        return type(self), (self.extra, self.purpose), self.__dict__
 
 
 class InvalidInputError(RerankError, ValueError):

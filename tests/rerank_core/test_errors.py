@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 import rerank_core
-from rerank_core import _errors
+from rerank_core import Usage, _errors
 
 CLASSES = [getattr(_errors, name) for name in _errors.__all__]
 
@@ -51,3 +51,9 @@ def test_all_scorers_failed_holds_every_cause() -> None:
         raise _errors.AllScorersFailed("every scorer failed", causes)
     assert isinstance(caught.value, ExceptionGroup)
     assert list(caught.value.exceptions) == causes
+
+
+def test_a_pickled_error_keeps_what_was_spent() -> None:
+    for error in (_errors.MissingExtraError("cohere", "X"), _errors.ServiceError("down")):
+        error.add_usage(Usage(requests=2))
+        assert pickle.loads(pickle.dumps(error)).usage == Usage(requests=2)

@@ -12,7 +12,7 @@ from typing import Any
 from rerank_core._checks import describe
 from rerank_core._combinators.base import Wrapper
 from rerank_core._combinators.stores import DiskStore, Entry, MemoryStore, Store
-from rerank_core._errors import ConfigurationError
+from rerank_core._errors import ConfigurationError, RerankError
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import warn_seldom
 from rerank_core._types import Progress, Scoring
@@ -98,7 +98,11 @@ class Cached(Wrapper):
         return await asyncio.to_thread(self._store_and_merge, lookup, scoring)
 
     def _look_up(self, query: str, texts: Sequence[str]) -> _Lookup:
-        keys = _keys(self.fingerprint, query, texts)
+        try:
+            fingerprint = self.fingerprint
+        except RerankError:  # the model is missing, say: another scorer may stand in, uncached
+            return _Lookup(texts, [b""] * len(texts), {}, keep=False)
+        keys = _keys(fingerprint, query, texts)
         try:
             entries: Mapping[bytes, Entry] = self._store.get(keys)
         except Exception as error:  # noqa: BLE001 - a user's store may raise anything
@@ -107,7 +111,8 @@ class Cached(Wrapper):
         return _Lookup(texts, keys, entries)
 
     def _store_and_merge(self, lookup: _Lookup, scoring: Scoring) -> Scoring:
-        if scoring.degraded is None and scoring.scale is None and None not in scoring.scores:
+        whole = scoring.degraded is None and scoring.scale is None and None not in scoring.scores
+        if whole and lookup.keep:
             try:
                 self._store.put(lookup.new_entries(scoring))
             except Exception as error:  # noqa: BLE001 - a user's store may raise anything
@@ -128,8 +133,14 @@ class _Lookup:
     """The entries that a store has for some texts, and the texts for which it has none."""
 
     def __init__(
-        self, texts: Sequence[str], keys: Sequence[bytes], entries: Mapping[bytes, Entry]
+        self,
+        texts: Sequence[str],
+        keys: Sequence[bytes],
+        entries: Mapping[bytes, Entry],
+        *,
+        keep: bool = True,
     ) -> None:
+        self.keep = keep  # whether new scores may be stored
         self._keys = keys
         self._entries = entries
         self._positions = [i for i, key in enumerate(keys) if key not in entries]

@@ -92,8 +92,11 @@ class Fallback(Scorer):
 
     @property
     def scale(self) -> Scale:
-        """The first scorer's scale; a scoring of another scorer has its own."""
-        return self._scorers[0].scale
+        """The scale of the first scorer that knows its own; a stand-in's scoring has its own."""
+        for scorer in self._scorers:
+            with suppress(RerankError):  # its model is missing, for instance
+                return scorer.scale
+        return Scale.LOGIT  # of no score at all
 
     @property
     def fingerprint(self) -> str:

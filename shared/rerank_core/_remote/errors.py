@@ -150,7 +150,7 @@ def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
 def _body(response: Any) -> object:
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.text
 
 

@@ -108,7 +108,7 @@ def parse_retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError, TypeError):  # a year of eleven digits, for instance
             return None
         if moment.tzinfo is None:  # "-0000": UTC, place unknown
             moment = moment.replace(tzinfo=UTC)

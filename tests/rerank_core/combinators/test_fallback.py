@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from rerank_core import (
     AllScorersFailed,
     AuthenticationError,
+    Cached,
     Cascade,
     ConfigurationError,
     Fallback,
@@ -17,6 +18,7 @@ from rerank_core import (
     Progress,
     RateLimitError,
     Scale,
+    Scorer,
     Scoring,
     ServiceError,
     Usage,
@@ -184,3 +186,24 @@ def test_there_must_be_scorers() -> None:
     for scorers in ((), ("nano",)):
         with pytest.raises(ConfigurationError, match="scorers"):
             Fallback(*scorers)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: OnnxCrossEncoder("/no/such/folder"),
+        lambda: OnnxCrossEncoder("owner/not-in-the-cache"),
+        lambda: Cascade([(OverlapScorer(), 2), OnnxCrossEncoder("/no/such/folder")]),
+    ],
+)
+def test_a_model_that_is_missing_does_not_end_a_search(broken: Callable[[], Scorer]) -> None:
+    ranking = rerank("a b", TEXTS, Fallback(broken()))
+    assert [item.text for item in ranking] == TEXTS
+    assert ranking.degraded is not None
+    for cached in (Cached(Fallback(broken(), OverlapScorer())), Cached(Fallback(broken()))):
+        for _ in range(2):
+            scoring = cached.score("a b", TEXTS)
+            assert (scoring.usage.cache_hits, scoring.degraded is None) == (0, False)
+        assert asyncio.run(cached.ascore("a b", TEXTS)).degraded is not None
+    ranking = rerank("a b", TEXTS, Cached(Fallback(broken(), OverlapScorer())))
+    assert (ranking[0].text, ranking.scale) == ("a b", Scale.UNIT)

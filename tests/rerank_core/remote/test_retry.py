@@ -113,6 +113,8 @@ def test_the_delay_follows_the_error() -> None:
         ("soon", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
         ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+        ("99999999999 Jan 2024 00:00:00", None),
+        ("1" * 5000, None),
     ],
 )
 def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:

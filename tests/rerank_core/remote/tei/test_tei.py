@@ -339,3 +339,15 @@ def test_a_missing_library_names_the_extra(
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[tei\]"'):
         run(TeiScorer("http://127.0.0.1:9"), mode, QUERY, TEXTS)
+
+
+def test_odd_answers_are_typed_errors_or_read_with_care(server: TeiServer) -> None:
+    scorer = TeiScorer(server.url, batch_size=3, max_retries=0, prices={"million_tokens": 1})
+    server.script(
+        Reply(b"[" * 5000, status=500),
+        Reply([{"index": 0, "score": 0.5}], headers={"x-compute-tokens": "9" * 400}),
+    )
+    with pytest.raises(ServiceError, match="status 500"):
+        scorer.score("q", ["a"])
+    scoring = scorer.score("q", ["a"])
+    assert (scoring.scores, scoring.usage.tokens, scoring.usage.cost) == ((0.5,), 0, None)
