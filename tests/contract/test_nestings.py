@@ -1,4 +1,4 @@
-"""What DESIGN promises of a scorer holds however scorers are nested."""
+"""The contract of a scorer, over nested scorers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Failing(OverlapScorer):
 
 
 class World(NamedTuple):
-    """What nestings share: the service, and one event loop for all of them."""
+    """The service and the event loop that all nestings share."""
 
     wire: CohereScorer
     runner: asyncio.Runner

@@ -1,4 +1,4 @@
-"""What `RerankCompressor` does with LangChain's own types."""
+"""`RerankCompressor` with LangChain's own types."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def numbered(count: int) -> list[Document]:
 
 
 def candidates(base: Any, **arguments: Any) -> int:
-    """How many candidates a retriever over this base scores."""
+    """Return the number of candidates that a retriever over this base scores."""
     scorer = OverlapScorer()
     RerankRetriever(base_retriever=base, scorer=scorer, **arguments).invoke("number 3")
     ((_, texts),) = scorer.calls

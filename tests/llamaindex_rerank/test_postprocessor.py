@@ -1,4 +1,4 @@
-"""What `RerankPostprocessor` does with LlamaIndex's own types."""
+"""`RerankPostprocessor` with LlamaIndex's own types."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class EventLog(BaseEventHandler):
 
 
 class Watch:
-    """What LlamaIndex's root dispatcher saw."""
+    """Events and spans that LlamaIndex's root dispatcher saw."""
 
     def __init__(self) -> None:
         self.log = EventLog(events=[])

@@ -1,4 +1,4 @@
-"""What the log and a trace say of a call, and what they never say."""
+"""Contents of the log and of a trace, and what stays out of both."""
 
 from __future__ import annotations
 

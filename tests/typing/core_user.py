@@ -1,4 +1,4 @@
-"""What a type checker makes of code that uses the core alone; checked, never run."""
+"""Code that uses the core alone, for the type checker; never run."""
 
 from collections.abc import Sequence
 from typing import assert_type

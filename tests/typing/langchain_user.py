@@ -1,4 +1,4 @@
-"""What a type checker makes of code that uses the LangChain adapter; checked, never run."""
+"""Code that uses the LangChain adapter, for the type checker; never run."""
 
 from typing import Any, assert_type
 

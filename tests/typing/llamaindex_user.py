@@ -1,4 +1,4 @@
-"""What a type checker makes of code that uses the LlamaIndex adapter; checked, never run."""
+"""Code that uses the LlamaIndex adapter, for the type checker; never run."""
 
 from typing import assert_type
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +11,12 @@ from rerank_core._checks import check_name, check_whole, describe, optional
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import model_name
 from rerank_core._local.pairs import batch_usage, plan_batches, rounds
-from rerank_core._local.sentence_transformers import LoadedBiEncoder, load_bi_encoder
+from rerank_core._local.sentence_transformers import (
+    LoadedBiEncoder,
+    SentenceTransformersScorer,
+    load_bi_encoder,
+)
 from rerank_core._planning import Tally
-from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
@@ -34,7 +36,7 @@ class _Embedded(NamedTuple):
     usage: Usage
 
 
-class BiEncoderScorer(Scorer):
+class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
     """Scores a text by the cosine similarity of its embedding and the query's.
 
     A bi-encoder embeds query and text separately, without attention between them. Dense
@@ -87,6 +89,7 @@ class BiEncoderScorer(Scorer):
         for name, prompt in (("query_prompt", query_prompt), ("document_prompt", document_prompt)):
             if prompt is not None and not isinstance(prompt, str):
                 raise ConfigurationError(f"{name} must be a str, not {describe(prompt)}")
+        super().__init__()
         self._model = check_name(model, "model", "sentence-transformers/all-MiniLM-L6-v2")
         self._options: dict[str, Any] = {
             "max_length": optional(check_whole, max_length, "max_length"),
@@ -97,8 +100,6 @@ class BiEncoderScorer(Scorer):
             "local_files_only": bool(local_files_only) or None,
             "batch_tokens": optional(check_whole, batch_tokens, "batch_tokens"),
         }
-        self._lock = threading.RLock()
-        self._model_in_use: LoadedBiEncoder | None = None
 
     @property
     def name(self) -> str:
@@ -119,20 +120,6 @@ class BiEncoderScorer(Scorer):
             f":max_length={loaded.max_length}:prompts={loaded.prompts!r}"
             f":device={self._options['device']}"
         )
-
-    @property
-    def max_length(self) -> int:
-        """Maximum number of tokens of a query or a text; loads the model."""
-        return self._loaded().max_length
-
-    def load(self) -> None:
-        """Load the model now, rather than with the first scoring."""
-        self._loaded()
-
-    def close(self) -> None:
-        """Release the model; the next scoring loads it again."""
-        with self._lock:
-            self._model_in_use = None
 
     def embed_queries(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed queries.
@@ -208,19 +195,8 @@ class BiEncoderScorer(Scorer):
             pass  # the vectors so far are kept
         return _Embedded(vectors, positions, usage)
 
-    def _loaded(self) -> LoadedBiEncoder:
-        """Load the model, once."""
-        with self._lock:
-            if self._model_in_use is None:
-                self._model_in_use = load_bi_encoder(self._model, self._options)
-            return self._model_in_use
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("_model", "_options")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _model_in_use=None)
-        self._lock = threading.RLock()
+    def _load(self) -> LoadedBiEncoder:
+        return load_bi_encoder(self._model, self._options)
 
     def __repr__(self) -> str:
         return f"BiEncoderScorer({self._model!r})"

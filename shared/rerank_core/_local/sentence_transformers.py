@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import threading
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +16,7 @@ from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerErr
 from rerank_core._local.files import hash_files, local_path, model_name
 from rerank_core._local.pairs import PairEncoder, cut_middle, read_ends
 from rerank_core._local.settings import Activation, configured_activation, resolve_max_length
+from rerank_core._scorer import Scorer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,6 +26,7 @@ __all__ = [
     "LoadedBiEncoder",
     "LoadedCrossEncoder",
     "Prompts",
+    "SentenceTransformersScorer",
     "load_bi_encoder",
     "load_cross_encoder",
     "saved_activation",
@@ -180,6 +184,51 @@ class LoadedBiEncoder(NamedTuple):
         except (RuntimeError, ValueError, IndexError) as error:
             raise _failure(f"{len(texts)} texts", error) from error
         return np.asarray(vectors, dtype=np.float32)
+
+
+Loaded = TypeVar("Loaded", LoadedCrossEncoder, LoadedBiEncoder)
+
+
+class SentenceTransformersScorer(Scorer, Generic[Loaded]):
+    """Holds a model from its first use until `close`; pickled without it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._model_in_use: Loaded | None = None
+
+    @abstractmethod
+    def _load(self) -> Loaded:
+        """Read the model's files."""
+
+    def _loaded(self) -> Loaded:
+        """Load the model, once."""
+        with self._lock:
+            if self._model_in_use is None:
+                self._model_in_use = self._load()
+            return self._model_in_use
+
+    @property
+    def max_length(self) -> int:
+        """Maximum number of tokens of an input, special tokens included; loads the model."""
+        return self._loaded().max_length
+
+    def load(self) -> None:
+        """Load the model now, rather than with the first scoring."""
+        self._loaded()
+
+    def close(self) -> None:
+        """Release the model; the next scoring loads it again."""
+        with self._lock:
+            self._model_in_use = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_lock"], state["_model_in_use"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        SentenceTransformersScorer.__init__(self)
+        self.__dict__.update(state)
 
 
 def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,13 @@ from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import model_name
 from rerank_core._local.graph import apply_activation, to_logits
 from rerank_core._local.pairs import batch_usage, plan_batches, rounds
-from rerank_core._local.sentence_transformers import LoadedCrossEncoder, load_cross_encoder
+from rerank_core._local.sentence_transformers import (
+    LoadedCrossEncoder,
+    SentenceTransformersScorer,
+    load_cross_encoder,
+)
 from rerank_core._local.settings import Activation, check_activation, scale_of
 from rerank_core._planning import Tally
-from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 
 __all__ = ["TorchCrossEncoder"]
@@ -25,7 +27,7 @@ _BATCH_TOKENS_CPU = 1024
 _BATCH_TOKENS_ACCELERATOR = 16_384
 
 
-class TorchCrossEncoder(Scorer):
+class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
     """A cross-encoder run by sentence-transformers on PyTorch.
 
     Nothing is loaded before the first scoring (or `load`). Weights are read from safetensors files
@@ -94,6 +96,7 @@ class TorchCrossEncoder(Scorer):
                 "model_kwargs use_safetensors=False would unpickle the weights, which can run "
                 "arbitrary code; convert them to safetensors"
             )
+        super().__init__()
         self._model = check_name(model, "model", "cross-encoder/ettin-reranker-17m-v1")
         self._activation = check_activation(activation)
         self._batch_tokens = optional(check_whole, batch_tokens, "batch_tokens")
@@ -115,8 +118,6 @@ class TorchCrossEncoder(Scorer):
                 raise ConfigurationError(
                     f"{name} contains a token; pass it as token, which is kept secret"
                 )
-        self._model_in_use: LoadedCrossEncoder | None = None
-        self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -137,20 +138,6 @@ class TorchCrossEncoder(Scorer):
             f":max_length={loaded.max_length}:activation={loaded.activation}"
             f":{json.dumps(self._options, sort_keys=True, default=repr)}"
         )
-
-    @property
-    def max_length(self) -> int:
-        """Maximum number of tokens of a pair; loads the model."""
-        return self._loaded().max_length
-
-    def load(self) -> None:
-        """Load the model now, rather than with the first scoring."""
-        self._loaded()
-
-    def close(self) -> None:
-        """Release the model; the next scoring loads it again."""
-        with self._lock:
-            self._model_in_use = None
 
     def to_config(self) -> dict[str, Any]:
         """Return the arguments that were set, without the token, with ``"type": "torch"``.
@@ -202,22 +189,11 @@ class TorchCrossEncoder(Scorer):
             pass  # the scores so far are kept
         return tally.scoring()
 
-    def _loaded(self) -> LoadedCrossEncoder:
-        """Load the model, once."""
-        with self._lock:
-            if self._model_in_use is None:
-                self._model_in_use = load_cross_encoder(
-                    self._model, self._options, self._token, self._activation
-                )
-            return self._model_in_use
+    def _load(self) -> LoadedCrossEncoder:
+        return load_cross_encoder(self._model, self._options, self._token, self._activation)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("_model", "_activation", "_batch_tokens", "_options")
-        return {name: self.__dict__[name] for name in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _token=None, _model_in_use=None)
-        self._lock = threading.RLock()
+        return {**super().__getstate__(), "_token": None}
 
     def __repr__(self) -> str:
         return f"TorchCrossEncoder({self._model!r})"

@@ -21,7 +21,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\ufeff"), m
 
 
 class Read:
-    """What became of an input."""
+    """Outcome of one input."""
 
     def __init__(
         self, data: bytes | str, input_format: str = "auto", name: str = "stdin", **options: Any

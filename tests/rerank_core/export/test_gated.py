@@ -88,7 +88,7 @@ def tokenizer() -> Tokenizer:
 def trained_form(
     student: Student, queries: list[str], texts: list[str], of: list[int]
 ) -> list[float]:
-    """What the form that is trained says: query and passage apart, padded."""
+    """Return the scores of the trained form: query and passage apart, padded."""
     encode = tokenizer()
     encode.enable_padding(pad_id=0)
     query, passage = (
