@@ -79,7 +79,8 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         depth: Only so many of the first documents are scored; the rest follow unscored. None
             scores all. Default: None.
         top_n: At most this many documents stay; None keeps all. Default 5.
-        min_score: Scored documents below it are dropped; it is on the scorer's scale, or on the
+        min_score: Scored documents below it are dropped, and with them those that a
+            `rerank_core.Cascade` left to its cheap stage; it is on the scorer's scale, or on the
             blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
@@ -192,7 +193,8 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
 
     def _arguments(self, documents: list[Document]) -> dict[str, Any]:
         prior = None
-        if self.blend is not None and self.prior_key is not None:
+        by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
+        if by_score and self.prior_key is not None:
             prior = [document.metadata.get(self.prior_key) for document in documents]
         texts = [document.page_content for document in documents]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}

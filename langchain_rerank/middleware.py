@@ -20,7 +20,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_rerank._compressor import CompressorOptions, RerankCompressor, make_compressor
 from rerank_core import ConfigurationError, MissingExtraError
-from rerank_core._checks import check_choice, describe
+from rerank_core._checks import check_choice, describe, is_blank
 
 try:
     from langchain.agents.middleware import AgentMiddleware
@@ -162,10 +162,10 @@ class RerankMiddleware(AgentMiddleware[Any, Any]):
 def _call_query(arguments: Mapping[str, Any]) -> str | None:
     texts = [value for value in arguments.values() if isinstance(value, str)]
     query = arguments.get("query", texts[0] if len(texts) == 1 else None)
-    return query if isinstance(query, str) and query.strip() else None
+    return query if isinstance(query, str) and not is_blank(query) else None
 
 
 def _user_query(state: Any) -> str | None:
     messages = state.get("messages", ()) if isinstance(state, Mapping) else ()
     said = (str(m.text) for m in reversed(messages) if isinstance(m, HumanMessage))
-    return next((text for text in said if text.strip()), None)
+    return next((text for text in said if not is_blank(text)), None)

@@ -14,7 +14,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
 from llamaindex_rerank._spans import spans_in_node
-from rerank_core import InvalidInputError, Ranking, arerank, rerank
+from rerank_core import Blend, InvalidInputError, Ranking, arerank, rerank
 from rerank_core._adapters import AdapterOptions, check_items
 from rerank_core._checks import describe
 from rerank_core._metadata import copy_metadata, first_of_each_id, results
@@ -47,7 +47,8 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         depth: Only so many of the first nodes are scored; the rest follow unscored. None scores
             all. Default: None.
         top_n: At most this many nodes stay; None keeps all. Default 5.
-        min_score: Scored nodes below it are dropped; it is on the scorer's scale, or on the
+        min_score: Scored nodes below it are dropped, and with them those that a
+            `rerank_core.Cascade` left to its cheap stage; it is on the scorer's scale, or on the
             blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
@@ -177,7 +178,8 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         dispatcher.event(ReRankEndEvent(nodes=kept))
 
     def _arguments(self, nodes: list[NodeWithScore]) -> dict[str, Any]:
-        prior = None if self.blend is None else [node.score for node in nodes]
+        by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
+        prior = [node.score for node in nodes] if by_score else None
         texts = [node.get_content(self.metadata_mode) for node in nodes]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
 

@@ -17,6 +17,7 @@ from rerank_core._checks import (
     check_budget,
     check_flag,
     check_number,
+    check_ordered,
     check_whole,
     describe,
     optional,
@@ -166,8 +167,9 @@ def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T
     """Return the items as a list, having read the iterable once.
 
     Raises:
-        InvalidInputError: If it is no iterable, or holds anything but `kind`.
+        InvalidInputError: If it is no iterable, has no order, or holds anything but `kind`.
     """
+    check_ordered(items, argument)
     if isinstance(items, str | bytes | kind) or not isinstance(items, Iterable):
         raise InvalidInputError(
             f"{argument} must be a list of {kind.__name__}, not {type(items).__name__}"

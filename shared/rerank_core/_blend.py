@@ -75,9 +75,9 @@ class Blend:
         """
         if self.method != "rrf" and None in priors:
             raise InvalidInputError(
-                f"prior[{priors.index(None)}] is missing: blend {self.method!r} needs the "
-                "first-stage score of every candidate; pass them, or use Blend('rrf'), which "
-                "needs positions only"
+                f"prior[{priors.index(None)}] is missing (None or NaN): blend {self.method!r} "
+                "needs the first-stage score of every candidate; pass them, or use Blend('rrf'), "
+                "which needs positions only"
             )
 
     def apply(

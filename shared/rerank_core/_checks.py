@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from rerank_core._errors import ConfigurationError, InvalidInputError, RerankError
@@ -15,10 +16,12 @@ __all__ = [
     "check_flag",
     "check_name",
     "check_number",
+    "check_ordered",
     "check_query",
     "check_texts",
     "check_whole",
     "describe",
+    "is_blank",
     "optional",
     "refuse_unknown",
     "suggest",
@@ -99,17 +102,69 @@ def check_query(query: object, argument: str = "query") -> str:
     """
     if not isinstance(query, str):
         raise InvalidInputError(f"{argument} must be a str, not {describe(query)}")
-    if not query.strip():
-        raise InvalidInputError(f"{argument} is blank: {query!r}; pass what the user asked")
+    if is_blank(query):
+        raise InvalidInputError(f"{argument} is blank: {describe(query)}; pass what the user asked")
     return query
+
+
+# Characters of these categories show nothing: control and format characters, unassigned ones, and
+# separators.
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Zl", "Zp", "Zs"})
+# Nor do these of other categories: fillers, variation selectors, an empty Braille cell.
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U0001d159"
+).union(map(chr, range(0xFE00, 0xFE10)), map(chr, range(0xE0100, 0xE01F0)))
+# Format characters that are drawn around the digits or letters after them.
+_DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2").union(
+    "\U000110bd\U000110cd"
+)
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text has no character that can be seen.
+
+    White space cannot, nor can control and format characters such as NUL, a zero-width space or a
+    byte order mark.
+    """
+    # Nearly every text begins with a character that can be seen, most with one of ASCII.
+    if "!" <= text[:1] <= "~":
+        return False
+    # A long text has few distinct characters.
+    return all(map(_is_unseen, text[:50])) and all(map(_is_unseen, set(text[50:])))
+
+
+def _is_unseen(character: str) -> bool:
+    if character in _UNSEEN:
+        return True
+    return unicodedata.category(character) in _UNSEEN_CATEGORIES and character not in _DRAWN
+
+
+def check_ordered(items: object, argument: str) -> None:
+    """Refuse what has no order or would be read as its keys.
+
+    Raises:
+        InvalidInputError: If it is a mapping, a set or a data frame.
+    """
+    kind = type(items).__name__
+    if isinstance(items, Mapping):
+        fix = "a mapping would be read as its keys; pass list(items.values())"
+    elif isinstance(items, set | frozenset):
+        fix = "a set has no order; pass a list, the first stage's best first"
+    elif hasattr(items, "columns"):
+        fix = "a data frame would be read as its columns' names; pass list(frame['text'])"
+    else:
+        return
+    raise InvalidInputError(f"{argument} must be a list, not {kind}: {fix}")
 
 
 def check_texts(texts: Iterable[object], argument: str = "texts") -> list[str]:
     """Return the texts as a list, having read the iterable once.
 
     Raises:
-        InvalidInputError: If it is a single string, no iterable, or holds anything but strings.
+        InvalidInputError: If it is a single string, no iterable, has no order, or holds anything
+            but strings.
     """
+    check_ordered(texts, argument)
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         raise InvalidInputError(f"{argument} must be a list of str, not {describe(texts)}")
     checked: list[str] = []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from rerank_core._checks import check_query, check_texts, describe
+from rerank_core._checks import check_query, check_texts, describe, is_blank
 from rerank_core._errors import MalformedResponseError
 from rerank_core._types import STOPPED, Scoring, Span
 from rerank_core._usage import Usage
@@ -37,7 +37,7 @@ class Plan:
         positions: dict[str, int] = {}
         # For each text its position among the distinct ones; None for a blank text.
         self._slots = [
-            positions.setdefault(text, len(positions)) if text.strip() else None
+            None if is_blank(text) else positions.setdefault(text, len(positions))
             for text in map(_encodable, check_texts(texts, texts_name))
         ]
         self.job = Job(clean_query, tuple(positions))

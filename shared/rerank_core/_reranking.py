@@ -6,12 +6,15 @@ import asyncio
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
+from math import isnan
+from numbers import Real
 from typing import Any, Never, SupportsIndex
 
 from rerank_core._blend import BlendLike, make_blend
 from rerank_core._checks import (
     check_budget,
     check_number,
+    check_ordered,
     check_query,
     check_texts,
     check_whole,
@@ -23,7 +26,7 @@ from rerank_core._errors import InvalidInputError
 from rerank_core._loading import ScorerLike, shared_scorer
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import observe_ranking
-from rerank_core._types import Progress, RankedItem, Ranking, Scoring
+from rerank_core._types import BUDGET, Progress, RankedItem, Ranking, Scale, Scoring, unique
 
 __all__ = ["arerank", "rerank"]
 
@@ -46,24 +49,29 @@ def rerank(
     """Score the candidates for the query, order them, and keep the best.
 
     Scored candidates come first, by descending score; ties keep first-stage order. Candidates
-    that were not scored follow, in first-stage order, and no threshold drops them. Then the
-    ranking is cut to `top_n`, and after that to its longest beginning that fits `max_tokens`.
+    that were not scored follow, in first-stage order, and a threshold drops only those of them
+    that a `Cascade` left to its cheap stage. Then the ranking is cut to `top_n`, and after that to
+    its longest beginning that fits `max_tokens`.
 
     Args:
         query: What the user asked; not blank.
-        candidates: Texts in first-stage order. Read once, so a generator will do.
+        candidates: Texts in first-stage order; no mapping and no set, which has no order. Read
+            once, so a generator will do.
         scorer: What scores them: a `Scorer`, or a name or configuration as for `load_scorer`;
             what is made from one is kept for the next call with the same. Default: ``"nano"``,
             the embedded model.
         depth: Only so many of the first candidates are scored; the rest follow unscored. The
             lever for speed and cost, often called ``top_k``. None scores all.
         top_n: At most this many stay. None keeps all.
-        min_score: Scored candidates below it are dropped. It is on the scale of the ranking:
-            the scorer's, or the blend's where there is one.
+        min_score: Scored candidates below it are dropped, and with them those that a `Cascade`
+            left to its cheap stage, unless the scoring is degraded. It is on the scale of the
+            ranking: the scorer's, or the blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, ``"METHOD"`` or
             ``"METHOD:WEIGHT"`` such as ``"rrf:0.3"``, or a mapping of `Blend`'s arguments.
-        prior: First-stage score of each candidate, in the order of `candidates`.
-        max_tokens: At most this many tokens of text stay, by `count_tokens`.
+        prior: First-stage score of each candidate, in the order of `candidates`; None or NaN where
+            there is none, which the blend ``"rrf"`` can do without.
+        max_tokens: At most this many tokens of text stay, by `count_tokens`. If the best text
+            alone is longer, the ranking is empty, and `degraded` tells why.
         count_tokens: Counts the tokens of a text as the LLM will.
         progress: Called between batches with (pairs done, pairs in all).
         **unknown: Refused, with the argument that was probably meant.
@@ -147,8 +155,9 @@ async def arerank(
     )
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
         scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
-        # Counting tokens can take long, and so can a scorer's look at its model's files.
-        return finish(await asyncio.to_thread(request.rank, scoring))
+        if request.count_tokens is None:
+            return finish(request.rank(scoring))
+        return finish(await asyncio.to_thread(request.rank, scoring))  # counting can take long
 
 
 class _Request:
@@ -193,6 +202,7 @@ class _Request:
         """Order and trim the candidates."""
         unread = len(self.texts) - len(scoring.scores)
         scores = list(scoring.scores)
+        scored = any(score is not None for score in scores)
         if self.blend is not None:
             scores = self.blend.apply(scores, self.priors[: self.depth])
         scores += [None] * unread
@@ -212,21 +222,34 @@ class _Request:
             return item.score is None, score is None, -(score or 0.0)
 
         items.sort(key=place)
-        if self.min_score is not None:
-            least = self.min_score
-            items = [item for item in items if item.score is None or item.score >= least]
+        if (least := self.min_score) is not None:
+            # A cascade's strong stage reads the best, so what is unread is worse than what it read,
+            # unless something failed.
+            whole = scored and scoring.degraded is None
+
+            def stays(item: RankedItem) -> bool:
+                if item.score is None:
+                    return not whole or second[item.index] is None
+                return item.score >= least
+
+            items = [item for item in items if stays(item)]
+        kept, too_long = self._fitting(items[: self.top_n])
+        reasons = [reason for reason in (scoring.degraded, too_long) if reason]
+        # Without a score, the model may be missing, or still be loading: it is not asked.
+        scale = scoring.scale or (self.scorer.scale if scored else Scale.LOGIT)
         return Ranking(
-            items=tuple(self._fitting(items[: self.top_n])),
+            items=tuple(kept),
             scorer=self.scorer.name,
-            scale=self.blend.scale if self.blend else scoring.scale or self.scorer.scale,
+            scale=self.blend.scale if self.blend else scale,
             usage=scoring.usage,
-            degraded=scoring.degraded,
-            causes=scoring.causes,
+            degraded="; ".join(reasons) or None,
+            causes=unique((*scoring.causes, *([BUDGET] if too_long else ()))),
         )
 
-    def _fitting(self, items: list[RankedItem]) -> list[RankedItem]:
+    def _fitting(self, items: list[RankedItem]) -> tuple[list[RankedItem], str | None]:
+        """Return the longest beginning that fits the budget, and why it is empty if it is."""
         if self.max_tokens is None or self.count_tokens is None:
-            return items
+            return items, None
         room = self.max_tokens
         for kept, item in enumerate(items):
             counted = self.count_tokens(item.text)
@@ -236,8 +259,9 @@ class _Request:
                 )
             room -= taken
             if room < 0:
-                return items[:kept]
-        return items
+                reason = f"the best text takes {taken} tokens, max_tokens is {self.max_tokens}"
+                return items[:kept], None if kept else f"{reason}: no text was kept"
+        return items, None
 
 
 def _check_priors(prior: Iterable[float | None] | None, count: int) -> list[float | None]:
@@ -245,8 +269,12 @@ def _check_priors(prior: Iterable[float | None] | None, count: int) -> list[floa
         return [None] * count
     if isinstance(prior, str | bytes) or not isinstance(prior, Iterable):
         raise InvalidInputError(f"prior must be a list of numbers, not {describe(prior)}")
+    check_ordered(prior, "prior")
+    # NaN is how data frames write that a number is missing.
     priors = [
-        optional(check_number, value, f"prior[{i}]", error=InvalidInputError)
+        None
+        if isinstance(value, Real) and isnan(value)
+        else optional(check_number, value, f"prior[{i}]", error=InvalidInputError)
         for i, value in enumerate(prior)
     ]
     if len(priors) != count:

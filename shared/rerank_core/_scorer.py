@@ -164,7 +164,8 @@ class Scorer(ABC):
 
         Args:
             query: What the user asked; not blank.
-            texts: The candidates' texts. Blank ones stay unscored, duplicates are read once.
+            texts: The candidates' texts. Blank ones, which have no character that can be seen,
+                stay unscored; duplicates are read once.
             progress: Called between batches with (pairs done, pairs in all).
 
         Returns:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "BUDGET",
     "CIRCUIT_OPEN",
     "DEADLINE",
     "OTHER",
@@ -39,6 +40,8 @@ It may be called from another thread. If it raises `StopScoring`, what has been 
 
 # The causes of a degraded scoring that are not the name of an error.
 DEADLINE, STOPPED, CIRCUIT_OPEN, OTHER = "deadline", "stopped", "circuit_open", "other"
+# That of a degraded ranking, whose token budget is less than its best text takes.
+BUDGET = "budget"
 
 
 class StopScoring(Exception):
@@ -232,12 +235,13 @@ class Ranking(Sequence[RankedItem]):
     Attributes:
         items: The candidates that stayed, best first.
         scorer: Name of the scorer.
-        scale: What the scores mean. A blended score is relative to its own list: compare it
-            within one ranking only.
+        scale: What the scores mean; `Scale.LOGIT` where there is none. A blended score is relative
+            to its own list: compare it within one ranking only.
         usage: What the scoring cost.
         degraded: Why the ranking is less than was asked for, in a sentence for people; None if it
             is whole.
-        causes: Why, in codes for programs: see `Scoring`.
+        causes: Why, in codes for programs: those of `Scoring`, and ``"budget"``, the best text
+            takes more than `max_tokens`.
 
     Example:
         ```python

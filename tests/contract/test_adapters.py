@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_core import Blend, InvalidInputError, load_scorer, rerank
+from rerank_core import Blend, Cascade, InvalidInputError, load_scorer, rerank
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.adapters import BOTH, Harness, pairs
 from support.scorers import BlockingScorer
@@ -93,6 +93,7 @@ def test_defaults_keep_the_best_five_by_the_embedded_model(harness: Harness) -> 
     [
         (["a text"], r"\[0\] must be a (Document|NodeWithScore), not 'a text' \(str\)"),
         ("a text", r"must be a list of (Document|NodeWithScore), not str"),
+        ({"a": "a text"}, r"(documents|nodes) must be a list, not dict: .* keys"),
     ],
 )
 def test_wrong_inputs_are_refused(harness: Harness, inputs: Any, message: str) -> None:
@@ -103,6 +104,28 @@ def test_wrong_inputs_are_refused(harness: Harness, inputs: Any, message: str) -
 def test_a_blank_query_is_refused(harness: Harness) -> None:
     with pytest.raises(InvalidInputError, match="query is blank"):
         harness.run(harness.make(), "  ", harness.inputs(TEXTS, range(6), {}))
+
+
+@pytest.mark.parametrize("prior", [None, float("nan")])
+def test_ranks_are_blended_without_priors(harness: Harness, prior: Any) -> None:
+    inputs = harness.inputs(["tea", "green tea"], [prior, 0.5], {})
+    outputs = harness.run(harness.make(blend="rrf:0.3"), QUERY, inputs)
+    assert [result.text for result in harness.results(outputs)] == ["green tea", "tea"]
+
+
+def test_what_cannot_be_seen_is_not_scored(harness: Harness) -> None:
+    inputs = harness.inputs(["\u200b\0", "tea"], [0.9, 0.1], {})
+    outputs = harness.results(harness.run(harness.make(), QUERY, inputs))
+    assert pairs(outputs) == [("tea", 0.5), ("\u200b\0", None)]
+    with pytest.raises(InvalidInputError, match="query is blank"):
+        harness.run(harness.make(), "\ufeff", inputs)
+
+
+def test_a_threshold_drops_what_a_cascade_left_to_its_cheap_stage(harness: Harness) -> None:
+    cascade = Cascade([(OverlapScorer(), 1), OverlapScorer()])
+    adapter = harness.make(scorer=cascade, min_score=0.9)
+    inputs = harness.inputs(["tea", "green tea", "soup"], range(3), {})
+    assert pairs(harness.results(harness.run(adapter, QUERY, inputs))) == [("green tea", 1.0)]
 
 
 def test_inputs_may_be_a_generator(harness: Harness) -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +14,12 @@ from rerank_core import (
     Blend,
     Cascade,
     ConfigurationError,
+    Fallback,
     InvalidInputError,
     Ranking,
     Scale,
+    Scoring,
+    ServiceError,
     arerank,
     rerank,
 )
@@ -150,6 +154,15 @@ def test_ten_thousand_candidates() -> None:
         ({"model": "nano"}, "'model'; did you mean scorer"),
         ({"what": 1}, "no argument 'what'$"),
         ({"prior": 5}, "prior must be a list of numbers"),
+        ({"prior": {0: 1.0, 1: 2.0}}, "prior must be a list, not dict: .* keys"),
+        (
+            {"candidates": {"a": "b"}},
+            r"candidates must be a list, not dict: .*list\(items.values\(\)\)",
+        ),
+        ({"candidates": {"a", "b"}}, "candidates must be a list, not set: a set has no order"),
+        ({"candidates": pd.DataFrame({"text": ["a"]})}, "not DataFrame: .*columns"),
+        ({"query": "\u200b\ufeff"}, "query is blank"),
+        ({"blend": "zscore", "prior": [1.0, float("nan")]}, r"prior\[1\] is missing"),
         ({"prior": [1.0]}, "one score for each of the 2 candidates, not 1"),
         ({"prior": [1.0, float("inf")]}, r"prior\[1\]"),
         ({"blend": Blend("minmax")}, r"prior\[0\] is missing"),
@@ -205,6 +218,93 @@ def test_what_a_cascade_cut_stays_before_what_was_not_read() -> None:
     cascade = Cascade([(OverlapScorer(), 1), OverlapScorer()])
     ranking = rerank("a b", ["c", "a", "a b", "b a"], cascade, depth=3)
     assert [item.index for item in ranking] == [2, 1, 0, 3]
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), np.float32("nan")])
+def test_ranks_are_blended_without_priors(nothing: Any) -> None:
+    ranking = rerank("a", ["b", "a"], OverlapScorer(), blend="rrf:0.3", prior=[nothing, 1.0])
+    assert [(item.index, item.prior) for item in ranking] == [(1, 1.0), (0, None)]
+
+
+def test_a_threshold_drops_what_a_cascade_left_to_its_cheap_stage() -> None:
+    texts = ["a b", "c", "a", "a b c", "", "d"]
+    cheap = ScriptedScorer({text: float(i) for i, text in enumerate(texts) if text})
+    strong = ScriptedScorer({"d": 0.9, "a b c": 0.1})
+    for cascade in (
+        Cascade([(cheap, 2), strong]),
+        Cascade([(cheap, 4), Cascade([(cheap, 2), strong])]),
+    ):
+        ranking = rerank("q", texts, cascade, min_score=0.5)
+        assert [item.text for item in ranking] == ["d", ""]  # of the blank one nothing is known
+        whole = rerank("q", texts, cascade)
+        assert [item.text for item in whole] == ["d", "a b c", "a", "c", "a b", ""]
+
+
+def test_a_threshold_drops_nothing_unread_where_the_strong_stage_failed() -> None:
+    cheap = ScriptedScorer({"a": 1.0, "b": 2.0, "c": 3.0})
+    failing = Fallback(ScriptedScorer(ServiceError("down")))
+    ranking = rerank("q", ["a", "b", "c"], Cascade([(cheap, 2), failing]), min_score=0.5)
+    assert [item.text for item in ranking] == ["c", "b", "a"]
+    half = Scoring((None, 0.9), degraded="half", causes=("other",))
+    ranking = rerank("q", ["a", "b", "c"], Cascade([(cheap, 2), ScriptedScorer(half)]), min_score=1)
+    assert [item.text for item in ranking] == ["c", "a"]
+
+
+def test_a_budget_that_holds_no_text_is_told() -> None:
+    options: dict[str, Any] = {"max_tokens": 3, "count_tokens": len}
+    for ranking in (
+        rerank("a", ["b", "aaaaa a"], OverlapScorer(), **options),
+        asyncio.run(arerank("a", ["b", "aaaaa a"], OverlapScorer(), **options)),
+    ):
+        assert (list(ranking), ranking.causes) == ([], ("budget",))
+        assert ranking.degraded == (
+            "the best text takes 7 tokens, max_tokens is 3: no text was kept"
+        )
+    down = rerank("a", ["aaaa"], Fallback(ScriptedScorer(ServiceError("down"))), **options)
+    assert down.causes == ("ServiceError", "budget")
+    assert "down" in str(down.degraded)
+    fits = rerank("a", ["a", "aaaaa"], OverlapScorer(), **options)
+    assert ([item.text for item in fits], fits.degraded) == (["a"], None)
+    assert rerank("a", [], OverlapScorer(), **options).degraded is None
+    assert rerank("a", ["bbbb"], OverlapScorer(), min_score=1, **options).degraded is None
+
+
+INVISIBLE = [
+    "\0", "\0\x01\x1f\x7f\x85", "\u200b", "\u200b \u200d\u200c\n", "\ufeff", "\u00ad", "\u2060",
+    "\u200e\u202e\u2066", "\u180e", "\ufe0f", "\u034f", "\u3164", "\u115f\u1160", "\uffa0",
+    "\u2800", "\U000e0041", "\U000e0100", "\uffff", "\u2028\u3000\u00a0", "\0" * 10_000,
+]  # fmt: skip
+VISIBLE = [
+    "a", ".", "\u200bж", "\0" * 60 + "é", "日本", "🌊", "☺\ufe0f", "\ufffd", "\ue000", "\u0301",
+    "\u0600", "قهوة", "กาแฟ", "한", "\ud800", "\u2801",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", INVISIBLE, ids=lambda text: ascii(text[:5]))
+def test_a_text_of_which_nothing_can_be_seen_is_not_scored(text: str) -> None:
+    scorer = OverlapScorer()
+    ranking = rerank("a", [text, "b", "a"], scorer)
+    assert [item.score for item in ranking] == [1.0, 0.0, None]
+    assert scorer.calls == [("a", ("b", "a"))]
+    with pytest.raises(InvalidInputError, match="query is blank"):
+        rerank(text, ["a"], scorer)
+
+
+@pytest.mark.parametrize("text", VISIBLE, ids=lambda text: ascii(text[:5]))
+def test_a_text_of_which_something_can_be_seen_is_scored_as_it_is(text: str) -> None:
+    scorer = OverlapScorer()
+    assert scorer.score("a", [text]).scores != (None,)
+    assert scorer.calls[0][1] == (text.replace("\ud800", "\ufffd"),)
+
+
+def test_without_a_score_the_model_is_not_looked_up() -> None:
+    class Missing(OverlapScorer):
+        @property
+        def scale(self) -> Scale:
+            raise ConfigurationError("no such model")
+
+    for texts in ([], [" "]):
+        assert rerank("q", texts, Missing()).scale is Scale.LOGIT
 
 
 def test_the_embedded_model_is_the_default_and_is_kept() -> None:

@@ -19,8 +19,9 @@ class Cascade(Scorer):
 
     Only the last stage assigns scores, because the scores of earlier stages are on other scales.
     Texts that an earlier stage eliminates stay unscored: they rank below those that went further,
-    in the order of the stage that eliminated them. Multi-stage ranking: Nogueira et al.,
-    "Multi-Stage Document Ranking with BERT", 2019, https://arxiv.org/abs/1910.14424.
+    in the order of the stage that eliminated them. A `min_score` of `rerank` drops them, too,
+    unless the scoring is degraded. Multi-stage ranking: Nogueira et al., "Multi-Stage Document
+    Ranking with BERT", 2019, https://arxiv.org/abs/1910.14424.
 
     Args:
         stages: Pairs of a scorer and the number of its best texts to keep, cheapest first; then

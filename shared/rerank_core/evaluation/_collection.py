@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rerank_core._checks import describe
+from rerank_core._checks import describe, is_blank
 from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._lines import Line, read_objects, read_table
 
@@ -173,7 +173,7 @@ def _read_texts(path: Path, *, with_title: bool) -> dict[str, str]:
         parts = [_string(line, fields, "text")]
         if with_title and fields.get("title") is not None:
             parts.insert(0, _string(line, fields, "title"))
-        text = ". ".join(part for part in parts if part.strip())
+        text = ". ".join(part for part in parts if not is_blank(part))
         if not with_title and not text:
             raise line.error('"text" is blank; a query needs a text')
         # Lone surrogates have no encoding.

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from rerank_core._blend import Blend
-from rerank_core._checks import check_whole
+from rerank_core._checks import check_whole, is_blank
 from rerank_core._errors import ConfigurationError
 from rerank_core._scorer import Scorer
 from rerank_core._version import __version__
@@ -244,7 +244,7 @@ def _complete(task: Task, scored: Scored) -> bool:
     return all(
         scoring.degraded is None
         and all(
-            score is not None or not text.strip()
+            score is not None or is_blank(text)
             for text, score in zip(task.texts(query, scored.depth), scoring.scores, strict=True)
         )
         for query, scoring in scored.scorings.items()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rerank_core._checks import describe
+from rerank_core._checks import describe, is_blank
 from rerank_core._errors import ConfigurationError, InvalidInputError, MissingExtraError
 from rerank_core._local.bi_encoder import BiEncoderScorer
 from rerank_core._types import Progress
@@ -269,7 +269,7 @@ def _search(
     except ImportError as error:
         raise MissingExtraError("eval", "A dense first stage") from error
     # Blank texts are never candidates.
-    texts = {name: text for name, text in collection.documents.items() if text.strip()}
+    texts = {name: text for name, text in collection.documents.items() if not is_blank(text)}
     ids = list(texts)
     vectors = encoder.embed_documents(list(texts.values()), progress=progress)
     index = faiss.IndexFlatIP(vectors.shape[1])
