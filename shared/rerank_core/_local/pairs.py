@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from rerank_core._usage import Usage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 __all__ = [
     "ROUND",
@@ -41,7 +40,7 @@ ROUND = 256
 _CHUNK = 64
 # Of a text with more characters than this per token of room, only the beginning is tokenised.
 _CHARACTERS_PER_TOKEN = 16
-_SPACE = re.compile(r"\s+")
+_MARGIN = 64  # tokens near the end of a part may differ from those of the whole, others do not
 
 
 class Ends(NamedTuple):
@@ -192,7 +191,10 @@ class PairEncoder:
 
     def cut(self, text: str, length: int) -> str:
         """Return the part of a text that its first `length` tokens cover."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        enough = length + _MARGIN
+        encoding = _encode(self._tokenizer, text[: enough * _CHARACTERS_PER_TOKEN])
+        if len(encoding.ids) < enough:
+            encoding = _encode(self._tokenizer, text)
         return text[: encoding.offsets[length - 1][1]]
 
     def _head(self, query: str, ids: list[int]) -> Head:
@@ -201,7 +203,7 @@ class PairEncoder:
 
     def _encode_chunk(self, texts: Sequence[str], room: int) -> list[list[int]]:
         """Return the token ids of each text; of a very long one perhaps only more than `room`."""
-        enough = room + 64  # tokens near the end of a part may differ, those before them do not
+        enough = room + _MARGIN
         limit = enough * _CHARACTERS_PER_TOKEN
         encoded = self._ids([text[:limit] for text in texts])
         short = [i for i, ids in enumerate(encoded) if len(texts[i]) > limit and len(ids) < enough]
@@ -222,16 +224,40 @@ def read_ends(tokenizer: Tokenizer, text: str, length: int) -> Ends:
         text: The text; of a very long one, only the beginning and the end are read.
         length: Maximum number of tokens that will be kept.
     """
-    limit = (length + 64) * _CHARACTERS_PER_TOKEN
+    limit = (length + _MARGIN) * _CHARACTERS_PER_TOKEN
+    read, whole = text, True
     if len(text) > 2 * limit:
-        text = _SPACE.sub(" ", text)  # long runs of it hold few tokens
-    if len(text) > 2 * limit:
-        ends = f"{text[:limit]} {text[-limit:]}"
-        encoding = tokenizer.encode(ends, add_special_tokens=False)
-        if len(encoding.ids) >= length:
-            return Ends(ends, encoding.ids, encoding.offsets, whole=False)
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    return Ends(text, encoding.ids, encoding.offsets, whole=True)
+        read, whole = _ends_of(text, limit)
+    encoding = _encode(tokenizer, read)
+    while not whole and len(encoding.ids) < length:  # an endless word, say, is one token
+        limit *= 4
+        read, whole = _ends_of(text, limit)
+        encoding = _encode(tokenizer, read)
+    return Ends(read, encoding.ids, encoding.offsets, whole)
+
+
+def _ends_of(text: str, limit: int) -> tuple[str, bool]:
+    """Return so many characters of either end, or all, with each run of white space as a space.
+
+    Long runs hold few tokens. No more of the text is looked at than is needed, since nothing else
+    in the process runs meanwhile.
+    """
+    before, after = (" " if end.isspace() else "" for end in (text[0], text[-1]))
+    first = text.split(maxsplit=limit)
+    start = before + " ".join(first[:limit])
+    if len(first) > limit:  # words, so more characters than are needed
+        end = " ".join(text.rsplit(maxsplit=limit)[1:]) + after
+    else:
+        start = end = start + after
+        if len(start) <= 2 * limit:
+            return start, True
+    return f"{start[:limit]} {end[-limit:]}", False
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> Encoding:
+    """Tokenise one text without special tokens, while other threads go on."""
+    encodings: list[Encoding] = tokenizer.encode_batch([text], add_special_tokens=False)
+    return encodings[0]
 
 
 def cut_middle(tokenizer: Tokenizer, read: Ends, length: int) -> tuple[str, list[int]]:
@@ -252,7 +278,7 @@ def cut_middle(tokenizer: Tokenizer, read: Ends, length: int) -> tuple[str, list
         ends = text[: offsets[kept - end - 1][1]]
         if end:
             ends = f"{ends} {text[offsets[-end][0] :]}"
-        ids: list[int] = tokenizer.encode(ends, add_special_tokens=False).ids
+        ids: list[int] = _encode(tokenizer, ends).ids
         if len(ids) <= length:
             return ends, ids
     return ends, ids[:length]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -9,12 +12,17 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from rerank_core import (
+    Cached,
     ConfigurationError,
     OnnxCrossEncoder,
+    Scorer,
     StopScoring,
     TorchCrossEncoder,
+    Windowed,
+    arerank,
 )
-from rerank_core._local.pairs import ROUND, PairEncoder
+from rerank_core._local.files import embedded_tokenizer
+from rerank_core._local.pairs import ROUND, PairEncoder, read_ends
 from support.models import WORDS, TinyModel
 
 FAMILIES = ["bert", "roberta", "xlm-roberta", "modernbert"]
@@ -152,6 +160,76 @@ def test_a_query_of_a_million_characters_is_read_at_its_ends(
     assert max(len(head.query) for head in sparse.heads) < 200
     blank = "drug" + " " * 1_000_000 + "river"
     assert encoder.encode(blank, ["a"]).truncated_queries == frozenset()
+
+
+SPACES = st.text(st.sampled_from(" \t\n\u3000"), max_size=400)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.text(st.sampled_from("ab"), min_size=1, max_size=90), min_size=1, max_size=60),
+    st.lists(SPACES, min_size=61, max_size=61),
+    st.integers(1, 12),
+)
+def test_the_ends_are_those_of_the_text_without_its_long_gaps(
+    words: list[str], gaps: list[str], length: int
+) -> None:
+    joined = "".join(f"{gap}{word} " for word, gap in zip(words, gaps, strict=False))
+    text = joined[: -1 if gaps[-1] else None] + gaps[-1]
+    tokenizer = embedded_tokenizer()
+    limit = (length + 64) * 16
+    read = read_ends(tokenizer, text, length)
+    close = re.sub(r"\s+", " ", text) if len(text) > 2 * limit else text
+    ends = close if len(close) <= 2 * limit else f"{close[:limit]} {close[-limit:]}"
+    if len(tokenizer.encode(ends, add_special_tokens=False).ids) >= length or ends == close:
+        assert (read.text, read.whole) == (ends, ends == close)
+    encoded = tokenizer.encode(read.text, add_special_tokens=False)
+    assert (read.ids, read.offsets) == (encoded.ids, encoded.offsets)
+    assert read.whole or len(read.ids) >= length
+
+
+@pytest.mark.parametrize("word", ["a" * 200_000, "\u200b" * 200_000 + "a"])
+def test_an_endless_word_is_read_whole(tiny: Callable[..., TinyModel], word: str) -> None:
+    encoder = PairEncoder(tokenizer_of(tiny()), 32)
+    encoded = encoder.encode(word, ["a"])
+    assert (encoded.truncated_queries, encoded.heads[0].query) == (frozenset(), word)
+    part = encoder.cut("list " * 3 + word, 2)
+    assert part == "list list"
+
+
+LONG = {
+    "words": ("plants eat light " * 300_000, 2),
+    "letters": ("á " * 2_500_000, 2),
+    "gap": ("plants" + " " * 5_000_000 + "light", 0),
+    "unseen": ("\u200b" * 300_000 + "light", 0),
+    "one word": ("a" * 300_000, 0),
+}
+
+
+async def longest_wait(query: str, scorer: Scorer, cut: int) -> float:
+    """Rank with a long query, and return the longest time that the event loop stood still."""
+    scorer.load()
+    asked = asyncio.create_task(arerank(query, ["Plants use light.", "Cats purr."], scorer))
+    longest = 0.0
+    while not asked.done():
+        before = time.perf_counter()
+        await asyncio.wait({asked}, timeout=0.001)
+        longest = max(longest, time.perf_counter() - before)
+    usage = asked.result().usage
+    assert (usage.pairs, usage.truncated_queries) == (2, cut)
+    return longest
+
+
+@pytest.mark.parametrize(("query", "cut"), LONG.values(), ids=LONG)
+async def test_a_query_of_millions_of_characters_leaves_the_event_loop_free(
+    query: str, cut: int
+) -> None:
+    assert await longest_wait(query, OnnxCrossEncoder("nano"), cut) < 0.4
+
+
+@pytest.mark.parametrize("wrap", [Windowed, Cached])
+async def test_so_it_does_around_a_scorer(wrap: Callable[[Scorer], Scorer]) -> None:
+    assert await longest_wait(LONG["words"][0], wrap(OnnxCrossEncoder("nano")), 2) < 0.4
 
 
 def test_a_length_without_room_is_refused(tiny: Callable[..., TinyModel]) -> None:
