@@ -70,7 +70,8 @@ def _root(
     "become objects with the line number as id. Bad lines are skipped and reported on standard "
     "error.",
     epilog="Exit codes: 0 done, perhaps with lines skipped; 1 failed, or a bad line with --strict; "
-    "2 wrong argument or setting; 130 interrupted; 141 the reader of the output has gone.",
+    "2 wrong argument or setting; 130 interrupted; 141 the reader of the output has gone; "
+    "143 ended by SIGTERM.",
 )
 def rank(
     query: Annotated[str, typer.Option("--query", "-q", help="What the user asked.")],
@@ -202,7 +203,7 @@ def demo(scorer: ScorerOption = "nano") -> None:
     "lost. COLLECTION=VALUE sets an option for one collection, as in --first-stage "
     "trec_dl19=run:bm25.",
     epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, file or installation; "
-    "130 interrupted (with --resume, the same command continues from there).",
+    "130 interrupted, 143 ended by SIGTERM (with --resume, the same command continues from there).",
 )
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Test collections.")],
@@ -305,7 +306,7 @@ def evaluate(
     "or not at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than "
     "0.001 is refused.",
     epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, setting or installation; "
-    "130 interrupted.",
+    "130 interrupted; 143 ended by SIGTERM.",
 )
 def export(
     model: Annotated[str, typer.Argument(help="The cross-encoder: a folder or a hub id.")],

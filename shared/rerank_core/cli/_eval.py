@@ -68,7 +68,7 @@ def run_eval(options: EvalOptions) -> None:
         RerankError: If an argument or a file is wrong, or a scorer fails.
         OSError: If reading or writing fails.
     """
-    for path in (options.json, options.plot):
+    for path in (None, options.json, options.plot):
         check_target(path)
     blends = [None, *map(make_blend, options.blend or ())]
     make = _scorer_maker(_read_prices(options.prices))

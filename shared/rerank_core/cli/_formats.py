@@ -18,9 +18,11 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from rerank_core._checks import suggest
+from rerank_core._files import bounded_lines
 from rerank_core.cli._guard import Failure
 
 __all__ = [
+    "MOST_CANDIDATES",
     "BadEntry",
     "Entry",
     "InputFormat",
@@ -30,6 +32,12 @@ __all__ = [
     "split_cells",
     "suggest_field",
 ]
+
+
+MOST_CANDIDATES = 1_000_000
+"""The most candidates of an input; input without an end must not fill the memory."""
+
+_MOST_BYTES = 1 << 29
 
 
 class InputFormat(StrEnum):
@@ -128,7 +136,7 @@ def read_entries(
 
     Args:
         lines: Split at line feeds only: UTF-8, UTF-16 or UTF-32 with a byte order mark, or any of
-            them compressed by gzip.
+            them compressed by gzip. At most 512 MiB.
         input_format: The format.
         text_field: The field or column of the text, which tells a header.
         name: The file's name, for messages and for its ending.
@@ -164,13 +172,10 @@ def read_entries(
 
 def _as_utf8(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
     """Decompress and re-encode the input, if its first bytes ask for it."""
+    lines = _bounded(lines, name)
     first = next(lines, b"")
     if first.startswith(_GZIP):
-        try:
-            content = gzip.decompress(b"".join([first, *lines]))
-        except (OSError, EOFError, zlib.error) as error:
-            raise Failure(f"{name}: is gzip, but cut off or damaged: {error}") from None
-        lines = io.BytesIO(content)
+        lines = _bounded(_decompress(b"".join([first, *lines]), name), name)
         first = next(lines, b"")
     for mark, encoding in _MARKS.items():
         if first.startswith(mark):
@@ -179,6 +184,23 @@ def _as_utf8(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
                 content = content.decode(encoding).encode()
             return io.BytesIO(content)
     return chain([first], lines)
+
+
+def _bounded(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
+    size = 0
+    for line in lines:
+        size += len(line)
+        if size > _MOST_BYTES:
+            raise Failure(f"{name}: is larger than {_MOST_BYTES:,} bytes; rank fewer candidates")
+        yield line
+
+
+def _decompress(content: bytes, name: str) -> Iterator[bytes]:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            yield from bounded_lines(stream, name)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Failure(f"{name}: is gzip, but cut off or damaged: {error}") from None
 
 
 def _choose(lines: Iterator[bytes], begin: list[bytes], text_field: str, name: str) -> InputFormat:
@@ -270,9 +292,10 @@ def _rows(text: str, delimiters: str, text_field: str, name: str) -> Iterator[En
         rows = _parse_table(text, delimiter, csv.QUOTE_NONE, name)  # as many programs write TSV
     line, names = next(rows, (1, []))
     if names and text_field not in names:
+        shown = [*map(repr, names[:20]), *(["…"] if len(names) > 20 else [])]
         raise Failure(
             f"{name}:{line}: the header has no column {text_field!r}, only "
-            f"{', '.join(map(repr, names))}{suggest_field(text_field, names)}"
+            f"{', '.join(shown)}{suggest_field(text_field, names)}"
         )
     twice = next((column for column, count in Counter(names).items() if count > 1), None)
     if twice is not None:
@@ -294,6 +317,8 @@ def _parse_table(
         for row in reader:
             if len(row) > 1 or any(cell.strip() for cell in row):
                 rows.append((line, row))
+            if len(rows) > MOST_CANDIDATES + 1:  # the header is one of them
+                break
             line = reader.line_num + 1
     except csv.Error as error:
         raise Failure(f"{name}:{line}: not a table: {error}") from None

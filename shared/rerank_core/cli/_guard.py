@@ -169,6 +169,8 @@ def _report_error(error: BaseException) -> int | None:
         case OSError():
             name = f"{error.filename}: " if error.filename is not None else ""
             to_stderr(f"{name}{error.strerror or error}")
+        case MemoryError():
+            to_stderr("out of memory")
         case _:
             return None
     return FAILED

@@ -1,4 +1,6 @@
-"""Ctrl-C ends the process with exit code 130 and one line on standard error, at any moment.
+"""Ctrl-C, SIGTERM and SIGHUP end the process with one line on standard error, at any moment.
+
+The exit code is 128 and the number of the signal, as a shell reports it.
 
 The handler ends the process itself instead of raising `KeyboardInterrupt`, which can get lost:
 compiled modules turn it into other errors, destructors and callbacks only print it, and an
@@ -23,16 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTED", "interrupts"]
 
 INTERRUPTED = 130
-"""The exit code: 128 and the number of the signal, as a shell reports it."""
+"""The exit code after Ctrl-C."""
+
+_ENDINGS = {
+    number: name
+    for name in ("SIGTERM", "SIGHUP")
+    if (number := getattr(_signal, name, None)) is not None  # Windows has no SIGHUP
+}
 
 
 class Interrupts:
-    """Handling of SIGINT in this process.
+    """Handling of SIGINT, and of SIGTERM and SIGHUP, in this process.
 
     Attributes:
-        pressed: Whether Ctrl-C was pressed.
+        pressed: Whether Ctrl-C was pressed, or another of the signals came.
         held: While true, the first Ctrl-C is only noted, in `pressed`.
-        raising: While true, the first Ctrl-C raises `KeyboardInterrupt`, for code that cleans up
+        raising: While true, the first signal raises `KeyboardInterrupt`, for code that cleans up
             as it unwinds.
         cleanups: Functions to call before the process ends, the last one first. They must not
             wait for a lock, which the main thread may hold.
@@ -44,16 +52,22 @@ class Interrupts:
         self.raising = False
         self.cleanups: list[Callable[[], object]] = []
         self._ends_process = False
+        self._signal = _signal.SIGINT
 
     def install(self, *, ends_process: bool) -> bool:
-        """Take SIGINT over, unless it is ignored, as under nohup, or has another handler.
+        """Take signals over, unless they are ignored, as under nohup, or have another handler.
 
         Args:
-            ends_process: Whether Ctrl-C ends the process. If not, it raises `KeyboardInterrupt`.
+            ends_process: Whether Ctrl-C ends the process. If not, it raises `KeyboardInterrupt`,
+                and the other signals are left alone.
 
         Returns:
-            Whether it was taken over.
+            Whether SIGINT was taken over.
         """
+        if ends_process:
+            for number in _ENDINGS:
+                if _signal.getsignal(number) == _signal.SIG_DFL:
+                    _signal.signal(number, self._press)
         if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
             return False
         try:
@@ -69,9 +83,10 @@ class Interrupts:
         self.pressed = False
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
-    def _press(self, _number: int, _frame: FrameType | None) -> None:
+    def _press(self, number: int, _frame: FrameType | None) -> None:
         first, self.pressed = not self.pressed, True
-        if not (first and self.held):
+        self._signal = number
+        if not (first and self.held and number == _signal.SIGINT):
             self.act(raising=first and self.raising)
 
     def act(self, *, raising: bool = False) -> NoReturn:
@@ -81,14 +96,16 @@ class Interrupts:
             raising: Raise in any case.
         """
         if self._ends_process and not raising:
-            _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+            for number in (_signal.SIGINT, *_ENDINGS):
+                _signal.signal(number, _signal.SIG_IGN)
             for cleanup in reversed(self.cleanups):
                 try:
                     cleanup()
                 except Exception:  # noqa: BLE001, S112 - the next one must have its turn
                     continue
-            self.write("rerank: interrupted\n")
-            os._exit(INTERRUPTED)
+            name = _ENDINGS.get(self._signal)
+            self.write(f"rerank: ended by {name}\n" if name else "rerank: interrupted\n")
+            os._exit(128 + self._signal)
         raise KeyboardInterrupt
 
     def write(self, text: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +15,10 @@ from rich.console import Console, RenderableType
 from rich.progress import MofNCompleteColumn, Progress
 
 from rerank_core._display import printable
-from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt
+from rerank_core._files import replacing
+from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt, to_stderr
 from rerank_core.cli._interrupts import interrupts
+from rerank_core.cli._streams import stdout_is_closed
 
 __all__ = [
     "check_target",
@@ -36,15 +37,21 @@ def check_target(path: Path | None) -> None:
         path: The file; None for standard output.
 
     Raises:
-        Failure: If it is a folder, or its folder is missing or may not be written.
+        OSError: If it is behind a symbolic link to itself, or its name is too long.
+        Failure: If it is closed or a folder, or its folder is missing or may not be written.
     """
     if path is None:
+        if stdout_is_closed():
+            raise Failure("standard output is closed; open it, or name a file to write")
         return
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+    folder = path.resolve().parent
     if path.is_dir():
         raise Failure(f"{path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise Failure(f"{path}: the folder {path.parent} does not exist; make it first")
-    if not os.access(path if _is_special(path) else path.resolve().parent, os.W_OK):
+    if not folder.is_dir():
+        raise Failure(f"{path}: the folder {folder} does not exist; make it first")
+    if not os.access(path if _is_special(path) else folder, os.W_OK):
         raise Failure(f"{path}: no permission to write there")
 
 
@@ -66,10 +73,10 @@ def write_lines(lines: Iterable[str], path: Path | None) -> None:
     if path is None:
         _to_stdout(lines)
     elif _is_special(path):
-        with path.open("wb") as stream:
+        with _open_special(path) as stream:
             _write(stream, lines)
     else:
-        with _replacing(path) as stream:
+        with replacing(path, on_interrupt) as stream:
             _write(stream, lines)
 
 
@@ -78,9 +85,20 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
+def _open_special(path: Path) -> BinaryIO:
+    """Open a device or a pipe, and say so if a pipe has no reader to write to yet."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        to_stderr(f"{path}: waiting for a reader of the pipe")
+        return path.open("wb")
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "wb")
+
+
 def _to_stdout(lines: Iterable[str]) -> None:
-    if sys.stdout is None:
-        raise Failure("standard output is closed; use --output FILE")
     try:
         _write(sys.stdout.buffer, lines)
     except (OSError, KeyboardInterrupt):
@@ -97,22 +115,6 @@ def _write(stream: BinaryIO, lines: Iterable[str]) -> None:
             if interrupted():
                 break
         stream.flush()
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    target = path.resolve()  # a link stays a link
-    draft = target.with_name(f".rerank-{secrets.token_hex(8)}.tmp")
-    remove = partial(draft.unlink, missing_ok=True)
-    with on_interrupt(remove):
-        try:
-            with draft.open("xb") as stream:
-                if target.exists():
-                    shutil.copymode(target, draft)
-                yield stream
-            draft.replace(target)
-        finally:
-            remove()
 
 
 def stdout_is_terminal() -> bool:

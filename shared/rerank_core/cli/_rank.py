@@ -21,6 +21,7 @@ from rerank_core._blend import Blend
 from rerank_core._checks import check_query
 from rerank_core._display import change_of_place, printable
 from rerank_core._errors import ConfigurationError
+from rerank_core._files import bounded_lines
 from rerank_core._metadata import first_of_each_id, results
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
@@ -156,9 +157,9 @@ def _read(file: str, options: RankOptions) -> list[Record]:
             typer.echo(message, err=True)
 
     by_score = options.blend is not None and options.blend.method != "rrf"
-    with _opened(file) as lines:
+    with _opened(file) as stream:
         records = read_records(
-            lines,
+            bounded_lines(stream, name),
             options.input_format,
             prior_field=options.prior_key if by_score else None,
             reject=reject,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rerank_core._checks import describe
 from rerank_core.cli._formats import (
+    MOST_CANDIDATES,
     BadEntry,
     Entry,
     InputFormat,
@@ -21,6 +22,7 @@ from rerank_core.cli._formats import (
     split_cells,
     suggest_field,
 )
+from rerank_core.cli._guard import Failure
 
 __all__ = ["InputFormat", "Record", "read_records"]
 
@@ -103,6 +105,8 @@ def read_records(
             reject(entry.line, f"item {entry.item}: {error}" if entry.item else str(error))
         else:
             records += [record] if record else []
+        if len(records) > MOST_CANDIDATES:
+            raise Failure(f"{name}: has more than {MOST_CANDIDATES:,} candidates; rank fewer")
     if plain and records:
         _note_doubts([record.text for record in records], text_field, note)
     return records

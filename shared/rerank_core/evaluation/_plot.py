@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rerank_core._errors import MissingExtraError
+from rerank_core._files import replacing
 from rerank_core.evaluation._report import FIRST_STAGE, Report
 
 __all__ = ["plot"]
@@ -77,9 +78,5 @@ def plot(report: Report, path: Path) -> None:
     legend = axes.legend(fontsize="small")
     for text in legend.get_texts():
         text.set_parse_math(False)
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(draft, format="png", metadata={"Software": None})
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png", metadata={"Software": None})

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import time
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -286,3 +287,32 @@ def test_lines_that_may_mean_something_else_are_noted() -> None:
     assert Read("text\nYeast\njson.dump\n", "csv").texts == ["Yeast", "json.dump"]
     assert "quotes included" in Read('"Yeast makes"\n"dough rise"\n').notes[0]
     assert Read("Yeast\ntext\n").notes == []
+
+
+def test_one_object_of_many_members_and_one_table_of_many_columns_are_read() -> None:
+    fields: dict[str, object] = {"text": "a", **{f"field {n}": n for n in range(60_000)}}
+    line = json.dumps(fields)
+    assert Read(line).json == [line]
+    header, row = ",".join(fields), ",".join(map(str, fields.values()))
+    (read,) = Read(f"{header}\n{row}\n").json
+    assert json.loads(read)["field 59999"] == "59999"
+
+
+def test_a_header_of_many_columns_is_cut_in_the_message() -> None:
+    header = ",".join(f"column {n}" for n in range(60_000))
+    with pytest.raises(Failure, match=r"no column 'text', only 'column 0', .*'column 19', …$"):
+        Read(f"{header}\n", "csv")
+
+
+def test_input_without_an_end_is_refused() -> None:
+    with pytest.raises(Failure, match="x: is larger than 536,870,912 bytes"):
+        read_records(
+            repeat(b" " * (1 << 24) + b"\n"), InputFormat.JSON, prior_field=None, reject=print,
+            name="x",
+        )  # fmt: skip
+
+
+def test_a_line_that_grows_when_decompressed_is_refused() -> None:
+    bomb = gzip.compress(bytes(1 << 27) + b"\n", compresslevel=1)
+    with pytest.raises(OSError, match="line 1 is longer than 134,217,728 bytes"):
+        Read(bomb)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends the program with exit code 130 and one line on standard error, at any moment.
+"""Ctrl-C, SIGTERM and SIGHUP end the program with one line on standard error, at any moment.
 
 ``python tests/rerank_core/cli/test_interrupts.py 300`` interrupts so many times at random moments.
 """
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pytest
 
-# Tells through a pipe when the program has taken SIGINT over. Before, it is the interpreter's.
+# Tells through a pipe when the program has taken the signals over. Before, they are Python's.
 START = """
 import os, sys, _signal
 ready, real = int(sys.argv.pop(1)), _signal.signal
 
 def first(number, handler):
     before = real(number, handler)
-    if _signal.signal is first:
+    if number == _signal.SIGINT:  # the last of them
         _signal.signal = real
         os.write(ready, b".")
     return before
@@ -52,21 +52,40 @@ sys.addaudithook(press)
 from rerank_core.cli import main
 sys.exit(main())
 """
+# Ends the program as soon as the file under the other name is there.
+WHILE_WRITING = """
+import signal, sys
+
+def end(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(".tmp"):
+        signal.raise_signal({number})
+
+sys.addaudithook(end)
+from rerank_core.cli import main
+sys.exit(main())
+"""
 AT_EXIT = """
 import atexit, signal, sys
 atexit.register(signal.raise_signal, signal.SIGINT)
 from rerank_core.cli import main
 sys.exit(main())
 """
-INTERRUPTED = (130, b"rerank: interrupted\n")
+ENDS = {
+    signal.SIGINT: (130, b"rerank: interrupted\n"),
+    signal.SIGTERM: (143, b"rerank: ended by SIGTERM\n"),
+    signal.SIGHUP: (129, b"rerank: ended by SIGHUP\n"),
+}
+INTERRUPTED = ENDS[signal.SIGINT]
 
 
 @pytest.fixture(autouse=True)
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C reach the processes, even where the tests run in a background job."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def write_lines(path: Path) -> Path:
@@ -81,8 +100,10 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def interrupt(arguments: list[str], delay: float) -> tuple[int, bytes, bytes]:
-    """Interrupt a command so many seconds after its first line ran: exit code and output."""
+def interrupt(
+    arguments: list[str], delay: float, number: signal.Signals
+) -> tuple[int, bytes, bytes]:
+    """Send a signal to a command so many seconds after it began: exit code and output."""
     reader, writer = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-c", START, str(writer), *arguments],
@@ -92,7 +113,7 @@ def interrupt(arguments: list[str], delay: float) -> tuple[int, bytes, bytes]:
         assert os.read(reader, 1) == b"."
         os.close(reader)
         time.sleep(delay)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, errors = process.communicate(timeout=60)
     return process.returncode, out, errors
 
@@ -104,10 +125,11 @@ def interrupt_often(folder: Path, count: int, seed: int, longest: float) -> Coun
     chance = random.Random(seed)
     ends: Counter[str] = Counter()
     for number in range(count):
-        code, out, errors = interrupt(commands[number % 2], chance.uniform(0, longest))
-        whole = not out or out.endswith(b"\n")
+        sent = [*ENDS][number % 3]
+        code, out, errors = interrupt(commands[number % 2], chance.uniform(0, longest), sent)
+        whole = sent != signal.SIGINT or not out or out.endswith(b"\n")  # the others do not wait
         clean = sorted(path.name for path in folder.iterdir()) == ["in.txt"]
-        good = (code, errors) == INTERRUPTED and whole and clean
+        good = (code, errors) == ENDS[sent] and whole and clean
         ends["good" if good else f"{code} {whole} {clean} {errors.decode()}"] += 1
     return ends
 
@@ -123,6 +145,20 @@ def test_an_interrupt_that_python_would_swallow(module: str, tmp_path: Path) -> 
     done = run(IN_DESTRUCTOR.format(module=module), "rank", "-q", "x", str(source))
     assert (done.returncode, done.stderr) == INTERRUPTED
     assert done.stdout == b""
+
+
+@pytest.mark.parametrize("number", ENDS, ids=str)
+def test_a_signal_while_writing_leaves_the_old_file_and_nothing_else(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_text("a\n")
+    output.write_text("old")
+    script = WHILE_WRITING.format(number=int(number))
+    done = run(script, "rank", "-q", "x", "-o", str(output), str(source))
+    assert (done.returncode, done.stderr) == ENDS[number]
+    assert output.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == [source, output]
 
 
 def test_an_interrupt_while_the_interpreter_ends() -> None:
@@ -145,9 +181,11 @@ def test_next_to_nothing_is_imported_before_interrupts_are_ours() -> None:
 
 
 def test_an_ignored_interrupt_stays_ignored() -> None:
-    ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-    done = run(f"{ignore}\n{AT_EXIT}", "--version")
-    assert (done.returncode, done.stderr) == (0, b"")
+    ignore = "import signal; signal.signal(signal.{name}, signal.SIG_IGN)"
+    for name in ("SIGINT", "SIGHUP"):
+        script = AT_EXIT.replace("SIGINT", name)
+        done = run(f"{ignore.format(name=name)}\n{script}", "--version")
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_output_is_written_whole_and_callbacks_run_before_the_process_ends() -> None:

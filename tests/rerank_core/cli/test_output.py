@@ -84,3 +84,29 @@ def test_a_folder_without_permission_is_refused_beforehand(tmp_path: Path) -> No
     tmp_path.chmod(0o500)
     with pytest.raises(Failure, match="no permission"):
         check_target(tmp_path / "out")
+
+
+def test_a_link_to_itself_and_a_name_that_is_too_long_are_refused_beforehand(
+    tmp_path: Path,
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (loop, loop / "out", tmp_path / ("x" * 300)):
+        with pytest.raises(OSError, match=r"link|long"):
+            check_target(path)
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "missing" / "out")
+    with pytest.raises(Failure, match="missing does not exist"):
+        check_target(dangling)
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match="file does not exist"):
+        check_target(tmp_path / "file" / "out")
+
+
+def test_a_pipe_without_a_reader_is_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=write_lines, args=(["x"], pipe))
+    writer.start()
+    assert pipe.read_bytes() == b"x\n"
+    writer.join(timeout=30)

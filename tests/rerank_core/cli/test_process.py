@@ -177,7 +177,7 @@ def test_closed_streams_are_told() -> None:
     assert done.stdout == b"1\n"
     assert done.stderr.decode().splitlines() == [
         "rerank: standard input is closed; name a FILE",
-        "rerank: standard output is closed; use --output FILE",
+        "rerank: standard output is closed; open it, or name a file to write",
         "1",
     ]
 
