@@ -12,7 +12,7 @@ each scorer's call, so that every scorer of a combinator is a child span with it
 | ``rerank.kept`` | how many stayed |
 | ``rerank.degraded`` | whether the result is less than was asked for |
 | ``rerank.degraded_by`` | if so, why: the codes of `Ranking.causes` |
-| ``rerank.usage.*`` | what it cost: the fields of `Usage` |
+| ``rerank.usage.*`` | what it cost: the fields of `Usage`; of billed units, documented ones only |
 | ``error.type`` | if it failed, the error's class |
 
 OpenTelemetry has no convention for reranking; the spans' names follow that for calls of models,
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rerank_core._concurrency import ProcessLock, waits
 from rerank_core._types import Ranking, Scoring
-from rerank_core._usage import Usage
+from rerank_core._usage import KNOWN_UNITS, Usage
 from rerank_core._version import __version__
 
 if TYPE_CHECKING:
@@ -129,9 +129,10 @@ def _outcome(degraded: str | None, causes: Iterable[str], usage: Usage) -> _Fact
 def _usage_fields(usage: Usage) -> Iterator[tuple[str, float]]:
     for field in fields(usage):
         value = getattr(usage, field.name)
+        # A service names its units, and an odd one would write what it likes into the log.
         parts = value if isinstance(value, Mapping) else {"": value}
         for part, amount in parts.items():
-            if isinstance(amount, int | float):  # what is unknown is left out
+            if (not part or part in KNOWN_UNITS) and isinstance(amount, int | float):
                 yield f"rerank.usage.{field.name}.{part}".rstrip("."), amount
 
 

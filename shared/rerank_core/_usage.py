@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-__all__ = ["Usage"]
+__all__ = ["KNOWN_UNITS", "Usage"]
+
+KNOWN_UNITS = frozenset(
+    {
+        *("classifications", "images", "pages", "search_units"),
+        *("cached_tokens", "completion_tokens", "image_tokens", "input_tokens", "output_tokens"),
+        *("prompt_tokens", "text_tokens", "total_tokens"),
+    }
+)
+"""Units that services bill, by the names that the APIs document."""
+
+_MOST_UNITS = 16
+_UNIT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +34,8 @@ class Usage:
         requests: Requests sent to a remote service, failed attempts included; those that a
             `Deadline` cut are not known.
         billed_units: Units the service billed, by its own name for them, such as
-            ``{"search_units": 1.0}``.
+            ``{"search_units": 1.0}``. At most 16 are kept, those that the APIs document first, and
+            only names of at most 40 letters, digits, ``_``, ``.`` and ``-``.
         seconds: Wall-clock seconds spent scoring.
         cache_hits: Texts whose score came from a cache.
         saved: Pairs that the strong scorer of a cascade did not have to read.
@@ -49,6 +63,13 @@ class Usage:
     cache_hits: int = 0
     saved: int = 0
     cost: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        if self.billed_units:
+            names = [n for n in self.billed_units if isinstance(n, str) and _UNIT.fullmatch(n)]
+            names.sort(key=lambda name: name not in KNOWN_UNITS)
+            units = {name: self.billed_units[name] for name in names[:_MOST_UNITS]}
+            object.__setattr__(self, "billed_units", units)
 
     def __add__(self, other: Usage) -> Usage:
         units = dict(self.billed_units)

@@ -4,84 +4,163 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from rerank_core._checks import describe
 from rerank_core._errors import MalformedResponseError, NonFiniteScoreError
 from rerank_core._types import Span
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["aread_body", "counts", "match_scores", "read_body", "read_spans"]
+__all__ = [
+    "aread_body",
+    "counts",
+    "largest_answer",
+    "match_scores",
+    "read_body",
+    "read_field",
+    "read_spans",
+]
 
-# A thousand results with their texts sent back, as some services do, stay far below the first.
-_MAX_BYTES = 64 * 2**20
-# We ask for no compression; what comes compressed all the same can grow a thousandfold.
-_MAX_COMPRESSED = 2**20
+_MOST_BYTES = 64 * 2**20
+# zlib's window bits; "deflate" is the zlib format, but some servers send it without its header.
+_WINDOW_BITS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+_MOST_COUNT = 10**15  # above it is no count, and arithmetic with it overflows
 
 
-def read_body(response: httpx.Response, seconds: float) -> httpx.Response:
+def largest_answer(*texts: str) -> int:
+    """Return how many bytes an answer may have.
+
+    Parsing holds Python's lock for up to 0.1 s a MiB, so that an answer must not be much larger
+    than the request gives reason for.
+
+    Args:
+        *texts: The query and the texts of the request. A service may send them back, each
+            character in up to 12 bytes, with a score and spans for each text.
+    """
+    return min(2**18 + 2**11 * len(texts) + 16 * sum(map(len, texts)), _MOST_BYTES)
+
+
+def read_body(response: httpx.Response, seconds: float, limit: int) -> httpx.Response:
     """Read the body of a response that is being received, within limits.
+
+    One gzip or deflate is decoded, though none is asked for. An error's body that is too large or
+    encoded in another way is left out: its status says enough.
 
     Args:
         response: The response, of which only the head has been read.
         seconds: Time for the body, from now to its end.
+        limit: Most bytes, both as they come and decoded.
 
     Returns:
         The same response with its body.
 
     Raises:
-        MalformedResponseError: If the body is too large.
+        MalformedResponseError: If the body is too large, or encoded in another way.
         httpx.ReadTimeout: If its end does not come in time.
     """
-    limits = _Limits(response, seconds)
-    return _with_body(response, [limits.check(piece) for piece in response.iter_raw()])
+    body = _Body(response, seconds, limit)
+    with suppress(*body.tolerated):
+        body.begin()
+        for piece in response.iter_raw():
+            body.add(piece)
+        body.end()
+    return body.response()
 
 
-async def aread_body(response: httpx.Response, seconds: float) -> httpx.Response:
+async def aread_body(response: httpx.Response, seconds: float, limit: int) -> httpx.Response:
     """Read the body of an asynchronous response, as `read_body` does."""
-    limits = _Limits(response, seconds)
-    return _with_body(response, [limits.check(piece) async for piece in response.aiter_raw()])
+    body = _Body(response, seconds, limit)
+    with suppress(*body.tolerated):
+        body.begin()
+        async for piece in response.aiter_raw():
+            body.add(piece)
+        body.end()
+    return body.response()
 
 
-class _Limits:
-    """Limits of a body: a service must not fill the memory, nor send for ever."""
+class _Body:
+    """A body that is being read: a service must not fill the memory, nor send for ever."""
 
-    def __init__(self, response: httpx.Response, seconds: float) -> None:
-        encoding = response.headers.get("content-encoding", "identity")
-        self._bytes = _MAX_BYTES if encoding == "identity" else _MAX_COMPRESSED
+    def __init__(self, response: httpx.Response, seconds: float, limit: int) -> None:
+        named = response.headers.get("content-encoding", "").lower().split(",")
+        self._encodings = [name.strip() for name in named if name.strip() not in ("", "identity")]
+        self._head = response
+        self._limit = limit
         self._seconds = seconds
         self._end = time.monotonic() + seconds
+        self._pieces: list[bytes] = []
         self._read = 0
+        self._content = b""
+        self.tolerated = () if response.is_success else (MalformedResponseError,)
 
-    def check(self, piece: bytes) -> bytes:
+    def begin(self) -> None:
+        if self._encodings and (len(self._encodings) > 1 or self._encodings[0] not in _WINDOW_BITS):
+            raise MalformedResponseError(
+                f"the answer is encoded as {', '.join(self._encodings)}, which is not read",
+                hint="Have the server or the gateway before it send no compression, which is what "
+                "is asked for, or gzip",
+            )
+        length = self._head.headers.get("content-length", "0")
+        if length.isdecimal() and (len(length) > 15 or int(length) > self._limit):
+            raise self._too_large()
+
+    def add(self, piece: bytes) -> None:
         self._read += len(piece)
-        if self._read > self._bytes:
-            raise MalformedResponseError(f"the answer is over {self._bytes / 2**20:g} MiB")
+        if self._read > self._limit:
+            raise self._too_large()
         if time.monotonic() > self._end:
             import httpx
 
             raise httpx.ReadTimeout(f"the answer took over {self._seconds:g} s to arrive")
-        return piece
+        self._pieces.append(piece)
 
+    def end(self) -> None:
+        content = b"".join(self._pieces)
+        self._pieces.clear()
+        self._content = self._decoded(content) if content and self._encodings else content
 
-def _with_body(response: httpx.Response, pieces: Iterable[bytes]) -> httpx.Response:
-    return type(response)(
-        response.status_code,
-        headers=response.headers,
-        content=b"".join(pieces),
-        request=response.request,
-    )
+    def _decoded(self, content: bytes) -> bytes:
+        for bits in _WINDOW_BITS[self._encodings[0]]:
+            decoder = zlib.decompressobj(bits)
+            try:
+                decoded = decoder.decompress(content, self._limit + 1)
+            except zlib.error:
+                continue
+            if len(decoded) > self._limit:
+                raise self._too_large()
+            if decoder.eof and not decoder.unused_data:
+                return decoded
+        raise MalformedResponseError(f"the answer is no valid {self._encodings[0]}")
+
+    def _too_large(self) -> MalformedResponseError:
+        return MalformedResponseError(
+            f"the answer is over {self._limit / 2**20:.3g} MiB, more than the request explains"
+        )
+
+    def response(self) -> httpx.Response:
+        """Return the response with what has been read."""
+        described = (b"content-encoding", b"content-length", b"transfer-encoding")  # as it was sent
+        whole = type(self._head)(
+            self._head.status_code,
+            headers=[item for item in self._head.headers.raw if item[0].lower() not in described],
+            content=self._content,
+            request=self._head.request,
+        )
+        # JSON is UTF-8; other codecs are slow or raise errors of their own.
+        whole.encoding = "utf-8"
+        return whole
 
 
 def match_scores(results: object, count: int, score: str, *, raw_scores: bool) -> tuple[float, ...]:
     """Return scores in the order of the texts.
 
     Args:
-        results: A list of JSON objects, or of an SDK's, as they came; each has an ``index`` and a
-            score.
+        results: A list of JSON objects, or of an SDK's, as they came; each has an ``index``, which
+            must be a JSON integer, and a score, which must be a number.
         count: Number of texts.
         score: Name of the score.
         raw_scores: Whether a score may be any number, instead of from 0 to 1.
@@ -92,18 +171,20 @@ def match_scores(results: object, count: int, score: str, *, raw_scores: bool) -
         NonFiniteScoreError: If a score is NaN or infinite.
     """
     if not isinstance(results, list):
-        raise MalformedResponseError(f"the results are {describe(results)}, not a list")
+        raise MalformedResponseError(f"the results are {_shown(results)}, not a list")
+    if len(results) > count:
+        raise MalformedResponseError(f"{len(results)} scores came back for {count} texts")
     scores: dict[int, float] = {}
-    for item in results:
-        result = item if isinstance(item, Mapping) else getattr(item, "__dict__", {"index": item})
-        index = result.get("index")
-        if isinstance(index, bool) or not isinstance(index, int):
-            raise MalformedResponseError(f"a result's index is {describe(index)}")
+    for result in results:
+        index = read_field(result, "index")
+        if type(index) is not int:
+            found = f"a result's index is {_shown(index)}"
+            raise MalformedResponseError(f"{found}, not an integer: {_shown(result)}")
         if not 0 <= index < count:
             raise MalformedResponseError(f"index {index} came back for {count} texts")
         if index in scores:
             raise MalformedResponseError(f"index {index} came back twice")
-        scores[index] = _number(result.get(score), index, raw_scores)
+        scores[index] = _number(read_field(result, score), index, raw_scores)
     if len(scores) < count:
         missing = next(index for index in range(count) if index not in scores)
         raise MalformedResponseError(
@@ -113,14 +194,10 @@ def match_scores(results: object, count: int, score: str, *, raw_scores: bool) -
 
 
 def _number(score: object, index: int, raw_scores: bool) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        raise MalformedResponseError(f"the score of text {index} is {describe(score)}")
-    try:
-        number = float(score)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise NonFiniteScoreError(f"the score of text {index} is {describe(score)}")
+    number = _finite(score)
+    if number is None:
+        kind = NonFiniteScoreError if type(score) in (int, float) else MalformedResponseError
+        raise kind(f"the score of text {index} is {_shown(score)}")
     if not raw_scores and not 0 <= number <= 1:
         raise MalformedResponseError(
             f"the score of text {index} is {score}, outside 0 to 1",
@@ -131,7 +208,7 @@ def _number(score: object, index: int, raw_scores: bool) -> float:
 
 
 def counts(amounts: Any) -> dict[str, float]:
-    """Return the numbers of at least 0 in what a service says of its use, by its own names.
+    """Return the counts in what a service says of its use, by its own names.
 
     Args:
         amounts: A mapping or an SDK's object, as it came; anything else holds none.
@@ -140,17 +217,12 @@ def counts(amounts: Any) -> dict[str, float]:
         items = dict(amounts or {}).items()
     except (TypeError, ValueError):
         return {}
-    return {
-        str(name): float(amount)
-        for name, amount in items
-        if isinstance(amount, int | float)
-        and not isinstance(amount, bool)
-        and 0 <= amount < math.inf
-    }
+    known = ((str(name), _finite(amount)) for name, amount in items)
+    return {name: n for name, n in known if n is not None and 0 <= n < _MOST_COUNT}
 
 
 def read_spans(spans: Any, text: str, index: int) -> tuple[Span, ...]:
-    """Return the spans of a text, each an object with ``start``, ``end`` and perhaps ``score``.
+    """Return the spans of a text, each with ``start``, ``end`` and perhaps ``score``.
 
     Args:
         spans: The list as it came, best first; None or an empty list if there are none.
@@ -161,16 +233,36 @@ def read_spans(spans: Any, text: str, index: int) -> tuple[Span, ...]:
         MalformedResponseError: If it is no list, or a span does not lie within the text.
     """
     if spans and not isinstance(spans, list):
-        raise MalformedResponseError(f"the spans of text {index} are {describe(spans)}, not a list")
+        raise MalformedResponseError(f"the spans of text {index} are {_shown(spans)}, not a list")
     checked = []
     for span in spans or []:
-        start, end, score = (getattr(span, name, None) for name in ("start", "end", "score"))
+        start, end = read_field(span, "start"), read_field(span, "end")
         # The service counts in Unicode code points, as Python does.
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
             raise MalformedResponseError(
-                f"a span of text {index} runs from {describe(start)} to {describe(end)}, but the "
+                f"a span of text {index} runs from {_shown(start)} to {_shown(end)}, but the "
                 f"text has {len(text)} characters"
             )
-        known = isinstance(score, float) and math.isfinite(score)
-        checked.append(Span(start, end, score if known else None))
+        checked.append(Span(start, end, _finite(read_field(span, "score"))))
     return tuple(checked)
+
+
+def read_field(item: object, name: str) -> Any:
+    """Return a field of a JSON object or of an SDK's; None where it has none."""
+    if isinstance(item, Mapping):
+        return item.get(name)
+    return getattr(item, name, None) if hasattr(item, "__dict__") else None  # a str has an "index"
+
+
+def _finite(value: object) -> float | None:
+    """Return a JSON number as a float; None where it is none, not finite, or beyond any float."""
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: object) -> str:
+    """Describe a value whole: whoever knows the key removes it before the rest is cut."""
+    return f"{value!r} ({type(value).__name__})"

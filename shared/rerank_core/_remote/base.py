@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 from rerank_core._checks import check_flag, check_name, check_number, check_whole, optional
 from rerank_core._errors import MalformedResponseError, MissingExtraError, RerankError
 from rerank_core._planning import Tally
-from rerank_core._remote.answers import match_scores
+from rerank_core._remote.answers import largest_answer, match_scores
 from rerank_core._remote.connections import Connections
 from rerank_core._remote.errors import Exchange, translate_errors
 from rerank_core._remote.keys import ApiKey, Keyring, check_url
@@ -40,7 +40,8 @@ class Call(NamedTuple, Generic[T]):
 
     path: str
     body: Mapping[str, Any] | None
-    read: Callable[[Any], T]
+    read: Callable[[Any, Exchange], T]
+    max_bytes: int = largest_answer()
 
 
 class HttpScorer(Scorer):
@@ -315,25 +316,26 @@ class HttpScorer(Scorer):
         return self.max_texts
 
     def _call(self, query: str, texts: Sequence[str]) -> Call[Scoring]:
-        def read(response: Any) -> Scoring:
+        def read(response: Any, exchange: Exchange) -> Scoring:
             scoring = self._read(response, texts)
             known = len(scoring.scores) - scoring.scores.count(None)
             if known != len(texts) or None in scoring.scores:
                 raise MalformedResponseError(f"{known} scores came back for {len(texts)} texts")
-            return scoring
+            units = exchange.own_words(scoring.usage.billed_units)
+            return replace(scoring, usage=replace(scoring.usage, billed_units=units))
 
-        return Call(*self._request(query, texts), read)
+        return Call(*self._request(query, texts), read, largest_answer(query, *texts))
 
     def _ask(self, call: Call[T]) -> T:
         """Send one request, and read its answer."""
         exchange = self._exchange(call)
         with translate_errors(exchange):
-            return call.read(self._send(exchange))
+            return call.read(self._send(exchange), exchange)
 
     async def _aask(self, call: Call[T]) -> T:
         exchange = self._exchange(call)
         with translate_errors(exchange):
-            return call.read(await self._asend(exchange))
+            return call.read(await self._asend(exchange), exchange)
 
     def _exchange(self, call: Call[T]) -> Exchange:
         key = self._key()
@@ -347,6 +349,7 @@ class HttpScorer(Scorer):
             url=self._address + call.path,
             body=call.body,
             request_headers=self._headers(key),
+            max_bytes=call.max_bytes,
         )
 
     def _key(self) -> str:

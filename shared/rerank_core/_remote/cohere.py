@@ -7,20 +7,23 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from rerank_core._checks import check_flag, check_name, check_whole, describe, optional
 from rerank_core._concurrency import in_thread
 from rerank_core._errors import ConfigurationError
-from rerank_core._remote.answers import counts, read_spans
+from rerank_core._remote.answers import counts, read_field, read_spans
 from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer
 from rerank_core._remote.errors import Exchange
 from rerank_core._remote.keys import ApiKey, check_url
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Progress, Scoring, Span
 from rerank_core._usage import Usage
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["CohereScorer"]
 
@@ -196,17 +199,19 @@ class CohereScorer(HttpScorer):
         }
 
     def _read(self, response: Any, texts: Sequence[str]) -> Scoring:
-        """Read what the SDK returned; it validates nothing."""
-        scores = self._match(getattr(response, "results", None), texts)
+        """Read the JSON as it came, or what the SDK of a ready client made of it."""
+        results = read_field(response, "results")
+        scores = self._match(results, texts)
         spans: list[tuple[Span, ...]] = [()] * len(texts)
-        for result in response.results:
-            own = getattr(result, "relevant_spans", None)
-            spans[result.index] = read_spans(own, texts[result.index], result.index)
-        meta = getattr(response, "meta", None)
-        billed = counts(getattr(meta, "billed_units", None))
+        for result in results:
+            index = read_field(result, "index")
+            own = read_field(result, "relevant_spans")
+            spans[index] = read_spans(own, texts[index], index)
+        meta = read_field(response, "meta")
+        billed = counts(read_field(meta, "billed_units"))
         # Cohere and LiteLLM have the tokens in "meta", the others in "usage".
-        used = counts(getattr(response, "usage", None))
-        used |= billed | counts(getattr(meta, "tokens", None))
+        used = counts(read_field(response, "usage"))
+        used |= billed | counts(read_field(meta, "tokens"))
         names = ("input_tokens", "total_tokens", "prompt_tokens")
         tokens = next((int(used[name]) for name in names if name in used), 0)
         usage = Usage(tokens=tokens, billed_units=billed)
@@ -234,27 +239,27 @@ class CohereScorer(HttpScorer):
             return await super()._ascore(query, texts, progress)
         return await in_thread(partial(self._score, query, texts), progress)
 
-    # The SDK makes the request and reads the answer; what lies between is the base's.
+    # The SDK writes the request and raises the errors of a status; the base sends. Scores are read
+    # from the JSON itself, as the SDK would take "1" or true for an index.
 
     def _send(self, exchange: Exchange) -> Any:
-        rerank = self._rerank(exchange, _sdk()[0], self._connections.send)
+        rerank = self._rerank(exchange, _sdk()[0], _Sender(exchange, self._connections.send))
         response = rerank(**exchange.body)
         exchange.answer_id = getattr(response, "id", None)
-        return response
+        return response if exchange.answer is None else exchange.answer
 
     async def _asend(self, exchange: Exchange) -> Any:
-        rerank = self._rerank(exchange, _sdk()[1], self._connections.asend)
+        rerank = self._rerank(exchange, _sdk()[1], _AsyncSender(exchange, self._connections.asend))
         response = await rerank(**exchange.body)
         exchange.answer_id = getattr(response, "id", None)
-        return response
+        return response if exchange.answer is None else exchange.answer
 
     def _rerank(
-        self, exchange: Exchange, sdk: Callable[..., Any], send: Callable[[Exchange], Any]
+        self, exchange: Exchange, sdk: Callable[..., Any], sender: _Sender
     ) -> Callable[..., Any]:
         """Return the SDK's function, or raise an error if it does not know an option."""
         client = self._client
         if client is None:
-            sender = _Sender(exchange, send)
             client = sdk("", base_url=self._address, timeout=self._timeout, httpx_client=sender)
         rerank: Callable[..., Any] = client.rerank
         options = [name for name in exchange.body if name in _OPTIONS]
@@ -303,12 +308,50 @@ class _Sender:
         self._once = [(exchange, send)]
 
     def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
+        exchange, send = self._prepare(json, headers)
+        return _Answer(send(exchange), exchange)
+
+    def _prepare(
+        self, body: Any, headers: Mapping[str, str]
+    ) -> tuple[Exchange, Callable[[Exchange], Any]]:
         exchange, send = self._once.pop()
-        exchange.body = json
+        exchange.body = body
         # The SDK has no key, and would send "Bearer ", which is no valid header.
         kept = {name: headers[name] for name in headers if name.lower() != "authorization"}
         exchange.request_headers = {**kept, **exchange.request_headers}
-        return send(exchange)
+        return exchange, send
+
+
+class _AsyncSender(_Sender):
+    async def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
+        exchange, send = self._prepare(json, headers)
+        return _Answer(await send(exchange), exchange)
+
+
+class _Answer:
+    """An ``httpx.Response`` whose results the SDK does not see."""
+
+    def __init__(self, response: httpx.Response, exchange: Exchange) -> None:
+        self._response = response
+        self._exchange = exchange
+
+    def json(self) -> Any:
+        """Parse the body, keep it, and hide the results, which the SDK would take time to coerce.
+
+        Raises:
+            json.JSONDecodeError: If it cannot be parsed; the SDK expects no other error.
+        """
+        try:
+            body = self._response.json()
+        except (ValueError, RecursionError) as error:
+            raise json.JSONDecodeError(str(error), "", 0) from error
+        if not self._response.is_success:
+            return body
+        self._exchange.answer = body
+        return {**body, "results": []} if isinstance(body, dict) else body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
 
 
 @lru_cache

@@ -94,14 +94,14 @@ class Connections:
         """
         with self.client().stream(**_arguments(exchange)) as response:
             exchange.headers = response.headers
-            return read_body(response, self._timeout)
+            return read_body(response, self._timeout, exchange.max_bytes)
 
     async def asend(self, exchange: Exchange) -> httpx.Response:
         """Send a request with the running loop's client, as `send` does."""
         request = _arguments(exchange)
         async with self._lend() as http, http.stream(**request) as response:
             exchange.headers = response.headers
-            return await aread_body(response, self._timeout)
+            return await aread_body(response, self._timeout, exchange.max_bytes)
 
     def client(self) -> httpx.Client:
         """Return this process's client."""

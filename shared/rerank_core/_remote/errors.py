@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rerank_core._errors import (
@@ -17,13 +20,16 @@ from rerank_core._errors import (
     ServiceError,
 )
 from rerank_core._remote.retry import parse_retry_after
+from rerank_core._remote.scrubbing import Scrubber
+from rerank_core._usage import KNOWN_UNITS
 
 __all__ = ["Exchange", "translate_errors"]
 
+_LONGEST_MESSAGE = 300  # of an error raised in reading an answer, which may quote it
 _REQUEST_ID_HEADERS = ("x-request-id", "x-debug-trace-id", "x-amzn-requestid", "apim-request-id")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Exchange:
     """One request and what is known of its answer.
 
@@ -35,8 +41,10 @@ class Exchange:
         url: Where the request goes.
         body: Its JSON body; None for a GET.
         request_headers: Its own headers, the key's among them.
+        max_bytes: How large the answer may be.
         headers: The answer's headers, once it has begun.
-        answer_id: The answer's own id, where it has one.
+        answer: Its JSON, where it has been parsed.
+        answer_id: Its own id, where it has one.
     """
 
     provider: str
@@ -46,36 +54,59 @@ class Exchange:
     url: str
     body: Any = field(repr=False)
     request_headers: Mapping[str, str] = field(repr=False)
+    max_bytes: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    answer: Any = field(default=None, repr=False)
     answer_id: object = None
+
+    @cached_property
+    def scrubber(self) -> Scrubber:
+        """Cleans what the service said of this exchange."""
+        return Scrubber(self.key)
 
     @property
     def request_id(self) -> str | None:
         """The service's id of the request, where it sent one."""
         ids = (*(self.headers.get(name) for name in _REQUEST_ID_HEADERS), self.answer_id)
-        return next((self.scrub(value) for value in ids if isinstance(value, str) and value), None)
+        found = next((value for value in ids if isinstance(value, str) and value), None)
+        return found and self.scrubber.clean(found)
 
-    def scrub(self, text: str) -> str:
-        """Remove the key from a text."""
-        # Anything shorter is a placeholder (the AWS clients say "n/a"), and may be part of a word.
-        return text.replace(self.key, "[key]") if len(self.key) >= 8 else text
+    def own_words(self, units: Mapping[str, float]) -> dict[str, float]:
+        """Return the billed units whose names are documented or at least not from the request."""
+        if units.keys() <= KNOWN_UNITS:
+            return dict(units)
+        sent = json.dumps(self.body, ensure_ascii=False, default=str)
+        quoted = {name for name in units if name in sent or self.scrubber.holds_key(name)}
+        return {name: units[name] for name in units if name not in quoted - KNOWN_UNITS}
 
 
 @contextmanager
 def translate_errors(exchange: Exchange) -> Iterator[None]:
-    """Raise whatever goes wrong in an exchange as one of this library's errors."""
+    """Raise whatever goes wrong in an exchange as one of this library's errors, without the key."""
+    handled = sys.exc_info()[1]  # by the caller, whose own it is
     try:
         yield
-    except ScorerError as known:
-        known.provider = known.provider or exchange.provider
-        known.request_id = known.request_id or exchange.request_id
-        raise
-    except RerankError:
-        raise
-    except Exception as original:
-        error = _translate(original, exchange)
-        _scrub_in_place(original, exchange)
-        raise error from original
+    except BaseException as original:
+        error = original
+        if isinstance(original, Exception) and not isinstance(original, RerankError):
+            error = _translate(original, exchange)
+        if isinstance(error, ScorerError):
+            error.provider = error.provider or exchange.provider
+            error.request_id = error.request_id or exchange.request_id
+            error.args = tuple(_clean(part, exchange) for part in error.args)
+        shown = exchange.scrubber.clean_exception(original, until=handled)
+        if error is original:
+            raise
+        try:
+            raise error from shown
+        except ScorerError:
+            error.__context__ = shown
+            raise
+
+
+def _clean(part: object, exchange: Exchange) -> object:
+    clean = exchange.scrubber.clean
+    return clean(part, _LONGEST_MESSAGE) if isinstance(part, str) else part
 
 
 def _translate(original: Exception, exchange: Exchange) -> ScorerError:
@@ -87,9 +118,10 @@ def _translate(original: Exception, exchange: Exchange) -> ScorerError:
     if isinstance(status, int):
         if not exchange.headers:
             raw = getattr(original, "headers", None)
-            exchange.headers = httpx.Headers(raw if isinstance(raw, Mapping) else {})
+            known = raw if isinstance(raw, Mapping) else {}
+            exchange.headers = {str(name).lower(): str(value) for name, value in known.items()}
         return _from_status(status, getattr(original, "body", None), exchange)
-    what = _cut(exchange.scrub(str(original)))
+    what = exchange.scrubber.clean(original)
     kind = type(original).__name__
     facts: dict[str, Any] = {"provider": exchange.provider, "request_id": exchange.request_id}
     if isinstance(original, httpx.TimeoutException):
@@ -108,14 +140,14 @@ def _translate(original: Exception, exchange: Exchange) -> ScorerError:
             **facts,
         )
     # Cohere's SDK builds its objects without validation, so an odd body fails in many ways.
-    odd_body = (TypeError, ValueError, LookupError, AttributeError, httpx.DecodingError)
-    if isinstance(original, odd_body):
+    odd_body = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+    if isinstance(original, (*odd_body, httpx.DecodingError)):
         return MalformedResponseError(f"the answer cannot be read ({kind}: {what})", **facts)
     return ServiceError(f"the request failed ({kind}: {what})", **facts)
 
 
 def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
-    said = f": {_cut(exchange.scrub(_message(body)))}".removesuffix(": ")
+    said = f": {exchange.scrubber.clean(_message(body))}".removesuffix(": ")
     facts: dict[str, Any] = {
         "provider": exchange.provider,
         "status_code": status,
@@ -154,32 +186,16 @@ def _body(response: Any) -> object:
         return response.text
 
 
-def _message(body: object) -> str:
-    """Return the sentence meant for people; an HTML page holds none."""
-    if isinstance(body, Mapping):
-        for name in ("message", "detail", "error"):
-            if body.get(name):
-                return _message(body[name])
-    if isinstance(body, str) and body.lstrip().startswith("<"):
-        return ""
-    return "" if body is None else str(body)
+def _message(body: object) -> object:
+    """Return what is meant for people; an HTML page holds nothing."""
+    names = ("message", "detail", "error")
+    for _ in range(5):  # one within the other
+        if isinstance(body, Mapping):
+            body = next((body[name] for name in names if body.get(name)), body)
+    is_page = isinstance(body, str) and body.lstrip().startswith("<")
+    return "" if body is None or is_page else body
 
 
 def _body_id(body: object, exchange: Exchange) -> str | None:
     found = body.get("id") if isinstance(body, Mapping) else None
-    return _cut(exchange.scrub(found)) if isinstance(found, str) else None
-
-
-def _cut(text: str, limit: int = 200) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _scrub_in_place(original: Exception, exchange: Exchange) -> None:
-    """Remove the key from the chained exception too: a traceback shows body and headers."""
-    for name in ("body", "headers"):
-        shown = str(getattr(original, name, ""))
-        if exchange.scrub(shown) != shown:
-            setattr(original, name, exchange.scrub(shown))
-    if exchange.scrub(repr(original.args)) != repr(original.args):
-        original.args = tuple(exchange.scrub(str(part)) for part in original.args)
+    return exchange.scrubber.clean(found) if isinstance(found, str) else None

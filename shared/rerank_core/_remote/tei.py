@@ -16,6 +16,8 @@ from rerank_core._usage import Usage
 if TYPE_CHECKING:
     import httpx
 
+    from rerank_core._remote.errors import Exchange
+
 __all__ = ["TeiScorer"]
 
 Direction = Literal["left", "right"]
@@ -152,7 +154,7 @@ class TeiScorer(HttpScorer):
                 self._do_without_info(error)
         return self._limit or self.max_texts
 
-    def _read_limit(self, response: httpx.Response) -> int:
+    def _read_limit(self, response: httpx.Response, _: Exchange) -> int:
         info = response.json()
         limit = info.get("max_client_batch_size") if isinstance(info, Mapping) else None
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:

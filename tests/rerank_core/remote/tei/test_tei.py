@@ -168,7 +168,7 @@ def test_a_passing_failure_is_retried_and_counted(server: TeiServer, mode: str) 
         (None, MalformedResponseError, "not a list"),
         ({"results": []}, MalformedResponseError, "not a list"),
         ([], MalformedResponseError, "0 scores came back for 2 texts"),
-        (["x"], MalformedResponseError, "index is 'x'"),
+        (["x"], MalformedResponseError, "not an integer: 'x'"),
         ([{"index": 2, "score": 0.5}], MalformedResponseError, "index 2"),
         ([{"index": 0, "score": 0.5}] * 2, MalformedResponseError, "twice"),
         ([{"index": True, "score": 0.5}], MalformedResponseError, "index is True"),
