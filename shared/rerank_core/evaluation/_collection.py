@@ -14,10 +14,13 @@ from rerank_core._checks import describe, is_blank
 from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._lines import Line, read_objects, read_table
 
-__all__ = ["Collection", "Judgements", "digest", "read_collection"]
+__all__ = ["MOST_GRADE", "Collection", "Judgements", "digest", "read_collection"]
 
 Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 """Grade of each judged document, by query id and document id."""
+
+MOST_GRADE = 1_000_000
+"""The highest grade: the programs that measure count all up to it."""
 
 _QRELS = ("query-id", "corpus-id", "score")
 _TREC_QRELS = ("query-id", "iteration", "corpus-id", "score")
@@ -80,7 +83,7 @@ def digest(texts: Iterable[str]) -> str:
     """Return a hash of texts that depends on where each of them ends."""
     found = hashlib.blake2b(digest_size=16)
     for text in texts:
-        data = text.encode()
+        data = text.encode("utf-8", "surrogatepass")
         found.update(len(data).to_bytes(8, "big") + data)
     return found.hexdigest()
 
@@ -197,6 +200,8 @@ def _read_judgements(path: Path) -> Judgements:
     lines: dict[tuple[str, str], int] = {}
     for line, (query, document, value) in read_table(path, _QRELS, _TREC_QRELS):
         grade = line.integer(value, "the grade")
+        if abs(grade) > MOST_GRADE:
+            raise line.error(f"the grade must be at most {MOST_GRADE:,}, not {describe(value)}")
         # The same grade twice is no contradiction.
         known = judgements.setdefault(query, {}).setdefault(document, grade)
         first = lines.setdefault((query, document), line.number)

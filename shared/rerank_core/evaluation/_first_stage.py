@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rerank_core._checks import describe, is_blank
+from rerank_core._checks import check_number, describe, is_blank
 from rerank_core._errors import ConfigurationError, InvalidInputError, MissingExtraError
 from rerank_core._local.bi_encoder import BiEncoderScorer
 from rerank_core._types import Progress
@@ -253,12 +254,41 @@ def _dense(
     settings = {"kind": "dense", "index": "IndexFlatIP", "encoder": encoder.fingerprint}
     parts = [settings, collection.fingerprint, collection.evaluated, depth]
     key = f"dense:{digest([json.dumps(parts)])}"
-    known = journal.get(key)
+    known: dict[str, tuple[Candidate, ...]] | None
+    known = journal.get(key, partial(_read_candidates, collection, depth))
     if known is None:
         known = _search(collection, encoder, depth, progress)
         journal.put(key, known)
-    candidates = {query: tuple(Candidate(*hit) for hit in known[query]) for query in known}
-    return candidates, settings
+    return known, settings
+
+
+def _read_candidates(
+    collection: Collection, depth: int, entry: object
+) -> dict[str, tuple[Candidate, ...]]:
+    """Read what `_search` returned from JSON, and check every value of it.
+
+    Raises:
+        InvalidInputError: If it is anything else.
+    """
+    if not isinstance(entry, dict) or {*entry} != {*collection.evaluated}:
+        raise InvalidInputError("it must have the candidates of each query")
+    return {query: _read_hits(collection, depth, hits) for query, hits in entry.items()}
+
+
+def _read_hits(collection: Collection, depth: int, hits: object) -> tuple[Candidate, ...]:
+    if not isinstance(hits, list | tuple) or len(hits) > depth:
+        raise InvalidInputError(f"a query must have a list of at most {depth} candidates")
+    found: dict[str, Candidate] = {}
+    for hit in hits:
+        match hit:
+            case [str() as name, score] if name in collection.documents and name not in found:
+                found[name] = Candidate(name, check_number(score, "a score"))
+            case _:
+                raise InvalidInputError(
+                    f"a candidate must be the id of another document and a score, "
+                    f"not {describe(hit)}"
+                )
+    return tuple(found.values())
 
 
 def _search(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rerank_core._checks import describe
 from rerank_core._errors import InvalidInputError
+from rerank_core._files import bounded_lines
 
 __all__ = ["Line", "read_lines", "read_objects", "read_table"]
 
@@ -67,7 +68,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     line = Line(path, 0)
     try:
         with path.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
+            for number, raw in enumerate(bounded_lines(stream, str(path)), start=1):
                 line = Line(path, number)
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if text.strip():

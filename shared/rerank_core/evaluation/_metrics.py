@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rerank_core._errors import ConfigurationError, MissingExtraError
-from rerank_core.evaluation._collection import Judgements
+from rerank_core._errors import ConfigurationError, InvalidInputError, MissingExtraError
+from rerank_core.evaluation._collection import MOST_GRADE, Judgements
 
 __all__ = ["DEFAULT_METRICS", "Orders", "Values", "check_metrics", "measure"]
 
@@ -45,20 +45,32 @@ def measure(metrics: Sequence[str], judgements: Judgements, orders: Orders) -> V
 
     Returns:
         Value of each metric for each query of `orders`.
+
+    Raises:
+        InvalidInputError: If a grade is above 1,000,000.
     """
     import ir_measures
 
     measures = {str(parsed): parsed for parsed in map(_parse, metrics)}
-    # Scores that fall with each position leave no ties to break.
-    run = {
-        query: {document: float(-place) for place, document in enumerate(order)}
-        for query, order in orders.items()
-        if order
-    }
-    judged = {query: dict(judgements[query]) for query in orders}
+    queries = {str(number): query for number, query in enumerate(orders)}
+    run: dict[str, dict[str, float]] = {}
+    judged: dict[str, dict[str, int]] = {}
+    for key, query in queries.items():
+        order, grades = orders[query], judgements[query]
+        if wrong := next((grade for grade in grades.values() if abs(grade) > MOST_GRADE), None):
+            raise InvalidInputError(f"a grade of query {query!r} is {wrong}: above {MOST_GRADE:,}")
+        # Ids of our own: some of a user's would end the process in compiled code. Scores that
+        # fall with each position leave no ties to break.
+        names = {
+            document: str(number)
+            for number, document in enumerate(dict.fromkeys([*order, *grades]))
+        }
+        judged[key] = {names[document]: grade for document, grade in grades.items()}
+        if order:
+            run[key] = {names[document]: float(-place) for place, document in enumerate(order)}
     values: Values = {name: dict.fromkeys(orders, 0.0) for name in measures}
     for found in ir_measures.iter_calc(list(measures.values()), judged, run):
-        values[str(found.measure)][found.query_id] = float(found.value)
+        values[str(found.measure)][queries[found.query_id]] = float(found.value)
     return values
 
 

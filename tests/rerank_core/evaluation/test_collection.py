@@ -89,6 +89,7 @@ HEADER = "query-id\tcorpus-id\tscore\n"
         ("queries.jsonl", '{"_id": "a", "text": " "}', r'queries\.jsonl:1: "text" is blank'),
         ("qrels.tsv", HEADER + "q1\td1", r"qrels\.tsv:2: 2 columns"),
         ("qrels.tsv", HEADER + "q1\td1\thigh", r"qrels\.tsv:2: the grade.*'high'"),
+        ("qrels.tsv", HEADER + "q1\td1\t2000000000", r":2: the grade must be at most 1,000,000"),
         ("qrels.tsv", HEADER + "q1\td1\t1\nq1\td1\t2", r":3: document 'd1' is judged 2.*line 2"),
         ("qrels.tsv", "q1 0 d1 1\nq1 d1 1", r"qrels\.tsv:2: 3 columns, but there must be 4"),
         ("qrels.tsv", HEADER, "has no judgements"),

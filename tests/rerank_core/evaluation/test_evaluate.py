@@ -339,3 +339,16 @@ def test_counts_are_told_what_they_must_be(task: Task, count: Any) -> None:
         evaluate([replace(task, depths=(3, count))], [System(OverlapScorer())])
     with pytest.raises(ConfigurationError, match=r"^resamples must be a whole number of at least"):
         evaluate([task], [System(OverlapScorer())], resamples=count)
+
+
+def test_a_lone_surrogate_in_an_id_or_a_text_is_no_obstacle(tmp_path: Path) -> None:
+    documents = {"\ud800": "a river", "d2": "a storm \ud801"}
+    queries, judgements = {"q1": "storm", "\udfff": "river"}, {"q1": {"d2": 1}}
+    collection = read_collection(
+        write_collection(tmp_path / "odd", documents, queries, judgements, runs={})
+    )
+    task = Task(collection, first_stage("bm25", collection, 3), (3,))
+    with Journal(tmp_path) as journal:
+        report = evaluate([task], [System(OverlapScorer())], resamples=100, journal=journal)
+    assert report.collections[0].systems[0].per_query == {"q1": 1.0}
+    assert json.loads(json.dumps(report.to_json()))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_dense_finds_by_cosine_and_remembers(
         )
     assert again == stage
     assert steps  # nothing was embedded again
+    written = (tmp_path / "journal.jsonl").read_text()
+    for hit in (5, ["d1"], ["gone", 0.5], ["d1", "0.5"], ["d2", 0.5]):  # d2 twice
+        line = json.loads(written.splitlines()[1])
+        line["entry"]["q1"] = [["d2", 0.5], hit]
+        (tmp_path / "journal.jsonl").write_text(f"{written.splitlines()[0]}\n{json.dumps(line)}\n")
+        with (
+            Journal(tmp_path / "journal.jsonl") as journal,
+            pytest.raises(InvalidInputError, match=r"journal\.jsonl:2: is damaged: a "),
+        ):
+            first_stage(f"dense:{model}", collection, 10, journal=journal)
 
 
 @pytest.mark.parametrize("spec", ["tfidf", "run:", "dense:", "", "bm25:x"])

@@ -9,7 +9,7 @@ from math import ceil, log2
 import numpy as np
 import pytest
 
-from rerank_core import ConfigurationError, MissingExtraError
+from rerank_core import ConfigurationError, InvalidInputError, MissingExtraError
 from rerank_core.evaluation._compare import judge
 from rerank_core.evaluation._metrics import check_metrics, measure
 from rerank_core.evaluation._statistics import Difference, difference, holm, queries_needed
@@ -33,6 +33,18 @@ def test_a_long_order_keeps_its_places() -> None:
     order = [f"d{i}" for i in range(500)]
     found = measure(["RR"], {"q": {"d321": 1}}, {"q": order})
     assert found["RR"]["q"] == pytest.approx(1 / 322)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b", " ", "a\tb", "x" * 100_000, "é"])
+def test_ids_may_be_anything(name: str) -> None:
+    judged = {name: {"d1": 0, name: 1}, "q": {name: 1}}
+    found = measure(["RR"], judged, {name: ["d1", name], "q": []})
+    assert found == {"RR": {name: 0.5, "q": 0.0}}
+
+
+def test_a_grade_too_high_to_count_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="a grade of query 'q' is 2000000000"):
+        measure(["nDCG@10"], {"q": {"a": 2_000_000_000}}, {"q": ["a"]})
 
 
 def test_other_names_of_a_metric_mean_the_same() -> None:
