@@ -46,6 +46,15 @@ def test_usages_add_up(a: Usage, b: Usage, c: Usage) -> None:
     assert (a + b).billed_units.get("search_units", 0) == total
 
 
+def test_a_usage_keeps_few_units_with_plain_names() -> None:
+    odd: dict[Any, float] = {"a b": 1, "x" * 41: 1, "\n": 1, "": 1, 7: 1, "\u0661": 1}
+    assert Usage(billed_units={**odd, "Units-2.x": 1}).billed_units == {"Units-2.x": 1}
+    many = [Usage(billed_units={f"unit_{n}_{i}": 1 for i in range(50)}) for n in range(50)]
+    total = sum([*many, Usage(billed_units={"search_units": 2, "input_tokens": 3})], Usage())
+    assert len(total.billed_units) == 16
+    assert (total.billed_units["search_units"], total.billed_units["input_tokens"]) == (2, 3)
+
+
 def test_adding_usages_changes_neither() -> None:
     one, other = Usage(billed_units={"search_units": 1}), Usage(billed_units={"search_units": 2})
     assert (one + other).billed_units == {"search_units": 3}

@@ -85,7 +85,8 @@ def translate_errors(exchange: Exchange) -> Iterator[None]:
     """Raise whatever goes wrong in an exchange as one of this library's errors, without the key."""
     handled = sys.exc_info()[1]  # by the caller, whose own it is
     try:
-        yield
+        with exchange.scrubber.applied_to_logs():
+            yield
     except BaseException as original:
         error = original
         if isinstance(original, Exception) and not isinstance(original, RerankError):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
@@ -61,17 +64,17 @@ class Scrubber:
         """
         return self._exception(error, set() if until is None else {id(until)})
 
-    def _without_key(self, text: str) -> str:
-        return self._pattern.sub("[key]", text) if self._key else text
+    @contextmanager
+    def applied_to_logs(self) -> Iterator[None]:
+        """Clean what httpx and httpcore log of an answer within the block."""
+        before = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(before)
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        """The key in the forms of JSON, URLs, HTML and base64, to its end or to where it is cut."""
-        head = self._key[: min(max(_SHORTEST_KEY, len(self._key) // 2), _LONGEST_HEAD)]
-        ends = "".join(sorted(set("\"'<>(){}[],`") - set(self._key)))
-        rest = rf"(?:[^\s{re.escape(ends)}]|\\[\"'])*"
-        written = "".join(map(_written, head)) + rest
-        return re.compile("|".join([written, *_in_base64(self._key)]), re.IGNORECASE)
+    def _without_key(self, text: str) -> str:
+        return _pattern(self._key).sub("[key]", text) if self._key else text
 
     def _exception(self, error: BaseException, seen: set[int]) -> BaseException:
         if id(error) in seen:
@@ -152,6 +155,35 @@ class Scrubber:
         return self.clean(text, _LONG).encode()
 
 
+_current: ContextVar[Scrubber | None] = ContextVar("scrubber", default=None)
+
+
+class _LogFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if scrubber := _current.get():
+            message = record.getMessage()
+            cleaned = scrubber.clean(message, _LONG)
+            if cleaned != message:
+                record.msg, record.args = cleaned, ()
+        return True
+
+
+# They log status lines and headers; a filter counts for its very logger only.
+_LOGGERS = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy")))
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(_LogFilter())
+
+
+@lru_cache(maxsize=16)
+def _pattern(key: str) -> re.Pattern[str]:
+    """Match a key as JSON, URLs, HTML and base64 write it, to its end or to where it is cut."""
+    head = key[: min(max(_SHORTEST_KEY, len(key) // 2), _LONGEST_HEAD)]
+    ends = "".join(sorted(set("\"'<>(){}[],`") - set(key)))
+    rest = rf"(?:[^\s{re.escape(ends)}]|\\[\"'])*"
+    written = "".join(map(_written, head)) + rest
+    return re.compile("|".join([written, *_in_base64(key)]), re.IGNORECASE)
+
+
 def _written(character: str) -> str:
     """Return a pattern of the ways in which JSON, URLs and HTML write a character."""
     from html.entities import codepoint2name
@@ -171,7 +203,7 @@ def _in_base64(key: str) -> list[str]:
         encoded = base64.b64encode(b"\0" * before + key.encode()).decode()
         whole = encoded[-(-before * 4 // 3) : (before + len(key)) * 4 // 3]
         # The alphabet for URLs has other signs for two of them.
-        found.append(re.escape(whole).replace(r"\+", "[+-]").replace("/", "[/_]"))
+        found.append(re.escape(whole).replace(r"\+", "[+-]").replace("/", "[/_]") + r"[\w+/=-]*")
     return found
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import re
+from typing import Any
 
 import cohere
 import pytest
@@ -13,6 +16,7 @@ from rerank_core import (
     ConfigurationError,
     Scale,
     Span,
+    rerank,
 )
 from support.cohere_runs import KEY, QUERY, SCORES, TEXTS, numbered, run
 from support.cohere_server import CohereServer, Reply
@@ -105,6 +109,30 @@ def test_usage_is_read_with_care(
     assert usage.tokens == tokens
     assert usage.billed_units.items() >= billed.items()
     assert not {"odd", "unknown"} & usage.billed_units.keys()
+
+
+def test_units_have_plain_names_of_the_services_own(
+    server: CohereServer, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    units: dict[str, Any] = {KEY: 1, KEY[:12]: 1, "classified": 1, "river": 1, "a b": 1, "": 1}
+    units |= {"x" * 41: 1, "line\nbreak": 1, "\x1b[0m": 1, "\u00e9": 1}
+    units |= {f"unit_{number}": number for number in range(5000)}
+    units |= {"search_units": 3, "input_tokens": 7}
+    results = [{"index": 0, "relevance_score": 1}]
+    server.script(*[Reply({"results": results, "meta": {"billed_units": units}})] * 2)
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, prices={"search_unit": 1})
+    usage = run(scorer, mode, "river", ["classified report"]).usage
+    assert 2 < len(usage.billed_units) <= 16
+    assert usage.cost == 3
+    assert usage.billed_units.items() >= {"search_units": 3.0, "input_tokens": 7.0}.items()
+    assert all(re.fullmatch(r"[a-z]+_[a-z0-9]+", name) for name in usage.billed_units)
+    assert rerank("river", ["classified report"], scorer).usage.billed_units == usage.billed_units
+    told = [vars(record) for record in caplog.records if record.name == "rerank_core"]
+    fields = {name for record in told for name in record if "billed_units" in name}
+    prefix = "rerank.usage.billed_units"
+    assert fields == {f"{prefix}.search_units", f"{prefix}.input_tokens"}
+    assert KEY[:12] not in str(told)
 
 
 def test_2500_texts_are_split_and_every_text_keeps_its_score(
