@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _MOST_BYTES = 64 * 2**20
+# A text that is sent back may look like a value at each character: nothing parses it to tell.
+_BYTES_A_VALUE = 16
 # zlib's window bits; "deflate" is the zlib format, but some servers send it without its header.
 _WINDOW_BITS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 _MOST_COUNT = 10**15  # above it is no count, and arithmetic with it overflows
@@ -34,14 +36,15 @@ _MOST_COUNT = 10**15  # above it is no count, and arithmetic with it overflows
 def largest_answer(*texts: str) -> int:
     """Return how many bytes an answer may have.
 
-    Parsing holds Python's lock for up to 0.1 s a MiB, so that an answer must not be much larger
-    than the request gives reason for.
+    Parsing holds Python's lock, for up to 0.1 s a MiB, so that an answer must not be much larger
+    than its request explains. It may hold one JSON value for every 16 bytes that it may have.
 
     Args:
         *texts: The query and the texts of the request. A service may send them back, each
             character in up to 12 bytes, with a score and spans for each text.
     """
-    return min(2**18 + 2**11 * len(texts) + 16 * sum(map(len, texts)), _MOST_BYTES)
+    characters = sum(map(len, texts))
+    return min(2**18 + 2**11 * len(texts) + _BYTES_A_VALUE * characters, _MOST_BYTES)
 
 
 def read_body(response: httpx.Response, seconds: float, limit: int) -> httpx.Response:
@@ -121,7 +124,11 @@ class _Body:
     def end(self) -> None:
         content = b"".join(self._pieces)
         self._pieces.clear()
-        self._content = self._decoded(content) if content and self._encodings else content
+        content = self._decoded(content) if content and self._encodings else content
+        # Each JSON value begins a list or an object, or comes after one of these.
+        if sum(map(content.count, (b"[", b"{", b","))) > self._limit // _BYTES_A_VALUE:
+            raise MalformedResponseError("the answer holds more values than its request explains")
+        self._content = content
 
     def _decoded(self, content: bytes) -> bytes:
         for bits in _WINDOW_BITS[self._encodings[0]]:
@@ -138,7 +145,7 @@ class _Body:
 
     def _too_large(self) -> MalformedResponseError:
         return MalformedResponseError(
-            f"the answer is over {self._limit / 2**20:.3g} MiB, more than the request explains"
+            f"the answer is over {self._limit / 2**20:.3g} MiB, more than its request explains"
         )
 
     def response(self) -> httpx.Response:

@@ -72,9 +72,10 @@ class CohereScorer(HttpScorer):
         prices: As in `HttpScorer`. Default: not known.
         client: A ready ``cohere.ClientV2``, ``AsyncClientV2``, ``BedrockClientV2`` or
             ``SagemakerClientV2`` instead of `api_key`, `base_url` and `path`; its key, address
-            and HTTP settings apply, and closing it stays with you. With a sync one, `ascore`
-            works in a thread; with an async one there is only `ascore`, in that client's event
-            loop.
+            and HTTP settings apply, and closing it stays with you. The SDK reads its answers,
+            without a limit on their size, and takes ``"index": "1"`` for 1. With a sync one,
+            `ascore` works in a thread; with an async one there is only `ascore`, in that client's
+            event loop.
 
     Raises:
         ConfigurationError: If an option is out of range, the model is retired, or an explicit

@@ -147,6 +147,16 @@ def test_an_answer_too_large_fills_no_memory(
         assert not error.retryable
 
 
+def test_values_are_bounded_before_they_are_parsed(service: Service, mode: str) -> None:
+    service.server.script(Reply(LISTS))
+    with pytest.raises(MalformedResponseError, match="more values than its request explains"):
+        run(service.scorer(), mode, "q", ["a" * 100_000, "b" * 100_000])
+    texts = [f"{number}{',[{' * 1000}" for number in range(100)]
+    results = [{**one(index=i), "document": {"text": text}} for i, text in enumerate(texts)]
+    service.server.script(Reply(service.body(results)))
+    assert run(service.scorer(), mode, "q", texts).scores == (0.5,) * 100
+
+
 def raw(
     body: bytes, headers: Mapping[str, str], *, status: int = 200, chunked: bool = False
 ) -> bytes:
