@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["ProcessLock", "in_thread", "no_waiting", "run_in_background", "waits"]
+__all__ = [
+    "Lazy",
+    "ProcessLock",
+    "importing",
+    "in_thread",
+    "no_waiting",
+    "run_in_background",
+    "waits",
+]
 
 T = TypeVar("T")
 
@@ -30,6 +40,91 @@ class ProcessLock:
 
     def __exit__(self, *_: object) -> None:
         self._locks[os.getpid()].release()
+
+
+class Lazy(Generic[T]):
+    """A value that is made at its first use, once for all threads of a process.
+
+    A forked child waits for no thread of its parent. It keeps the parent's value, unless a thread
+    was using it during the fork and may have left it in any state: then it makes its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = ProcessLock()
+        self._process = os.getpid()
+        self._value: T | None = None
+        self._users: set[object] = set()
+
+    def get(self, make: Callable[[], T]) -> T:
+        """Return the value, made by `make` if there is none."""
+        with self._lock:
+            if self._process != os.getpid():
+                if self._users:
+                    self._value = None
+                self._users = set()
+                self._process = os.getpid()
+            if self._value is None:
+                self._value = make()
+            return self._value
+
+    @contextmanager
+    def use(self, make: Callable[[], T]) -> Iterator[T]:
+        """Yield the value, and note that it is in use within the block."""
+        value, user = self.get(make), object()
+        self._users.add(user)
+        try:
+            yield value
+        finally:
+            self._users.discard(user)
+
+    def clear(self) -> T | None:
+        """Forget the value, and return it if there was one."""
+        with self._lock:
+            value, self._value = self._value, None
+            return value
+
+
+# The open blocks of `importing`: their threads, and whether they do other things besides.
+_importing: dict[object, tuple[int, bool]] = {}
+
+
+@contextmanager
+def importing(*, lazily: bool = False) -> Iterator[None]:
+    """Hold back forks while the block imports modules, at most a minute.
+
+    What a thread has half imported during a fork, the child can never import: it would wait for
+    the thread, which it does not have.
+
+    Args:
+        lazily: Whether the block does other things besides, so that forks are held back only while
+            a module is half imported.
+    """
+    block = object()
+    _importing[block] = threading.get_ident(), lazily
+    try:
+        yield
+    finally:
+        _importing.pop(block, None)
+
+
+def _wait_for_imports() -> None:
+    # Without a lock, which would be one more that a child could find held.
+    end, own = time.monotonic() + 60, threading.get_ident()
+    while time.monotonic() < end:
+        lazily = [lazily for thread, lazily in [*_importing.values()] if thread != own]
+        if not lazily:
+            return
+        if all(lazily) and not any(map(_is_half_imported, [*sys.modules.values()])):
+            return
+        time.sleep(0.002)
+
+
+def _is_half_imported(module: object) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_wait_for_imports, after_in_child=_importing.clear)
 
 
 class _Abandoned(Exception):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cohere
@@ -23,9 +24,16 @@ from rerank_core import (
     ServiceError,
 )
 from rerank_core.testing import Reply, Request, ScriptedServer
+from support.bi_encoders import build_bi_encoder
+from support.models import TinyModel
 
 KEY = "sk-process-0123456789"
 TEXTS = ["a", "a b", "c"]
+
+
+@pytest.fixture(scope="module")
+def bi_encoder(tiny: Callable[..., TinyModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_bi_encoder(tiny().torch, tmp_path_factory.mktemp("bi") / "tiny-bi")
 
 
 def run_script(script: str, *arguments: object) -> None:
@@ -77,6 +85,88 @@ def test_a_forked_child_answers_in_every_way(tmp_path: Path) -> None:
     """
     with ScriptedServer() as server:
         run_script(script, server.url, tmp_path / "scores.sqlite")
+
+
+FORKED = """
+import asyncio, json, os, signal, sys, threading
+from rerank_core import *
+
+kind, model, moment = sys.argv[1:]
+kinds = {"onnx": OnnxCrossEncoder, "torch": TorchCrossEncoder, "bi": BiEncoderScorer}
+scorer = kinds.get(kind, load_scorer)(model)
+reached, go_on = threading.Event(), threading.Event()
+patience = 0.2 if moment == "importing" else 60  # a fork waits for imports, and for nothing else
+
+def pause():
+    if threading.current_thread() is worker and not reached.is_set():
+        reached.set()
+        go_on.wait(patience)
+
+def watch(event, arguments):
+    loading = event == "open" and str(arguments[0]).endswith("config.json")
+    wanted = ("onnxruntime", "sentence_transformers", "transformers.models.bert.modeling_bert")
+    importing = event == "import" and arguments[0] in wanted
+    if (loading and moment == "loading") or (importing and moment == "importing"):
+        pause()
+
+def progress(done, total):
+    if moment == "scoring":
+        pause()
+
+def work():
+    expected.extend(scorer.score("drug", ["list", "river"], progress=progress).scores)
+    if moment == "idle":
+        reached.set()
+
+expected = []
+sys.addaudithook(watch)
+worker = threading.Thread(target=work)
+worker.start()
+assert reached.wait(60)
+if moment == "idle":
+    worker.join()
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # ends the child
+    found = [
+        scorer.score("drug", ["list", "river"]),
+        Deadline(Cached(scorer), 50).score("drug", ["list", "river"]),
+        asyncio.run(scorer.ascore("drug", ["list", "river"])),
+    ]
+    os.write(writer, json.dumps([score for scoring in found for score in scoring.scores]).encode())
+    os._exit(0)
+go_on.set()
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+worker.join()
+assert status == 0, status
+found = json.loads(os.read(reader, 10_000))
+# Torch adds in another order on one thread.
+assert all(abs(a - b) < 1e-5 for a, b in zip(found, 3 * expected, strict=True)), (found, expected)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize(
+    ("kind", "moment"),
+    [
+        *[("onnx", moment) for moment in ("importing", "loading", "scoring", "idle")],
+        *[("hub", "loading"), ("torch", "importing"), ("torch", "scoring")],
+        *[("bi", "loading"), ("bi", "idle")],
+    ],
+)
+def test_a_child_forked_at_any_moment_scores(
+    tiny: Callable[..., TinyModel], bi_encoder: Path, kind: str, moment: str
+) -> None:
+    model = {"torch": tiny().torch, "bi": bi_encoder}.get(kind, tiny().onnx)
+    command = [sys.executable, "-c", FORKED, kind, str(model), moment]
+    # With the threads that a user has, not with those of the tests.
+    kept = {"OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM"}.isdisjoint
+    environment = {name: value for name, value in os.environ.items() if kept([name])}
+    done = subprocess.run(
+        command, env=environment, timeout=200, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_interpreter_ends_whatever_is_under_way() -> None:

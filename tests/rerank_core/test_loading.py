@@ -59,11 +59,11 @@ def test_a_folder_runs_on_what_it_holds(tiny: Callable[..., TinyModel]) -> None:
     assert pickle.loads(pickle.dumps(onnx)).fingerprint == onnx.fingerprint
 
 
-def test_an_empty_list_loads_no_model(tmp_path: Path, tiny: Callable[..., TinyModel]) -> None:
-    scorer = load_scorer(str(tiny().onnx))
-    ranking = asyncio.run(arerank("q", [], scorer))
-    assert (len(ranking), ranking.scale) == (0, Scale.UNIT)
-    assert scorer.scorer._loaded is None  # type: ignore[attr-defined]
+@pytest.mark.parametrize("candidates", [[], ["", "\u200b"]])
+def test_where_there_is_nothing_to_score_no_model_is_looked_up(candidates: list[str]) -> None:
+    scorer = OnnxCrossEncoder("owner/no-such-model")
+    ranking = asyncio.run(arerank("q", candidates, scorer))
+    assert (len(ranking), ranking.scale) == (len(candidates), Scale.LOGIT)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
+from rerank_core._concurrency import Lazy
 from rerank_core._local.files import MissingGraphError, model_name
 from rerank_core._local.onnx import OnnxCrossEncoder
 from rerank_core._planning import Job
@@ -26,23 +26,22 @@ class HubCrossEncoder(Scorer):
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._lock = threading.Lock()
-        self._chosen: Scorer | None = None
+        self._chosen: Lazy[Scorer] = Lazy()
 
     @property
     def scorer(self) -> Scorer:
         """The chosen scorer; finds the model's files at first use."""
-        with self._lock:
-            if self._chosen is None:
-                scorer: Scorer = OnnxCrossEncoder(self._model)
-                try:
-                    _ = scorer.scale  # finds the files, but does not load the model
-                except MissingGraphError:
-                    from rerank_core._local.torch import TorchCrossEncoder
+        return self._chosen.get(self._choose)
 
-                    scorer = TorchCrossEncoder(self._model)
-                self._chosen = scorer
-            return self._chosen
+    def _choose(self) -> Scorer:
+        scorer = OnnxCrossEncoder(self._model)
+        try:
+            _ = scorer.graph  # finds the files, but does not load the model
+        except MissingGraphError:
+            from rerank_core._local.torch import TorchCrossEncoder
+
+            return TorchCrossEncoder(self._model)
+        return scorer
 
     @property
     def name(self) -> str:
@@ -70,8 +69,9 @@ class HubCrossEncoder(Scorer):
 
     def close(self) -> None:
         """Release the model; the next scoring loads it again."""
-        if self._chosen is not None:
-            self._chosen.close()
+        chosen = self._chosen.clear()
+        if chosen is not None:
+            chosen.close()
 
     def to_config(self) -> dict[str, Any]:
         """Return the model's name, with ``"type": "hub"``."""

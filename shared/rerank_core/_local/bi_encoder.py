@@ -42,7 +42,8 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
     A bi-encoder embeds query and text separately, without attention between them. Dense
     retrievers work this way, so it is the baseline that a reranker after one has to beat. Nothing
     is loaded before the first use. Weights are read from safetensors files only, and no code of
-    the model's folder runs. Calls from several threads run one at a time.
+    the model's folder runs. Calls from several threads run one at a time. In a forked child, torch
+    computes on one thread.
 
     By default the prompts that a model was saved with are used: ``"query"`` for queries, and
     ``"document"``, ``"passage"`` or ``"corpus"`` for texts.
@@ -152,8 +153,8 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
         return {"type": "bi", "model": self._model, **chosen}
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        loaded = self._loaded()
-        cut_query = loaded.fit(query)
+        with self._in_use() as loaded:
+            cut_query = loaded.fit(query)
         (query_vector,) = self.embed_queries([cut_query])
         vectors, positions, usage = self._embed(texts, loaded.prompts.document, progress)
         if cut_query != query:
@@ -167,7 +168,16 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
         self, texts: Sequence[str], prompt: str, progress: Progress | None = None
     ) -> _Embedded:
         """Embed texts: all of them, unless `progress` stops the work."""
-        loaded = self._loaded()
+        with self._in_use() as loaded:
+            return self._embed_with(loaded, texts, prompt, progress)
+
+    def _embed_with(
+        self,
+        loaded: LoadedBiEncoder,
+        texts: Sequence[str],
+        prompt: str,
+        progress: Progress | None,
+    ) -> _Embedded:
         vectors = np.zeros((len(texts), loaded.width), dtype=np.float32)
         positions: list[int] = []
         usage = Usage()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer
 
+from rerank_core._concurrency import ProcessLock
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.graph import (
     PADDING_MULTIPLE,
@@ -84,7 +84,7 @@ class Engine:
         default = 1 if quantises_activations(files.graph) else _BATCH_TOKENS
         self._batch_tokens = batch_tokens or default
         self._pad_token_id = _pad_token_id(settings, tokenizer)
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with its process's id
 
     def score(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rerank_core._concurrency import importing
 from rerank_core._errors import ConfigurationError, ScorerError
 from rerank_core._local.pairs import round_up
 from rerank_core._local.settings import Activation
@@ -51,7 +52,8 @@ class Graph:
     """
 
     def __init__(self, path: Path, providers: Sequence[str]) -> None:
-        import onnxruntime as ort
+        with importing():
+            import onnxruntime as ort
 
         missing = sorted(set(providers) - set(ort.get_available_providers()))
         if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rerank_core._concurrency import importing
 from rerank_core._errors import ConfigurationError, ServiceError
 
 __all__ = ["fetch"]
@@ -28,16 +29,17 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
         ConfigurationError: If there is no such repository or revision, or no access to it.
         ServiceError: If the hub cannot be reached and a file is not in the local cache.
     """
-    from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    with importing():
+        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            GatedRepoError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            OfflineModeIsEnabled,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
     unknown: list[LocalEntryNotFoundError] = []
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from rerank_core._checks import check_choice, check_whole, describe, optional
+from rerank_core._concurrency import Lazy, importing
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import EMBEDDED, ModelFiles, Precision, find_files, model_name
 from rerank_core._local.settings import (
@@ -81,9 +81,6 @@ class OnnxCrossEncoder(Scorer):
     """
 
     _cuts_pairs = True
-    _resolved: _Resolved | None
-    _identity: str | None
-    _loaded: Engine | None
 
     def __init__(
         self,
@@ -134,17 +131,14 @@ class OnnxCrossEncoder(Scorer):
     @property
     def scale(self) -> Scale:
         """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``."""
-        return scale_of(self._resolve().settings.activation)
+        return scale_of(self._options["activation"] or self._resolve().settings.activation)
 
     @property
     def fingerprint(self) -> str:
         """A hash of the model's files (or its commit), with the options that change scores."""
         files, settings = self._resolve()
-        with self._lock:
-            if self._identity is None:
-                self._identity = files.identity()
         return (
-            f"onnx:{self._identity}:max_length={settings.max_length}"
+            f"onnx:{self._identity.get(files.identity)}:max_length={settings.max_length}"
             f":activation={settings.activation}:batch_tokens={self._options['batch_tokens']}"
         )
 
@@ -161,14 +155,13 @@ class OnnxCrossEncoder(Scorer):
 
     def load(self) -> None:
         """Load the model now, rather than with the first scoring."""
-        self._engine()
+        self._engine.get(self._make_engine)
 
     def close(self) -> None:
         """Release the model and its threads; the next scoring loads it again."""
-        with self._lock:
-            loaded, self._loaded = self._loaded, None
-        if loaded is not None:
-            loaded.close()
+        engine = self._engine.clear()
+        if engine is not None:
+            engine.close()
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments that were set, with ``"type": "onnx"``."""
@@ -181,45 +174,42 @@ class OnnxCrossEncoder(Scorer):
     def _score_jobs(self, jobs: Sequence[Job], progress: Progress) -> list[Scoring]:
         if self._model in EMBEDDED:
             self._warn_of_scripts(jobs)
-        return self._engine().score(jobs, progress)
+        with self._engine.use(self._make_engine) as engine:
+            return engine.score(jobs, progress)
 
-    def _engine(self) -> Engine:
-        """Load the model, once."""
-        with self._lock:
-            if self._loaded is None:
-                from rerank_core._local.engine import Engine
-
-                self._loaded = Engine(
-                    *self._resolve(),
-                    self._options["threads"] or default_threads(),
-                    self._options["batch_tokens"],
-                    self._options["providers"] or ["CPUExecutionProvider"],
-                )
-            return self._loaded
+    def _make_engine(self) -> Engine:
+        """Load the model."""
+        with importing():
+            from rerank_core._local.engine import Engine
+        return Engine(
+            *self._resolve(),
+            self._options["threads"] or default_threads(),
+            self._options["batch_tokens"],
+            self._options["providers"] or ["CPUExecutionProvider"],
+        )
 
     def _resolve(self) -> _Resolved:
         """Find the model's files and read its settings, once."""
-        with self._lock:
-            if self._resolved is None:
-                options = self._options
-                files = find_files(
-                    self._model,
-                    precision=options["precision"],
-                    file=options["file"],
-                    revision=options["revision"],
-                    local_files_only=bool(options["local_files_only"]),
-                )
-                settings = read_settings(files, options["max_length"], options["activation"])
-                self._resolved = _Resolved(files, settings)
-            return self._resolved
+        return self._resolved.get(self._find)
+
+    def _find(self) -> _Resolved:
+        options = self._options
+        files = find_files(
+            self._model,
+            precision=options["precision"],
+            file=options["file"],
+            revision=options["revision"],
+            local_files_only=bool(options["local_files_only"]),
+        )
+        return _Resolved(files, read_settings(files, options["max_length"], options["activation"]))
 
     def _reset(self) -> None:
         """Set the state of an instance that has not found or loaded its model."""
-        # One lock for each instance, so that a download for one does not block another.
-        self._lock = threading.RLock()
-        self._resolved = None
-        self._identity = None
-        self._loaded = None
+        # Each of them on its own: who asks for the settings does not wait until the model is
+        # loaded or its files are hashed.
+        self._resolved: Lazy[_Resolved] = Lazy()
+        self._identity: Lazy[str] = Lazy()
+        self._engine: Lazy[Engine] = Lazy()
 
     def _warn_of_scripts(self, jobs: Sequence[Job]) -> None:
         """Warn if the embedded model, which was trained on English, reads another script."""
@@ -237,7 +227,7 @@ class OnnxCrossEncoder(Scorer):
                 return
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_lock", "_resolved", "_identity", "_loaded")
+        derived = ("_resolved", "_identity", "_engine")
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
-import threading
+import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
 
+from rerank_core._concurrency import Lazy, ProcessLock, importing
 from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerError
 from rerank_core._local.files import hash_files, local_path, model_name
 from rerank_core._local.pairs import PairEncoder, cut_middle, read_ends
@@ -106,9 +109,11 @@ def saved_activation(encoder: Any) -> Activation:
 
 def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | bool | None) -> Any:
     try:
-        from sentence_transformers import CrossEncoder
+        with importing():
+            from sentence_transformers import CrossEncoder
     except ImportError as error:
         raise MissingExtraError("torch", "TorchCrossEncoder") from error
+    _compute_alone_in_children()
     chosen = {name: value for name, value in options.items() if value is not None}
     if token is not None:
         chosen["token"] = token
@@ -123,7 +128,8 @@ def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | boo
             f"the installed sentence-transformers does not know {', '.join(unknown)}; upgrade it"
         )
     try:
-        return CrossEncoder(model, **chosen)
+        with importing(lazily=True):  # transformers imports what a model needs
+            return CrossEncoder(model, **chosen)
     except (OSError, ValueError, RuntimeError) as error:
         raise _not_loaded(model, "cross-encoder", error) from error
 
@@ -193,8 +199,8 @@ class SentenceTransformersScorer(Scorer, Generic[Loaded]):
     """Holds a model from its first use until `close`; pickled without it."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._model_in_use: Loaded | None = None
+        self._lock = ProcessLock()  # for what one thread alone may do with the model
+        self._model_in_memory: Lazy[Loaded] = Lazy()
 
     @abstractmethod
     def _load(self) -> Loaded:
@@ -202,10 +208,11 @@ class SentenceTransformersScorer(Scorer, Generic[Loaded]):
 
     def _loaded(self) -> Loaded:
         """Load the model, once."""
-        with self._lock:
-            if self._model_in_use is None:
-                self._model_in_use = self._load()
-            return self._model_in_use
+        return self._model_in_memory.get(self._load)
+
+    def _in_use(self) -> AbstractContextManager[Loaded]:
+        """Load the model, once, and note that it is in use within the block."""
+        return self._model_in_memory.use(self._load)
 
     @property
     def max_length(self) -> int:
@@ -218,12 +225,11 @@ class SentenceTransformersScorer(Scorer, Generic[Loaded]):
 
     def close(self) -> None:
         """Release the model; the next scoring loads it again."""
-        with self._lock:
-            self._model_in_use = None
+        self._model_in_memory.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_lock"], state["_model_in_use"]
+        del state["_lock"], state["_model_in_memory"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -243,18 +249,21 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
         ConfigurationError: If the model cannot be loaded.
     """
     try:
-        from sentence_transformers import SentenceTransformer
+        with importing():
+            from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtraError("torch", "BiEncoderScorer") from error
+    _compute_alone_in_children()
     _refuse_code(model)
     try:
-        encoder = SentenceTransformer(
-            model,
-            device=options["device"],
-            revision=options["revision"],
-            local_files_only=bool(options["local_files_only"]),
-            model_kwargs={"use_safetensors": True},
-        )
+        with importing(lazily=True):  # transformers imports what a model needs
+            encoder = SentenceTransformer(
+                model,
+                device=options["device"],
+                revision=options["revision"],
+                local_files_only=bool(options["local_files_only"]),
+                model_kwargs={"use_safetensors": True},
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise _not_loaded(model, "sentence-transformers bi-encoder", error) from error
     config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
@@ -271,6 +280,18 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
         len(encoder.encode(["a"], show_progress_bar=False)[0]),
         _identity(config, model),
     )
+
+
+@cache
+def _compute_alone_in_children() -> None:
+    """Let torch compute on one thread in forked children, which do not have its other threads.
+
+    With more, OpenMP would wait for those of the parent for ever.
+    """
+    import torch
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _prompts(saved: Mapping[str, str | None], query: str | None, document: str | None) -> Prompts:

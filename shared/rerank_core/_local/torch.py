@@ -34,7 +34,7 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
     only, and no code of the repository runs unless `trust_remote_code` is set. A pair of more than
     `max_length` tokens is cut: first its text, down to half of the length, then the query in its
     middle. Calls from several threads run one at a time, since the tokenizer of transformers
-    cannot be used by two threads at once.
+    cannot be used by two threads at once. In a forked child, torch computes on one thread.
 
     Args:
         model: Hub id or folder of the model.
@@ -126,8 +126,11 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
 
     @property
     def scale(self) -> Scale:
-        """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``; loads the model."""
-        return scale_of(self._loaded().activation)
+        """`LOGIT` for the activation ``"identity"``, `UNIT` for ``"sigmoid"``.
+
+        Loads the model, unless the activation was chosen.
+        """
+        return scale_of(self._activation or self._loaded().activation)
 
     @property
     def fingerprint(self) -> str:
@@ -158,7 +161,12 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
         return {"type": "torch", "model": self._model, **chosen}
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        loaded = self._loaded()
+        with self._in_use() as loaded:
+            return self._score_with(loaded, query, texts, progress)
+
+    def _score_with(
+        self, loaded: LoadedCrossEncoder, query: str, texts: Sequence[str], progress: Progress
+    ) -> Scoring:
         on_cpu = loaded.encoder.model.device.type == "cpu"
         budget = self._batch_tokens or (_BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_ACCELERATOR)
         tally = Tally(len(texts))
