@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -53,7 +55,37 @@ def test_all_scorers_failed_holds_every_cause() -> None:
     assert list(caught.value.exceptions) == causes
 
 
-def test_a_pickled_error_keeps_what_was_spent() -> None:
-    for error in (_errors.MissingExtraError("cohere", "X"), _errors.ServiceError("down")):
-        error.add_usage(Usage(requests=2))
-        assert pickle.loads(pickle.dumps(error)).usage == Usage(requests=2)
+def every_error() -> list[_errors.RerankError]:
+    """Make one of each class, those of the library's own use included."""
+    told = {"provider": "p", "status_code": 429, "request_id": "r", "hint": "h"}
+    made: list[_errors.RerankError] = []
+    kinds = [_errors.RerankError]
+    for kind in kinds:
+        kinds += [k for k in kind.__subclasses__() if k.__module__.startswith("rerank_core")]
+        if issubclass(kind, _errors.ScorerError):
+            made.append(kind("it broke", retryable=True, retry_after=2.5, **told))  # type: ignore[arg-type]
+        elif issubclass(kind, _errors.AllScorersFailed):
+            made.append(kind("all", list(made)))
+        elif issubclass(kind, _errors.MissingExtraError):
+            made.append(kind("cohere", "CohereScorer"))
+        else:
+            made.append(kind("it broke"))
+    return made
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy]
+)
+def test_a_copied_error_keeps_what_it_holds(
+    error: _errors.RerankError, copied: Callable[[_errors.RerankError], _errors.RerankError]
+) -> None:
+    error.usage = Usage(requests=2, billed_units={"search_units": 1})
+    error.__notes__ = ["a note"]
+    again = copied(error)
+    assert type(again) is type(error)
+    assert (str(again), repr(again), vars(again)) == (str(error), repr(error), vars(error))
+    assert again.usage == error.usage
+    inner = error.exceptions if isinstance(error, ExceptionGroup) else ()
+    for one, other in zip(inner, getattr(again, "exceptions", ()), strict=True):
+        assert (str(one), vars(one)) == (str(other), vars(other))

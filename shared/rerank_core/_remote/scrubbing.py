@@ -67,11 +67,14 @@ class Scrubber:
     @contextmanager
     def applied_to_logs(self) -> Iterator[None]:
         """Clean what httpx and httpcore log of an answer within the block."""
-        before = _current.set(self)
+        before = _current.get()
+        _current.set(self)
         try:
             yield
         finally:
-            _current.reset(before)
+            _current.set(
+                before
+            )  # a reset would fail where the garbage collector closes a coroutine
 
     def _without_key(self, text: str) -> str:
         return _pattern(self._key).sub("[key]", text) if self._key else text
@@ -169,7 +172,10 @@ class _LogFilter(logging.Filter):
 
 
 # They log status lines and headers; a filter counts for its very logger only.
-_LOGGERS = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy")))
+_LOGGERS = (
+    *("httpx", "httpx._client"),
+    *("httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy"),
+)
 for _name in _LOGGERS:
     logging.getLogger(_name).addFilter(_LogFilter())
 
