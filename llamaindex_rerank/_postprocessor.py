@@ -10,7 +10,7 @@ from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
 from llamaindex_rerank._spans import spans_in_node
@@ -31,6 +31,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     """Scores nodes against the query, reorders them and keeps the best.
 
     What is scored is the text an embedding model would see; `metadata_mode` is the choice.
+    Where metadata cannot be written as text, the node's own text is scored alone.
     First-stage scores are those of the nodes.
 
     It returns copies: ids, subclasses, relationships and metadata stay as they were, and nothing
@@ -180,7 +181,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     def _arguments(self, nodes: list[NodeWithScore]) -> dict[str, Any]:
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
         prior = [node.score for node in nodes] if by_score else None
-        texts = [node.get_content(self.metadata_mode) for node in nodes]
+        texts = [_scored_text(node.node, self.metadata_mode) for node in nodes]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
 
     def _copies(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
@@ -220,6 +221,24 @@ def _query_of(query_bundle: QueryBundle | None) -> str:
             f"not {describe(query_bundle)}"
         )
     return query_bundle.query_str
+
+
+def _scored_text(node: BaseNode, mode: MetadataMode) -> str:
+    """Return the text of a node with its metadata, or without it where it cannot be written."""
+    try:
+        return node.get_content(mode)
+    except Exception:
+        if all(map(_has_text, node.metadata.values())):
+            raise
+        return node.get_content(MetadataMode.NONE)
+
+
+def _has_text(value: object) -> bool:
+    try:
+        str(value)
+    except Exception:  # noqa: BLE001 - nested too deeply, or a class of the user's
+        return False
+    return True
 
 
 def _with_keys(keys: list[str], added: list[str]) -> list[str]:

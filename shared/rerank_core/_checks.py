@@ -40,7 +40,10 @@ def describe(value: object) -> str:
     Returns:
         Its ``repr`` cut to 60 characters, and its type.
     """
-    text = repr(value)
+    try:
+        text = repr(value[:60] if isinstance(value, str | bytes) else value)
+    except Exception:  # noqa: BLE001 - nested too deeply, or broken; the error must come through
+        text = object.__repr__(value)
     if len(text) > 60:
         text = text[:57] + "..."
     return f"{text} ({type(value).__name__})"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -42,6 +43,8 @@ _KINDS = {
     "cached": _Kind("_combinators.cached", "Cached"),
     "windowed": _Kind("_combinators.windowed", "Windowed"),
 }
+_MOST_LEVELS, _MOST_SCORERS = 32, 1000
+_LONGEST_NAME, _LONGEST_JSON = 4096, 100_000
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -66,7 +69,8 @@ def load_scorer(spec: ScorerLike) -> Scorer:
         The scorer.
 
     Raises:
-        ConfigurationError: If the name is unknown, or an option does not fit.
+        ConfigurationError: If the name is unknown, an option does not fit, or a configuration has
+            more than 32 levels or 1000 scorers.
 
     Example:
         ```python
@@ -77,13 +81,23 @@ def load_scorer(spec: ScorerLike) -> Scorer:
         assert scores[0] > scores[1]
         ```
     """
+    return _load(spec, 0, count(1))
+
+
+def _load(spec: object, depth: int, numbers: Iterator[int]) -> Scorer:
+    """Make a scorer that is so deep within a configuration, and take a number for it."""
     if isinstance(spec, Scorer):
         return spec
     if isinstance(spec, os.PathLike):
         spec = os.fspath(spec)
     if isinstance(spec, Mapping):
-        return _from_config(spec)
-    if not isinstance(spec, str) or not spec.strip():
+        if depth > _MOST_LEVELS or next(numbers) > _MOST_SCORERS:
+            raise ConfigurationError(
+                f"a scorer configuration must have at most {_MOST_LEVELS} levels and "
+                f"{_MOST_SCORERS} scorers; this one has more, or holds itself"
+            )
+        return _from_config(spec, lambda inner: _load(inner, depth + 1, numbers))
+    if not isinstance(spec, str) or not spec.strip() or len(spec) > _LONGEST_NAME:
         raise ConfigurationError(f"scorer {describe(spec)} is no name; {_known_names()}")
     from rerank_core._local.files import EMBEDDED, local_path, looks_like_path
 
@@ -122,13 +136,24 @@ def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
     written: object = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
     is_name = isinstance(written, str)
     if isinstance(written, Mapping):
-        import json
-
-        with suppress(TypeError, ValueError):  # else it is not plain JSON, and is not kept
-            written = json.dumps(written)
+        written = _short_json(written)
     if not isinstance(written, str):
         return load_scorer(spec)
     return _kept(written, is_name, os.environ.get("CO_API_URL"), str(Path.cwd()))
+
+
+def _short_json(config: Mapping[str, Any]) -> str | None:
+    """Write a configuration as JSON; None if it is not plain JSON, or long."""
+    import json
+
+    written = ""
+    with suppress(TypeError, ValueError, RecursionError):
+        for part in json.JSONEncoder().iterencode(config):
+            written += part
+            if len(written) > _LONGEST_JSON:
+                return None
+        return written
+    return None
 
 
 @lru_cache(maxsize=8)
@@ -140,7 +165,7 @@ def _kept(written: str, is_name: bool, _address: str | None, _folder: str) -> Sc
     return load_scorer(json.loads(written))
 
 
-def _from_config(config: Mapping[str, Any]) -> Scorer:
+def _from_config(config: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Scorer:
     options = dict(config)
     name = options.pop("type", None)
     kind = _KINDS.get(name) if isinstance(name, str) else None
@@ -151,13 +176,14 @@ def _from_config(config: Mapping[str, Any]) -> Scorer:
             f"it must be one of {', '.join(map(repr, _KINDS))}"
         )
     try:
-        return _class_of(kind).from_config(options, load_scorer)
+        return _class_of(kind).from_config(options, load)
     except KeyError as error:
         raise ConfigurationError(f"scorer configuration {name!r} lacks {error}") from error
     except ConfigurationError:
         raise
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"scorer configuration {name!r} does not fit: {error}") from error
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = f"{error!s:.500}"
+        raise ConfigurationError(f"scorer configuration {name!r} does not fit: {reason}") from error
 
 
 def _make(kind: _Kind, model: str) -> Scorer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from rerank_core._types import Span
 __all__ = ["copy_metadata", "first_of_each_id", "results"]
 
 T = TypeVar("T")
+
+_CONTAINERS = (dict, list, tuple, set, bytearray, deque)
 
 
 def results(
@@ -49,37 +52,62 @@ def first_of_each_id(items: Iterable[T], identity: Callable[[T], str | None]) ->
     return kept
 
 
-def copy_metadata(metadata: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
+def copy_metadata(metadata: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
     """Copy metadata so that no container in the copy is shared with the original.
 
     Only containers are copied: a leaf may be a lock, a client or an array, which a deep copy
     could not or should not duplicate. A container of a class of its own that refuses to be
-    copied is shared.
+    copied is shared. Containers may be nested as deeply as they like, and hold themselves.
 
     Args:
         metadata: A document's or node's metadata.
         without: Keys that the copy does not get, such as an earlier reranker's score.
     """
     seen: dict[int, Any] = {}
-    return {key: _copy(value, seen) for key, value in metadata.items() if key not in without}
+    copied = {key: _copy(value, seen) for key, value in metadata.items()}
+    for key in without:
+        copied.pop(key, None)
+    return copied
 
 
 def _copy(value: Any, seen: dict[int, Any]) -> Any:
-    if id(value) in seen:  # metadata may hold itself
+    """Copy a value with a stack of its own: Python's would end at a thousand levels."""
+    if not isinstance(value, _CONTAINERS):
+        return value
+    stack = [_copy_container(value, seen)]
+    copied = None
+    while stack:
+        try:
+            inner = stack[-1].send(copied)
+        except StopIteration as end:
+            stack.pop()
+            copied = end.value
+        else:
+            stack.append(_copy_container(inner, seen))
+            copied = None
+    return copied
+
+
+def _copy_container(value: Any, seen: dict[int, Any]) -> Generator[Any, Any, Any]:
+    """Yield each container within a container, get its copy, and return that of the whole."""
+    if id(value) in seen:
         return seen[id(value)]
     kind = type(value)
     clone: Any = value
     if kind is dict:
         clone = seen[id(value)] = {}
-        clone.update({key: _copy(item, seen) for key, item in value.items()})
-    elif kind is list:
-        clone = seen[id(value)] = []
-        clone.extend(_copy(item, seen) for item in value)
-    elif kind is tuple:
-        clone = tuple(_copy(item, seen) for item in value)
+        for key, item in value.items():
+            clone[key] = (yield item) if isinstance(item, _CONTAINERS) else item
+    elif kind is list or kind is tuple:
+        clone = []
+        seen[id(value)] = clone if kind is list else value  # a tuple that holds itself is shared
+        for item in value:
+            clone.append((yield item) if isinstance(item, _CONTAINERS) else item)
+        clone = seen[id(value)] = kind(clone) if kind is tuple else clone
     elif kind is set or kind is bytearray:
-        clone = kind(value)
-    elif isinstance(value, dict | list | set):  # a Counter, a defaultdict, …: it knows how
+        clone = seen[id(value)] = kind(value)
+    else:  # a Counter, a defaultdict, a named tuple, …: it knows how
         with suppress(Exception):
             clone = copy.deepcopy(value)
+        seen[id(value)] = clone
     return clone

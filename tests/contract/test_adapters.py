@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llama_index.core.schema import NodeWithScore
 
 from rerank_core import Blend, Cascade, InvalidInputError, load_scorer, rerank
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.adapters import BOTH, Harness, pairs
+from support.odd import Unprintable, nested
 from support.scorers import BlockingScorer
 
 QUERY = "green tea"
@@ -140,6 +142,36 @@ async def test_nothing_to_score_costs_no_model_call(harness: Harness) -> None:
     assert harness.run(adapter, QUERY, []) == []
     assert await harness.arun(adapter, QUERY, []) == []
     assert scorer.calls == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nested(500, list),
+        nested(5_000, dict),
+        OrderedDict(deep=nested(5_000, list)),
+        Unprintable(),
+        [Unprintable()],
+        "x" * 1_000_000,
+        10**5000,
+        "\ud800",
+    ],
+    ids=["500", "5,000", "ordered", "unprintable", "list", "long", "digits", "surrogate"],
+)
+async def test_no_metadata_costs_a_document(harness: Harness, value: object) -> None:
+    adapter = harness.make()
+    for keys in ([], ["odd"]):  # part of a node's text, and left out of it
+        inputs = harness.inputs(["tea", "coffee"], [2, 1], {"odd": value})
+        for item in inputs:
+            if isinstance(item, NodeWithScore):
+                item.node.excluded_embed_metadata_keys = keys
+        for outputs in (
+            harness.run(adapter, QUERY, inputs),
+            await harness.arun(adapter, QUERY, inputs),
+        ):
+            found = harness.results(outputs)
+            assert [result.text for result in found] == ["tea", "coffee"]
+            assert all("odd" in result.metadata for result in found)
 
 
 def test_inputs_stay_as_they_were_and_share_nothing(harness: Harness) -> None:

@@ -15,6 +15,7 @@ from rerank_core._checks import (
     refuse_unknown,
     suggest,
 )
+from support.odd import Unprintable, nested
 
 
 @pytest.mark.parametrize("value", [1, 50, np.int64(3), None])
@@ -97,3 +98,17 @@ def test_a_single_string_is_no_list_of_texts() -> None:
 def test_descriptions_stay_short() -> None:
     assert describe("a" * 1000) == "'" + "a" * 56 + "... (str)"
     assert describe(-1) == "-1 (int)"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("x" * 1_000_000, "'" + "x" * 56 + "... (str)"),
+        (nested(100_000, list), "<list object at "),
+        (Unprintable(), "<support.odd.Unprintable object at "),
+    ],
+    ids=["long", "deep", "unprintable"],
+)
+def test_any_value_can_be_described(value: object, shown: str) -> None:
+    assert describe(value).startswith(shown)
+    assert len(describe(value)) < 90

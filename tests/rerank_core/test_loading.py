@@ -4,6 +4,7 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from rerank_core._loading import shared_scorer
 from rerank_core._local.auto import HubCrossEncoder
 from rerank_core.testing import OverlapScorer
 from support.models import TinyModel
+from support.odd import nested
 
 
 def test_a_scorer_comes_back_as_it_is() -> None:
@@ -132,11 +134,36 @@ def test_a_hub_model_out_of_reach_names_the_file() -> None:
         ({"type": "fallback"}, "'fallback' does not fit: .*'scorers'"),
         ({"type": "fallback", "scorers": "nano"}, "scorers must be a list"),
         ({"type": "onnx", "model": "nano", "max_lenght": 5}, "'max_lenght'"),
+        ({"type": "onnx", "model": nested(100_000, list)}, "'onnx' does not fit"),
+        ({"type": "torch", "model": "a/b", "model_kwargs": "x"}, "'torch' does not fit"),
+        ({"type": nested(100_000, list)}, r"type <list object at .*> \(list\)"),
+        ({"type": "onnx", "model": "nano", "x" * 1_000_000: 1}, "'onnx' does not fit: .{500}$"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(config: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         load_scorer(config)  # type: ignore[arg-type]
+
+
+def test_deep_wide_and_endless_configurations_are_refused() -> None:
+    deep: dict[str, Any] = {"type": "onnx", "model": "nano"}
+    wide: dict[str, Any] = {"type": "fallback", "scorers": [deep] * 1000}
+    for _ in range(500):
+        deep = {"type": "fallback", "scorers": [deep]}
+    endless: dict[str, Any] = {"type": "deadline", "seconds": 1}
+    endless["scorer"] = endless
+    doubled: dict[str, Any] = {"type": "onnx", "model": "nano"}
+    for _ in range(30):
+        doubled = {"type": "fallback", "scorers": [doubled, doubled]}
+    for config in (deep, wide, endless, doubled):
+        for load in (load_scorer, shared_scorer):
+            with pytest.raises(ConfigurationError, match="at most 32 levels and 1000 scorers"):
+                load(config)
+
+
+def test_a_name_longer_than_any_path_is_cut_in_the_message() -> None:
+    with pytest.raises(ConfigurationError, match=r"scorer 'x{56}\.\.\. \(str\) is no name"):
+        load_scorer("x" * 1_000_000)
 
 
 def test_a_kept_name_is_not_taken_for_another(
