@@ -11,10 +11,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from tokenizers import Tokenizer
-
 from rerank_core._concurrency import ProcessLock
-from rerank_core._errors import ConfigurationError
+from rerank_core._local.failures import loading
 from rerank_core._local.graph import (
     PADDING_MULTIPLE,
     Graph,
@@ -23,6 +21,7 @@ from rerank_core._local.graph import (
     quantises_activations,
 )
 from rerank_core._local.pairs import EncodedPairs, PairEncoder, plan_batches, rounds
+from rerank_core._local.reading import read_tokenizer
 from rerank_core._planning import Job, Tally
 from rerank_core._types import Progress, Scoring, StopScoring
 from rerank_core._usage import Usage
@@ -30,6 +29,7 @@ from rerank_core._usage import Usage
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from tokenizers import Tokenizer
 
     from rerank_core._local.files import ModelFiles
     from rerank_core._local.settings import ModelSettings
@@ -72,11 +72,9 @@ class Engine:
         batch_tokens: int | None,
         providers: Sequence[str],
     ) -> None:
-        try:
-            tokenizer = Tokenizer.from_file(str(files.tokenizer))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise ConfigurationError(f"{files.tokenizer} is not a tokenizer") from error
-        self._encoder = PairEncoder(tokenizer, settings.max_length)
+        tokenizer = read_tokenizer(files.tokenizer)
+        with loading(f"{files.tokenizer} cannot be used"):
+            self._encoder = PairEncoder(tokenizer, settings.max_length)
         self._graph = Graph(files.graph, providers)
         self._activation = settings.activation
         self._threads = threads

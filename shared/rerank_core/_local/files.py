@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import glob
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Literal
 
 from rerank_core._errors import ConfigurationError
+from rerank_core._local.external_data import external_data
+from rerank_core._local.failures import loading
+from rerank_core._local.reading import check_file, hash_files, read_object, read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,11 +29,9 @@ __all__ = [
     "embedded_tokenizer",
     "find_files",
     "graph_candidates",
-    "hash_files",
     "local_path",
     "looks_like_path",
     "model_name",
-    "read_object",
 ]
 
 _MODELS = Path(__file__).parents[1] / "models"
@@ -79,32 +79,23 @@ class ModelFiles:
         return self.folder / "tokenizer.json"
 
     def identity(self) -> str:
-        """Return an identifier of the exact content: the hub's commit, or a hash of the files."""
+        """Return an identifier of the exact content: the hub's commit, or a hash of the files.
+
+        Raises:
+            ConfigurationError: If a file cannot be read.
+        """
         if self.commit is not None:
             return f"{self.name}@{self.commit}/{self.graph.relative_to(self.folder).as_posix()}"
-        # A large graph has its weights in a file beside it: model.onnx_data or model.onnx.data.
-        graphs = sorted(self.graph.parent.glob(f"{self.graph.name}*"))
-        return hash_files((*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))))
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """Return a hash of the content of files, in this order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+        with loading(f"model {self.name!r} cannot be read"):
+            beside = self.graph.parent.glob(f"{glob.escape(self.graph.name)}*")
+            graphs = sorted({*beside, *external_data(self.graph)})
+            return hash_files((*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))))
 
 
 @cache
 def embedded_tokenizer() -> Tokenizer:
     """Return the first embedded model's tokenizer, which counts and splits texts."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(_MODELS / EMBEDDED[0] / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    return read_tokenizer(_MODELS / EMBEDDED[0] / "tokenizer.json")
 
 
 def find_files(
@@ -132,6 +123,8 @@ def find_files(
             option does not apply to it.
         ServiceError: If the hub cannot be reached and the model is not in its cache.
     """
+    if file and (PurePath(file).is_absolute() or ".." in PurePath(file).parts):
+        raise ConfigurationError(f"file {file!r} must be a path within the model's folder")
     graphs = (file,) if file else graph_candidates(precision)
     path = _MODELS / model if model in EMBEDDED else local_path(model)
     if path is not None:
@@ -140,8 +133,9 @@ def find_files(
                 f"model {model!r} is local, so that revision {revision!r} means nothing; "
                 "leave out revision"
             )
-        if not path.is_file():
+        if path.is_dir():
             return _in_folder(model_name(model), path, graphs, precision)
+        check_file(path)
         if precision is not None or file is not None:
             raise ConfigurationError(f"model {model!r} is a file: leave out precision and file")
         folder = path.parent
@@ -174,7 +168,8 @@ def _in_folder(
             raise ConfigurationError(f"model {name!r} is {exported} only, not {precision}")
         graphs = graph_candidates(None)
     for graph in graphs:
-        if (folder / graph).is_file():
+        if (folder / graph).exists():
+            check_file(folder / graph)
             return _check_tokenizer(ModelFiles(name, folder, folder / graph, commit))
     raise MissingGraphError(
         f"model {name!r} has no {' or '.join(graphs)}"
@@ -184,11 +179,12 @@ def _in_folder(
 
 
 def _check_tokenizer(files: ModelFiles) -> ModelFiles:
-    if not files.tokenizer.is_file():
+    if not files.tokenizer.exists():
         raise ConfigurationError(
             f"model {files.name!r} has no tokenizer.json in {files.folder}; "
             "a fast tokenizer is needed"
         )
+    check_file(files.tokenizer)
     return files
 
 
@@ -226,23 +222,6 @@ def cpu_features() -> tuple[str, ...]:
     flags = next((set(line.split()) for line in lines if line.startswith("flags")), {"avx2"})
     by_flag = {"avx512_vnni": "avx512_vnni", "avx512f": "avx512", "avx2": "avx2"}
     return tuple(feature for flag, feature in by_flag.items() if flag in flags)
-
-
-def read_object(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object from a file; a missing file is an empty object.
-
-    Raises:
-        ConfigurationError: If the file holds anything else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} must hold a JSON object")
-    return content
 
 
 def looks_like_path(model: str) -> bool:

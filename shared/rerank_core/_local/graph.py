@@ -11,6 +11,8 @@ import numpy as np
 
 from rerank_core._concurrency import importing
 from rerank_core._errors import ConfigurationError, ScorerError
+from rerank_core._local.external_data import external_data
+from rerank_core._local.failures import failures_as, loading
 from rerank_core._local.pairs import round_up
 from rerank_core._local.settings import Activation
 
@@ -34,6 +36,7 @@ PADDING_MULTIPLE = 8
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_OUTPUTS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 
 class Graph:
@@ -47,8 +50,8 @@ class Graph:
         providers: Execution providers, in order of preference.
 
     Raises:
-        ConfigurationError: If the file cannot be loaded, has unknown inputs, or a provider is not
-            available.
+        ConfigurationError: If the file cannot be loaded, has unknown inputs or no scores, reads
+            weights from outside of its folder, or a provider is not available.
     """
 
     def __init__(self, path: Path, providers: Sequence[str]) -> None:
@@ -65,7 +68,8 @@ class Graph:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: its warnings are for authors of graphs
-        try:
+        with loading(f"{path} cannot be loaded as an ONNX model"):
+            external_data(path)  # checks them: a pipe would never end
             self._session = ort.InferenceSession(
                 str(path),
                 options,
@@ -74,8 +78,6 @@ class Graph:
                 # which is a tenth of an int8 BERT's time.
                 disabled_optimizers=["SkipLayerNormFusion"],
             )
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ConfigurationError(f"{path} cannot be loaded as an ONNX model") from error
         self._path = path
         inputs = {node.name: node.type for node in self._session.get_inputs()}
         unknown = set(inputs) - set(_INPUTS) or set(inputs.values()) - set(_DTYPES)
@@ -85,8 +87,13 @@ class Graph:
                 f"{', '.join(_INPUTS)}"
             )
         self._inputs = {name: _DTYPES[kind] for name, kind in inputs.items()}
-        outputs = [node.name for node in self._session.get_outputs()]
-        self._output = "logits" if "logits" in outputs else outputs[0]
+        outputs = {node.name: node.type for node in self._session.get_outputs()}
+        self._output = "logits" if "logits" in outputs else next(iter(outputs), "")
+        if outputs.get(self._output) not in _OUTPUTS:
+            raise ConfigurationError(
+                f"{path} has the outputs {outputs}; a cross-encoder has floating-point scores, "
+                "named 'logits' or first"
+            )
 
     def run(
         self, pairs: Sequence[tuple[EncodedPairs, int]], pad_token_id: int
@@ -105,32 +112,34 @@ class Graph:
         """
         width = padded_width(pairs)
         shape = (len(pairs), width)
-        ids = np.full(shape, pad_token_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        types = np.zeros(shape, dtype=np.int64)
-        for i, (encoded, row) in enumerate(pairs):
-            head, text, tail = encoded.heads[row], encoded.texts[row], encoded.tail
-            start = len(head.ids)
-            end = start + len(text)
-            length = end + len(tail)
-            ids[i, :start], types[i, :start] = head.ids, head.types
-            ids[i, start:end], types[i, start:end] = text, encoded.text_type
-            ids[i, end:length], types[i, end:length] = tail, encoded.tail_types
-            mask[i, :length] = 1
-        feed: dict[str, Any] = {
-            name: array.astype(self._inputs[name], copy=False)
-            for name, array in zip(_INPUTS, (ids, mask, types), strict=True)
-            if name in self._inputs
-        }
-        try:
+        with failures_as(lambda _: _failure(*shape)):
+            ids = np.full(shape, pad_token_id, dtype=np.int64)
+            mask = np.zeros(shape, dtype=np.int64)
+            types = np.zeros(shape, dtype=np.int64)
+            for i, (encoded, row) in enumerate(pairs):
+                head, text, tail = encoded.heads[row], encoded.texts[row], encoded.tail
+                start = len(head.ids)
+                end = start + len(text)
+                length = end + len(tail)
+                ids[i, :start], types[i, :start] = head.ids, head.types
+                ids[i, start:end], types[i, start:end] = text, encoded.text_type
+                ids[i, end:length], types[i, end:length] = tail, encoded.tail_types
+                mask[i, :length] = 1
+            feed: dict[str, Any] = {
+                name: array.astype(self._inputs[name], copy=False)
+                for name, array in zip(_INPUTS, (ids, mask, types), strict=True)
+                if name in self._inputs
+            }
             (outputs,) = self._session.run([self._output], feed)
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ScorerError(
-                f"the model failed on a batch of {shape[0]} pairs of {width} tokens",
-                provider="onnx",
-                hint="If memory ran out, lower batch_tokens or max_length",
-            ) from error
-        return to_logits(outputs, str(self._path))
+            return to_logits(outputs, str(self._path), len(pairs))
+
+
+def _failure(pairs: int, width: int) -> ScorerError:
+    return ScorerError(
+        f"the model failed on a batch of {pairs} pairs of {width} tokens",
+        provider="onnx",
+        hint="If memory ran out, lower batch_tokens or max_length",
+    )
 
 
 def padded_width(pairs: Sequence[tuple[EncodedPairs, int]]) -> int:
@@ -148,7 +157,9 @@ def quantises_activations(path: Path) -> bool:
         return content.find(b"DynamicQuantize") >= 0
 
 
-def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray[np.float64]:
+def to_logits(
+    outputs: npt.NDArray[np.floating[Any]], model: str, pairs: int
+) -> npt.NDArray[np.float64]:
     """Reduce the outputs of a classification head to one logit per pair.
 
     Args:
@@ -156,14 +167,21 @@ def to_logits(outputs: npt.NDArray[np.floating[Any]], model: str) -> npt.NDArray
             "relevant", and its logit is the difference of the two, since
             softmax(a, b)[1] = sigmoid(b - a).
         model: Name of the model, for the error message.
+        pairs: Number of pairs in the batch.
 
     Returns:
         Shape (pairs,).
 
     Raises:
-        ConfigurationError: If the head has more labels, so that none of them means relevance.
+        ConfigurationError: If the head has more labels, so that none of them means relevance, or
+            the number of rows is another one than that of pairs.
     """
     values = np.asarray(outputs, dtype=np.float64)
+    if values.ndim and len(values) != pairs:
+        raise ConfigurationError(
+            f"model {model!r} gave {len(values)} rows of scores for {pairs} pairs; export it with "
+            "a number of rows that is not fixed"
+        )
     if values.ndim == 1:
         return values
     if values.ndim == 2 and values.shape[1] == 1:

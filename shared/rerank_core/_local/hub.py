@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rerank_core._concurrency import importing
-from rerank_core._errors import ConfigurationError, ServiceError
+from rerank_core._errors import ConfigurationError, RerankError, ServiceError
+from rerank_core._local.external_data import external_names
 
 __all__ = ["fetch"]
 
@@ -14,7 +15,9 @@ _SETTINGS = ("*config.json", "tokenizer.json")
 
 
 def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_only: bool) -> Path:
-    """Download a model's configuration, its tokenizer and the first of the graphs that it has.
+    """Download a model's configuration, its tokenizer, and the first graph that it has.
+
+    The files that the graph reads its weights from are fetched as well.
 
     Args:
         model: Hub id.
@@ -26,7 +29,8 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
         The snapshot's folder. It has no graph if the repository has none.
 
     Raises:
-        ConfigurationError: If there is no such repository or revision, or no access to it.
+        ConfigurationError: If there is no such repository or revision, or no access to it, or the
+            graph is no ONNX file.
         ServiceError: If the hub cannot be reached and a file is not in the local cache.
     """
     with importing():
@@ -65,8 +69,9 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
         )
         for graph in graphs:
             if (snapshot / graph).exists() or fetch_file(graph):
-                fetch_file(f"{graph}_data")
-                fetch_file(f"{graph}.data")
+                for name in external_names(snapshot / graph):
+                    if not {"..", "/"} & set(PurePosixPath(name).parts):
+                        fetch_file(str(PurePosixPath(graph).parent / name))
                 return snapshot
         # With torch weights in the cache, the model can run on torch without asking the hub.
         if unknown and not any(snapshot.glob("*.safetensors")):
@@ -89,6 +94,8 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
             hint="Connect once to fetch it, copy it into the cache, unset HF_HUB_OFFLINE, "
             'or use the embedded model "nano"',
         ) from error
+    except RerankError:
+        raise
     except Exception as error:  # errors of the HTTP library, which differ between versions
         raise ServiceError(
             f"{graph_name} could not be fetched: {type(error).__name__}",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from rerank_core._checks import check_choice, check_whole, describe, optional
 from rerank_core._concurrency import Lazy, importing
 from rerank_core._errors import ConfigurationError
+from rerank_core._local.failures import loading
 from rerank_core._local.files import EMBEDDED, ModelFiles, Precision, find_files, model_name
 from rerank_core._local.settings import (
     Activation,
@@ -160,6 +161,8 @@ class OnnxCrossEncoder(Scorer):
     def close(self) -> None:
         """Release the model and its threads; the next scoring loads it again."""
         engine = self._engine.clear()
+        self._resolved.clear()  # the files may be others by then
+        self._identity.clear()
         if engine is not None:
             engine.close()
 
@@ -194,14 +197,16 @@ class OnnxCrossEncoder(Scorer):
 
     def _find(self) -> _Resolved:
         options = self._options
-        files = find_files(
-            self._model,
-            precision=options["precision"],
-            file=options["file"],
-            revision=options["revision"],
-            local_files_only=bool(options["local_files_only"]),
-        )
-        return _Resolved(files, read_settings(files, options["max_length"], options["activation"]))
+        with loading(f"model {self._model!r} cannot be read"):
+            files = find_files(
+                self._model,
+                precision=options["precision"],
+                file=options["file"],
+                revision=options["revision"],
+                local_files_only=bool(options["local_files_only"]),
+            )
+            settings = read_settings(files, options["max_length"], options["activation"])
+        return _Resolved(files, settings)
 
     def _reset(self) -> None:
         """Set the state of an instance that has not found or loaded its model."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from rerank_core._errors import ConfigurationError
+from rerank_core._local.failures import tokenizing
 from rerank_core._usage import Usage
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class PairEncoder:
                 if not (fits and read.whole):
                     cut_queries.append(row)
                 heads.append(head if fits else shortened(self._room - length))
-                arrays.append(np.array(text_ids[:text_room], dtype=np.int32))
+                arrays.append(text_ids[:text_room])
         return EncodedPairs(
             heads,
             arrays,
@@ -201,15 +202,16 @@ class PairEncoder:
         types = [*self._before[1], *[self._query_type] * len(ids), *self._between[1]]
         return Head(query, _array([*self._before[0], *ids, *self._between[0]]), _array(types))
 
-    def _encode_chunk(self, texts: Sequence[str], room: int) -> list[list[int]]:
-        """Return the token ids of each text; of a very long one perhaps only more than `room`."""
+    @tokenizing()
+    def _encode_chunk(self, texts: Sequence[str], room: int) -> list[npt.NDArray[np.int32]]:
+        """Return the token ids of each text: of one that does not fit, the first `room` + 1."""
         enough = room + _MARGIN
         limit = enough * _CHARACTERS_PER_TOKEN
         encoded = self._ids([text[:limit] for text in texts])
         short = [i for i, ids in enumerate(encoded) if len(texts[i]) > limit and len(ids) < enough]
         for i, ids in zip(short, self._ids([texts[i] for i in short]), strict=True):
             encoded[i] = ids
-        return encoded
+        return [np.array(ids[: room + 1], dtype=np.int32) for ids in encoded]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -254,6 +256,7 @@ def _ends_of(text: str, limit: int) -> tuple[str, bool]:
     return f"{start[:limit]} {end[-limit:]}", False
 
 
+@tokenizing()
 def _encode(tokenizer: Tokenizer, text: str) -> Encoding:
     """Tokenise one text without special tokens, while other threads go on."""
     encodings: list[Encoding] = tokenizer.encode_batch([text], add_special_tokens=False)

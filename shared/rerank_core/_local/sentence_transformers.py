@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
 
+from rerank_core._checks import describe
 from rerank_core._concurrency import Lazy, ProcessLock, importing
 from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerError
-from rerank_core._local.files import hash_files, local_path, model_name
+from rerank_core._local.failures import failures_as, loading, tokenizing
+from rerank_core._local.files import local_path, model_name
 from rerank_core._local.pairs import PairEncoder, cut_middle, read_ends
+from rerank_core._local.reading import folder_files, hash_files, read_json
 from rerank_core._local.settings import Activation, configured_activation, resolve_max_length
 from rerank_core._scorer import Scorer
 
@@ -53,7 +56,7 @@ class LoadedCrossEncoder(NamedTuple):
         """
         from torch.nn import Identity
 
-        try:
+        with failures_as(lambda error: _failure(f"{len(pairs)} pairs", error)):
             return self.encoder.predict(
                 pairs,
                 batch_size=len(pairs),
@@ -61,8 +64,6 @@ class LoadedCrossEncoder(NamedTuple):
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise _failure(f"{len(pairs)} pairs", error) from error
 
 
 def load_cross_encoder(
@@ -83,20 +84,22 @@ def load_cross_encoder(
         MissingExtraError: If sentence-transformers is not installed.
         ConfigurationError: If the model cannot be loaded.
     """
-    encoder = _make_cross_encoder(model, options, token)
-    limits = {
-        **encoder.config.to_dict(),
-        "max_length": None,  # in a configuration of transformers a setting of text generation
-        "model_max_length": encoder.tokenizer.model_max_length,
-    }
-    max_length = resolve_max_length(limits, options["max_length"], model_name(model))
-    return LoadedCrossEncoder(
-        encoder,
-        PairEncoder(_fast_tokenizer(encoder, model), max_length),
-        activation or saved_activation(encoder),
-        max_length,
-        _identity(encoder.model.config, model),
-    )
+    with _loading(model, "cross-encoder"):
+        files = _check_folder(model, trusted=bool(options["trust_remote_code"]))
+        encoder = _make_cross_encoder(model, options, token)
+        limits = {
+            **encoder.config.to_dict(),
+            "max_length": None,  # in a configuration of transformers a setting of text generation
+            "model_max_length": encoder.tokenizer.model_max_length,
+        }
+        max_length = resolve_max_length(limits, options["max_length"], model_name(model))
+        return LoadedCrossEncoder(
+            encoder,
+            PairEncoder(_fast_tokenizer(encoder, model), max_length),
+            activation or saved_activation(encoder),
+            max_length,
+            _identity(encoder.model.config, model, files),
+        )
 
 
 def saved_activation(encoder: Any) -> Activation:
@@ -127,11 +130,8 @@ def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | boo
         raise ConfigurationError(
             f"the installed sentence-transformers does not know {', '.join(unknown)}; upgrade it"
         )
-    try:
-        with importing(lazily=True):  # transformers imports what a model needs
-            return CrossEncoder(model, **chosen)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _not_loaded(model, "cross-encoder", error) from error
+    with importing(lazily=True):  # transformers imports what a model needs
+        return CrossEncoder(model, **chosen)
 
 
 class Prompts(NamedTuple):
@@ -151,6 +151,7 @@ class LoadedBiEncoder(NamedTuple):
     width: int
     identity: str
 
+    @tokenizing()
     def lengths(self, texts: Sequence[str]) -> tuple[list[int], set[int]]:
         """Return the number of tokens of each text, and the positions of texts that are cut."""
         # More characters than this never fit, so the rest need not be tokenised.
@@ -164,6 +165,7 @@ class LoadedBiEncoder(NamedTuple):
         }
         return [min(count, self.max_length) for count in counts], cut
 
+    @tokenizing()
     def fit(self, query: str) -> str:
         """Return a query, without its middle if it is too long for the model."""
         room = self.max_length - len(self.tokenizer.encode(self.prompts.query).ids)
@@ -178,7 +180,7 @@ class LoadedBiEncoder(NamedTuple):
         Raises:
             ScorerError: If the model fails.
         """
-        try:
+        with failures_as(lambda error: _failure(f"{len(texts)} texts", error)):
             vectors = self.encoder.encode(
                 texts,
                 prompt=prompt or None,
@@ -187,9 +189,7 @@ class LoadedBiEncoder(NamedTuple):
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise _failure(f"{len(texts)} texts", error) from error
-        return np.asarray(vectors, dtype=np.float32)
+            return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.width)
 
 
 Loaded = TypeVar("Loaded", LoadedCrossEncoder, LoadedBiEncoder)
@@ -254,8 +254,8 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
     except ImportError as error:
         raise MissingExtraError("torch", "BiEncoderScorer") from error
     _compute_alone_in_children()
-    _refuse_code(model)
-    try:
+    with _loading(model, "sentence-transformers bi-encoder"):
+        files = _check_folder(model, trusted=False)
         with importing(lazily=True):  # transformers imports what a model needs
             encoder = SentenceTransformer(
                 model,
@@ -264,22 +264,20 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
                 local_files_only=bool(options["local_files_only"]),
                 model_kwargs={"use_safetensors": True},
             )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _not_loaded(model, "sentence-transformers bi-encoder", error) from error
-    config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
-    max_length = int(encoder.max_seq_length or 0)
-    if options["max_length"] or not max_length:
-        limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
-        max_length = resolve_max_length(limits, options["max_length"], model_name(model))
-    encoder.max_seq_length = max_length
-    return LoadedBiEncoder(
-        encoder,
-        _fast_tokenizer(encoder, model),
-        _prompts(encoder.prompts or {}, options["query_prompt"], options["document_prompt"]),
-        max_length,
-        len(encoder.encode(["a"], show_progress_bar=False)[0]),
-        _identity(config, model),
-    )
+        config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
+        max_length = int(encoder.max_seq_length or 0)
+        if options["max_length"] or max_length <= 0:
+            limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
+            max_length = resolve_max_length(limits, options["max_length"], model_name(model))
+        encoder.max_seq_length = max_length
+        return LoadedBiEncoder(
+            encoder,
+            _fast_tokenizer(encoder, model),
+            _prompts(encoder.prompts or {}, options["query_prompt"], options["document_prompt"]),
+            max_length,
+            len(encoder.encode(["a"], show_progress_bar=False)[0]),
+            _identity(config, model, files),
+        )
 
 
 @cache
@@ -301,25 +299,46 @@ def _prompts(saved: Mapping[str, str | None], query: str | None, document: str |
     if document is None:
         known = (saved.get(name) for name in ("document", "passage", "corpus"))
         document = next(filter(None, known), "")
+    for prompt in (query, document):
+        if not isinstance(prompt, str):
+            raise ConfigurationError(
+                f"the model was saved with a prompt that is no text: {describe(prompt)}; "
+                "pass query_prompt and document_prompt"
+            )
     return Prompts(query, document)
 
 
-def _refuse_code(model: str) -> None:
-    """Refuse a folder with modules of its own, whose code older versions would run unasked."""
+def _check_folder(model: str, *, trusted: bool) -> list[Path] | None:
+    """Check the files of a folder before a library opens them.
+
+    Args:
+        model: Folder, or hub id, which is not checked: the hub has regular files only.
+        trusted: Whether code in the folder may run. Else modules of its own are refused, whose
+            code some versions of sentence-transformers run unasked.
+
+    Returns:
+        The folder's files; None for a hub id.
+    """
     folder = local_path(model)
-    if folder is None or not (folder / "modules.json").is_file():
-        return
+    if folder is None:
+        return None
+    files = folder_files(folder)
+    modules = folder / "modules.json"
+    if trusted or modules not in files:
+        return files
+    described = read_json(modules)
     try:
-        kinds = [
-            str(module["type"]) for module in json.loads((folder / "modules.json").read_text())
-        ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigurationError(f"{folder / 'modules.json'} cannot be read: {error!r}") from error
+        kinds = [str(module["type"]) for module in described]
+    except (TypeError, KeyError) as error:
+        raise ConfigurationError(
+            f"{modules} cannot be read: it must hold a list of modules, each with its type"
+        ) from error
     foreign = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
     if foreign:
         raise ConfigurationError(
             f"model {model!r} needs code of its own ({', '.join(foreign)}), which is never run"
         )
+    return files
 
 
 def _fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
@@ -335,24 +354,24 @@ def _fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
     return tokenizer
 
 
-def _identity(config: Any, model: str) -> str:
-    """Return an identifier of the exact weights: the hub's commit, or a hash of the files."""
-    commit = getattr(config, "_commit_hash", None)
+def _identity(config: Any, model: str, files: list[Path] | None) -> str:
+    """Return an identifier of the exact weights: a hash of the files, or the hub's commit."""
     folder = local_path(model)
-    if commit or folder is None:  # without either, the weights are unknown
-        return commit or uuid4().hex
-    suffixes = {".safetensors", ".json", ".onnx", ".bin"}
-    return hash_files(path for path in sorted(folder.rglob("*")) if path.suffix in suffixes)
+    if files is not None and folder is not None:
+        return hash_files(files, folder)
+    # Without a commit the weights are unknown.
+    return getattr(config, "_commit_hash", None) or uuid4().hex
 
 
-def _not_loaded(model: str, kind: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError(
-        f"model {model!r} could not be loaded: {error}; it must be a folder or hub id of a {kind} "
-        "with safetensors weights, in the local cache or reachable on the hub"
+def _loading(model: str, kind: str) -> AbstractContextManager[None]:
+    return loading(
+        f"model {model!r} could not be loaded",
+        f"it must be a folder or hub id of a {kind} with safetensors weights, in the local cache "
+        "or reachable on the hub",
     )
 
 
-def _failure(batch: str, error: Exception) -> ScorerError:
+def _failure(batch: str, error: BaseException) -> ScorerError:
     return ScorerError(
         f"the model failed on a batch of {batch}: {type(error).__name__}",
         provider="torch",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from rerank_core._checks import check_choice, optional
+from rerank_core._checks import check_choice, describe, optional
 from rerank_core._errors import ConfigurationError
-from rerank_core._local.files import ModelFiles, read_object
+from rerank_core._local.files import ModelFiles
+from rerank_core._local.reading import read_object
 from rerank_core._types import Scale
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ModelSettings",
     "check_activation",
     "configured_activation",
+    "padding_id",
     "read_settings",
     "resolve_max_length",
     "scale_of",
@@ -62,7 +64,7 @@ def configured_activation(settings: Mapping[str, Any]) -> Activation:
     short = str(saved).rsplit(".", 1)[-1]
     if short not in _TORCH_NAMES:
         raise ConfigurationError(
-            f"the model's configuration has the unknown activation {saved!r}; "
+            f"the model's configuration has the unknown activation {describe(saved)}; "
             "pass activation='identity' or activation='sigmoid'"
         )
     return _TORCH_NAMES[short]
@@ -76,6 +78,7 @@ def scale_of(activation: Activation) -> Scale:
 _DEFAULT_LENGTH = 512
 # Tokenizers without a limit have a `model_max_length` of 10^30.
 _NO_LIMIT = 10**6
+_MOST_ID = 2**31 - 1
 # Models that number positions from the padding id + 1, and so cannot use that many of them.
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
 
@@ -95,19 +98,49 @@ def resolve_max_length(settings: Mapping[str, Any], chosen: int | None, model: s
     Raises:
         ConfigurationError: If the choice is greater than the number of the model's positions.
     """
-    positions = settings.get("max_position_embeddings")
-    if isinstance(positions, int) and settings.get("model_type") in _OFFSET_POSITIONS:
-        pad = settings.get("pad_token_id")
-        positions -= (pad if isinstance(pad, int) else 1) + 1
+    positions = _number(settings, "max_position_embeddings")
+    kind = settings.get("model_type")
+    if positions is not None and isinstance(kind, str) and kind in _OFFSET_POSITIONS:
+        pad = padding_id(settings)
+        positions -= (1 if pad is None else pad) + 1
     if chosen is not None:
-        if isinstance(positions, int) and chosen > positions:
+        if positions is not None and chosen > positions:
             raise ConfigurationError(
                 f"max_length {chosen} is more than the {positions} positions of model {model!r}"
             )
         return chosen
-    stated = (settings.get("max_length"), settings.get("model_max_length"), positions)
-    limits = [limit for limit in stated if isinstance(limit, int) and 0 < limit < _NO_LIMIT]
+    stated = (_number(settings, "max_length"), _number(settings, "model_max_length"), positions)
+    limits = [limit for limit in stated if limit is not None and 0 < limit < _NO_LIMIT]
     return min(limits, default=_DEFAULT_LENGTH)
+
+
+def padding_id(settings: Mapping[str, Any]) -> int | None:
+    """Return the id of the padding token; None if there is none.
+
+    Raises:
+        ConfigurationError: If it is no number, or greater than any token's id.
+    """
+    found = _number(settings, "pad_token_id")
+    if found is not None and found > _MOST_ID:
+        raise ConfigurationError(
+            f"pad_token_id {describe(found)} in the model's configuration is no token's id; it "
+            f"must be at most {_MOST_ID}"
+        )
+    return found
+
+
+def _number(settings: Mapping[str, Any], name: str) -> int | None:
+    """Return a whole number of a configuration; None if there is none, or it is negative."""
+    value = settings.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or (isinstance(value, int) and value < 0):  # -1 is how some say "none"
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigurationError(
+            f"{name} in the model's configuration must be a whole number, not {describe(value)}"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +186,8 @@ def read_settings(
     settings.update(read_object(files.folder / "rerank_config.json"))
     own = settings.get("activation")
     check_activation(own)
-    pad = settings.get("pad_token_id")
     return ModelSettings(
         max_length=resolve_max_length(settings, max_length, files.name),
         activation=activation or own or configured_activation(settings),
-        pad_token_id=pad if isinstance(pad, int) else None,
+        pad_token_id=padding_id(settings),
     )

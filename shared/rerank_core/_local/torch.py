@@ -186,7 +186,7 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
                     pairs = [(encoded.heads[row].query, cut[row]) for row in batch]
                     with self._lock:
                         outputs = loaded.predict(pairs)
-                    logits = to_logits(outputs, self.name).tolist()
+                    logits = to_logits(outputs, self.name, len(batch)).tolist()
                     tally.add(
                         [start + row for row in batch],
                         apply_activation(loaded.activation, logits),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from rich.text import Text
 
 import rerank_core
 from rerank_core._display import printable
+from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import cpu_features, graph_candidates
 from rerank_core._local.onnx import default_threads
+from rerank_core._local.reading import read_object
 from rerank_core.cli._guard import interrupt_raised, to_stderr
 from rerank_core.cli._output import output_console, rendered, write_lines
 
@@ -246,11 +248,11 @@ def _int8_graph(snapshot: Path) -> str | None:
 
 def _is_cross_encoder(snapshot: Path) -> bool:
     """Return whether `CrossEncoder` saved it, or it classifies a sequence with a single label."""
-    if _read_object(snapshot / "config_sentence_transformers.json").get("model_type") == (
+    if _settings(snapshot / "config_sentence_transformers.json").get("model_type") == (
         "CrossEncoder"
     ):
         return True
-    config = _read_object(snapshot / "config.json")
+    config = _settings(snapshot / "config.json")
     labels = config.get("id2label")
     # Without `id2label`, transformers assumes two labels.
     return (
@@ -260,9 +262,8 @@ def _is_cross_encoder(snapshot: Path) -> bool:
     )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _settings(file: Path) -> Mapping[str, Any]:
+    """Return the content of a configuration file; nothing if it cannot be read."""
+    with suppress(ConfigurationError):
+        return read_object(file)
+    return {}

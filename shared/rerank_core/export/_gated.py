@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerank_core._errors import ConfigurationError
+from rerank_core._local.failures import loading
 
 __all__ = ["GatedCrossEncoder"]
 
@@ -46,7 +46,8 @@ class GatedCrossEncoder(nn.Module):
         from transformers import BertConfig, BertModel
 
         super().__init__()
-        try:
+        name = f"model {folder.name!r}"
+        with loading(f"{name} could not be loaded as a {type(self).__name__}"):
             self.config = BertConfig.from_json_file(folder / "config.json")
             self.config._attn_implementation = "eager"
             weights = load_file(folder / "model.safetensors")
@@ -62,10 +63,6 @@ class GatedCrossEncoder(nn.Module):
             self.tau, self.late = (nn.Parameter(torch.empty(())) for _ in range(2))
             self.weigh, self.head = nn.Linear(hidden, 1), nn.Linear(3 * hidden, 1)
             self.load_state_dict(weights)
-        except (OSError, AttributeError, RuntimeError) as error:
-            raise ConfigurationError(
-                f"model {folder.name!r} could not be loaded as a {type(self).__name__}: {error}"
-            ) from error
         # One matrix for queries, keys and values, so that their input is quantised only once.
         layers: Any = self.layers
         self.joined = nn.ModuleList(_join(layer.attention.self) for layer in layers)

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 
 from rerank_core._errors import ConfigurationError
-from rerank_core._local.files import read_object
 from rerank_core._local.pairs import PairEncoder
+from rerank_core._local.reading import folder_files, read_object, read_tokenizer
 from rerank_core._local.sentence_transformers import LoadedCrossEncoder, saved_activation
 from rerank_core._local.settings import Activation, resolve_max_length
 from rerank_core._local.torch import TorchCrossEncoder
@@ -148,12 +148,11 @@ class _GatedReference(Scorer):
 def _load_gated(
     folder: Path, config: Mapping[str, Any], max_length: int | None, activation: Activation | None
 ) -> Source:
+    if folder / "tokenizer.json" not in folder_files(folder):
+        raise ConfigurationError(f"model {folder.name!r} has no tokenizer.json")
     model = GatedCrossEncoder(folder)
     longest = resolve_max_length(config, max_length, folder.name)
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the type that tokenizers raises
-        raise ConfigurationError(f"model {folder.name!r} has no tokenizer.json: {error}") from error
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
     PairEncoder(tokenizer, longest)  # raises if the length leaves no room for a text
     truncating = Tokenizer.from_str(tokenizer.to_str())
     truncating.enable_truncation(longest, strategy="only_second")

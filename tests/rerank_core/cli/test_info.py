@@ -51,6 +51,10 @@ def test_json_holds_what_was_found(tmp_path: Path) -> None:
     cache_model(tmp_path, "org/two-labels", {"config.json": CLASSIFIER})
     cache_model(tmp_path, "org/embedder", {"config.json": {"architectures": ["BertModel"]}})
     cache_model(tmp_path, "org/broken", {"config.json": "{"})
+    cache_model(tmp_path, "org/deep", {"config.json": "[" * 100_000})
+    cache_model(tmp_path, "org/folder", {"config.json/inner": "{}"})
+    cache_model(tmp_path, "org/pipe", {"README.md": ""})
+    os.mkfifo(tmp_path / "models--org--pipe" / "snapshots" / ("0" * 40) / "config.json")
     facts = json.loads(info("--json", HF_HUB_CACHE=str(tmp_path), HF_HUB_OFFLINE="1"))
     assert facts["versions"]["rerank-core"] == rerank_core.__version__
     assert facts["versions"]["python"].startswith(f"{sys.version_info.major}.")

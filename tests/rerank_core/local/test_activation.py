@@ -50,10 +50,10 @@ def test_scales() -> None:
 
 
 def test_heads_of_one_and_two_labels() -> None:
-    assert to_logits(np.array([1.0, 2.0]), "m").tolist() == [1.0, 2.0]
-    assert to_logits(np.array([[1.0], [2.0]]), "m").tolist() == [1.0, 2.0]
+    assert to_logits(np.array([1.0, 2.0]), "m", 2).tolist() == [1.0, 2.0]
+    assert to_logits(np.array([[1.0], [2.0]]), "m", 2).tolist() == [1.0, 2.0]
     two = np.array([[1.0, 3.0], [2.0, -1.0]])
-    logits = to_logits(two, "m")
+    logits = to_logits(two, "m", 2)
     softmax = np.exp(two)[:, 1] / np.exp(two).sum(axis=1)
     assert apply_activation("sigmoid", logits.tolist()) == pytest.approx(softmax.tolist())
 
@@ -61,7 +61,7 @@ def test_heads_of_one_and_two_labels() -> None:
 @pytest.mark.parametrize("shape", [(2, 3), (2, 4, 1), (2, 0)])
 def test_a_head_that_says_no_relevance_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError, match="'nli-model' is no reranker"):
-        to_logits(np.zeros(shape), "nli-model")
+        to_logits(np.zeros(shape), "nli-model", shape[0])
 
 
 @given(st.lists(st.floats(-30, 30), min_size=2))

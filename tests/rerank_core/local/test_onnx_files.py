@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha1
 from pathlib import Path
 
+import onnx
 import pytest
 
 from rerank_core import ConfigurationError, OnnxCrossEncoder, ServiceError
@@ -209,6 +210,18 @@ def test_a_hub_model_is_fetched_once_and_then_works_offline(
 ) -> None:
     fetched = run_with_hub(hub, tmp_path / "cache", "owner/model")
     assert f"owner/model@{COMMIT}/onnx/model.onnx" in fetched
+    assert str(OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores) in fetched
+    assert run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model", "1") == fetched
+
+
+def test_weights_of_any_name_are_fetched(
+    hub: str, tmp_path: Path, tiny: Callable[..., TinyModel]
+) -> None:
+    graph = tmp_path / "on-the-hub" / "onnx" / "model.onnx"
+    onnx.save_model(
+        onnx.load(graph), graph, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    fetched = run_with_hub(hub, tmp_path / "cache", "owner/model")
     assert str(OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores) in fetched
     assert run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model", "1") == fetched
 
