@@ -174,7 +174,8 @@ class _LogFilter(logging.Filter):
 # They log status lines and headers; a filter counts for its very logger only.
 _LOGGERS = (
     *("httpx", "httpx._client"),
-    *("httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy"),
+    *("httpcore.connection", "httpcore.http11", "httpcore.http2"),
+    *("httpcore.proxy", "httpcore.socks"),
 )
 for _name in _LOGGERS:
     logging.getLogger(_name).addFilter(_LogFilter())
@@ -185,21 +186,31 @@ def _pattern(key: str) -> re.Pattern[str]:
     """Match a key as JSON, URLs, HTML and base64 write it, to its end or to where it is cut."""
     head = key[: min(max(_SHORTEST_KEY, len(key) // 2), _LONGEST_HEAD)]
     ends = "".join(sorted(set("\"'<>(){}[],`") - set(key)))
-    rest = rf"(?:[^\s{re.escape(ends)}]|\\[\"'])*"
-    written = "".join(map(_written, head)) + rest
-    return re.compile("|".join([written, *_in_base64(key)]), re.IGNORECASE)
+    part = rf"(?:[^\s{re.escape(ends)}]|\\[\"'])"
+    cut = "(?:\\.\\.\\.|\u2026)"
+    forms = [
+        _written(head) + f"{part}*",
+        # Some messages show both ends of a long value.
+        _written(key[:_SHORTEST_KEY]) + f"{part}{{0,{_LONGEST_HEAD}}}?(?={cut})",
+        f"{cut}{part}{{0,{_LONGEST_HEAD}}}?" + _written(key[-_SHORTEST_KEY:]),
+    ]
+    return re.compile("|".join(forms + _in_base64(key)), re.IGNORECASE)
 
 
-def _written(character: str) -> str:
-    """Return a pattern of the ways in which JSON, URLs and HTML write a character."""
+def _written(text: str) -> str:
+    """Return a pattern of the ways in which JSON, URLs and HTML write a text."""
     from html.entities import codepoint2name
 
-    code = ord(character)
-    named = [f"&{codepoint2name[code]};"] if code in codepoint2name else []
     escapes = r"\\{1,4}"  # a text may be quoted in a text
-    ways = [f"(?:{escapes})?{re.escape(character)}", f"{escapes}(?:u00|x){code:02x}"]
-    ways += [f"%{code:02x}", f"&\\#0{{0,4}}{code};", f"&\\#x0{{0,4}}{code:x};", *named]
-    return f"(?:{'|'.join(ways)})"
+    pattern = ""
+    for character in text:
+        code = ord(character)
+        ways = [f"(?:{escapes})?{re.escape(character)}", f"{escapes}(?:u00|x){code:02x}"]
+        ways += [f"%{code:02x}", f"&\\#0{{0,4}}{code};", f"&\\#x0{{0,4}}{code:x};"]
+        if code in codepoint2name:
+            ways.append(f"&{codepoint2name[code]};")
+        pattern += f"(?:{'|'.join(ways)})"
+    return pattern
 
 
 def _in_base64(key: str) -> list[str]:

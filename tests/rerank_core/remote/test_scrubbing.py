@@ -8,8 +8,9 @@ import json
 import logging
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +25,7 @@ from rerank_core import (
     HttpScorer,
     MalformedResponseError,
     ScorerError,
+    Scoring,
     ServiceError,
     rerank,
 )
@@ -58,13 +60,15 @@ BEARER = base64.urlsafe_b64encode(f"Bearer {KEY}".encode()).decode()
         lambda key: base64.b64encode(f"user:{key}".encode()).decode(),
         lambda key: base64.urlsafe_b64encode(f"me:{key}".encode()).decode(),
         lambda key: key[: max(8, len(key) * 2 // 3)] + "...",
+        lambda key: f"{key[:12]}...{key[-12:]}",
+        lambda key: f"{key[:12]}\u2026{key[-12:]}",
     ],
 )
 def test_a_key_is_removed_in_any_form(key: str, form: Callable[[str], str]) -> None:
     written = form(key)
     scrubber = Scrubber(key)
     assert scrubber.holds_key(written)
-    middle = written[len(written) // 2 :][:6]
+    middle = written[len(written) // 2 :][1:7]
     for limit in range(10, 80):  # wherever it is cut
         cleaned = scrubber.clean(f"no such key: {written} (sorry)", limit)
         assert len(cleaned) <= limit
@@ -122,17 +126,41 @@ def test_an_exception_is_cleaned_with_all_it_holds() -> None:
 
 
 def test_what_cannot_be_cleaned_has_a_stand_in() -> None:
-    class Model(pydantic.BaseModel):
-        count: int
-
     with pytest.raises(pydantic.ValidationError) as caught:
-        Model(count=KEY)  # type: ignore[arg-type]
+        Answer(count=KEY)  # type: ignore[arg-type]
     error = ValueError("odd")
     error.__cause__ = caught.value
     Scrubber(KEY).clean_exception(error)
     assert type(error.__cause__) is RuntimeError
-    assert str(error.__cause__).startswith("ValidationError: 1 validation error for Model")
+    assert str(error.__cause__).startswith("ValidationError: 1 validation error for Answer")
     assert KEY not in all_of(error)
+
+
+class Answer(pydantic.BaseModel):
+    count: int
+
+
+class Validating(HttpScorer):
+    """A provider of one's own that has pydantic read the answer."""
+
+    provider = "validating"
+
+    def _request(self, query: str, texts: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        return "/rerank", {"query": query, "documents": texts}
+
+    def _read(self, response: httpx.Response, texts: Sequence[str]) -> Scoring:
+        return Scoring((float(Answer.model_validate(response.json()).count),) * len(texts))
+
+
+@pytest.mark.parametrize("key", [KEY, KEY * 10])
+def test_an_error_in_reading_is_as_clean(server: ScriptedServer, mode: str, key: str) -> None:
+    server.script(Reply({"count": key}))
+    error = failure(Validating(base_url=server.url, api_key=key), mode)
+    assert type(error) is MalformedResponseError
+    assert "ValidationError" in str(error)
+    assert error.__context__ is error.__cause__
+    told = all_of(error)
+    assert (KEY[:12] in told, KEY[-12:] in told) == (False, False)
 
 
 def test_what_the_caller_handles_stays_as_it_is(scorer: HttpScorer, server: ScriptedServer) -> None:
