@@ -20,6 +20,7 @@ from rerank_core._errors import (
 )
 from rerank_core._planning import Job, Plan, Tally
 from rerank_core._telemetry import log, observe_scoring
+from rerank_core._time_limit import stoppable
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
@@ -181,7 +182,7 @@ class Scorer(ABC):
             return plan.unscored()
         with self._observed([plan]) as finish:
             try:
-                scoring = self._score(*plan.job, progress or _ignore)
+                scoring = self._score(*plan.job, _lasting(progress))
             except StopScoring:
                 scoring = _nothing(plan.job.texts)
             return finish([scoring], time.perf_counter() - started)[0]
@@ -199,7 +200,8 @@ class Scorer(ABC):
             return plan.unscored()
         with self._observed([plan]) as finish:
             try:
-                scoring = await self._ascore(*plan.job, progress or _ignore)
+                async with stoppable():
+                    scoring = await self._ascore(*plan.job, _lasting(progress))
             except StopScoring:
                 scoring = _nothing(plan.job.texts)
             return finish([scoring], time.perf_counter() - started)[0]
@@ -243,7 +245,7 @@ class Scorer(ABC):
         scorings: Iterator[Scoring] = iter(())
         if asked:
             with self._observed(asked) as finish:
-                answers = self._score_jobs([plan.job for plan in asked], progress or _ignore)
+                answers = self._score_jobs([plan.job for plan in asked], _lasting(progress))
                 scorings = iter(finish(answers, time.perf_counter() - started))
         return [next(scorings) if plan.job.texts else plan.unscored() for plan in plans]
 
@@ -351,5 +353,23 @@ def _nothing(texts: Sequence[str]) -> Scoring:
     return Tally(len(texts)).scoring()
 
 
-def _ignore(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+def _lasting(progress: Progress | None) -> Progress:
+    """Return a callback that raises `StopScoring` at every call once `progress` has raised it.
+
+    A scorer made of scorers calls it for each of them, and none of those that follow may go on.
+    """
+    if progress is None:
+        return lambda _done, _total: None
+    stopped = False
+
+    def report(done: int, total: int) -> None:
+        nonlocal stopped
+        if stopped:
+            raise StopScoring
+        try:
+            progress(done, total)
+        except StopScoring:
+            stopped = True
+            raise
+
+    return report

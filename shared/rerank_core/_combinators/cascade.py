@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rerank_core._checks import check_whole, describe
 from rerank_core._errors import ConfigurationError, RerankError
+from rerank_core._planning import Tally
 from rerank_core._scorer import Scorer
-from rerank_core._types import Progress, Scale, Scoring, Span, unique
+from rerank_core._types import Progress, Scale, Scoring, Span, StopScoring, unique
 from rerank_core._usage import Usage
 
 __all__ = ["Cascade"]
@@ -19,9 +21,10 @@ class Cascade(Scorer):
 
     Only the last stage assigns scores, because the scores of earlier stages are on other scales.
     Texts that an earlier stage eliminates stay unscored: they rank below those that went further,
-    in the order of the stage that eliminated them. A `min_score` of `rerank` drops them, too,
-    unless the scoring is degraded. Multi-stage ranking: Nogueira et al., "Multi-Stage Document
-    Ranking with BERT", 2019, https://arxiv.org/abs/1910.14424.
+    in the order of the stage that eliminated them, at any depth of cascades within cascades. A
+    `min_score` of `rerank` drops them, too, unless the scoring is degraded. If time is up before
+    the last stage has scored, all texts keep the order known so far. Multi-stage ranking: Nogueira
+    et al., "Multi-Stage Document Ranking with BERT", 2019, https://arxiv.org/abs/1910.14424.
 
     Args:
         stages: Pairs of a scorer and the number of its best texts to keep, cheapest first; then
@@ -71,8 +74,9 @@ class Cascade(Scorer):
 
     @property
     def fingerprint(self) -> str:
-        """The last stage's fingerprint, since a score does not depend on the earlier stages."""
-        return self._strong.fingerprint
+        """The fingerprints of all stages: the earlier ones decide on what gets a score at all."""
+        cheap = [(scorer.fingerprint, keep) for scorer, keep in self._cheap]
+        return f"cascade:{cheap}:{self._strong.fingerprint}"
 
     @property
     def max_length(self) -> int | None:
@@ -100,27 +104,20 @@ class Cascade(Scorer):
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         call = _Call(texts, progress)
-        try:
+        with call.running():
             for scorer, keep in self._cheap:
-                scoring = scorer.score(query, call.texts, progress=call.cheap_progress)
-                call.eliminate(scoring, keep)
-            scoring = self._strong.score(query, call.texts, progress=call.strong_progress)
-        except RerankError as error:
-            error.add_usage(call.usage)
-            raise
-        return call.result(scoring)
+                call.eliminate(scorer.score(query, call.texts, progress=call.cheap_progress), keep)
+            call.finish(self._strong.score(query, call.texts, progress=call.strong_progress))
+        return call.result()
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         call = _Call(texts, progress)
-        try:
+        with call.running():
             for scorer, keep in self._cheap:
                 scoring = await scorer.ascore(query, call.texts, progress=call.cheap_progress)
                 call.eliminate(scoring, keep)
-            scoring = await self._strong.ascore(query, call.texts, progress=call.strong_progress)
-        except RerankError as error:
-            error.add_usage(call.usage)
-            raise
-        return call.result(scoring)
+            call.finish(await self._strong.ascore(query, call.texts, progress=call.strong_progress))
+        return call.result()
 
     def __repr__(self) -> str:
         return f"Cascade({[*self._cheap, self._strong]!r})"
@@ -134,9 +131,21 @@ class _Call:
         self._progress = progress
         self._remaining = list(range(len(texts)))
         self._eliminated: list[int] = []  # best first
+        self._final: Scoring | None = None  # the last stage's
         self._degraded: list[str] = []
         self._causes: list[str] = []
-        self.usage = Usage()
+        self._usage = Usage()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """End quietly if `StopScoring` is raised, and add what was spent to an error."""
+        try:
+            yield
+        except StopScoring:
+            pass
+        except RerankError as error:
+            error.add_usage(self._usage)
+            raise
 
     @property
     def texts(self) -> list[str]:
@@ -152,39 +161,66 @@ class _Call:
         self._progress(len(self._eliminated) + done, len(self._texts))
 
     def eliminate(self, scoring: Scoring, keep: int) -> None:
-        """Keep a stage's best texts; texts that it did not score rank below those it did."""
-        ranked = sorted(
-            zip(scoring.scores, self._remaining, strict=True),
-            key=lambda pair: (pair[0] is None, -(pair[0] or 0.0)),
-        )
-        order = [position for _, position in ranked]
+        """Keep a stage's best texts.
+
+        Raises:
+            StopScoring: If the caller wants no further stage.
+        """
+        order = _ranked(self._remaining, scoring)
         self._remaining, self._eliminated = order[:keep], [*order[keep:], *self._eliminated]
         self._record(scoring)
+        self._progress(len(self._eliminated), len(self._texts))
 
-    def result(self, scoring: Scoring) -> Scoring:
-        """Return the last stage's scores for all texts; the others are ordered by `secondary`."""
+    def finish(self, scoring: Scoring) -> None:
+        """Take the last stage's scoring of the remaining texts."""
+        self._final = scoring
         self._record(scoring)
+
+    def result(self) -> Scoring:
+        """Return the last stage's scores for all texts; the others are ordered by `secondary`."""
+        final = self._final
+        if final is None:  # stopped before the last stage
+            final = Tally(len(self._remaining)).scoring()
+            self._record(final)
         count = len(self._texts)
         scores: list[float | None] = [None] * count
         spans: list[tuple[Span, ...]] = [()] * count
         secondary = [0.0] * count
         for index, position in enumerate(self._remaining):
-            scores[position] = scoring.scores[index]
-            spans[position] = scoring.spans[index] if scoring.spans else ()
-        for rank, position in enumerate([*self._remaining, *self._eliminated]):
+            scores[position] = final.scores[index]
+            spans[position] = final.spans[index] if final.spans else ()
+        for rank, position in enumerate([*_ranked(self._remaining, final), *self._eliminated]):
             secondary[position] = -float(rank)
         return Scoring(
             tuple(scores),
-            self.usage + Usage(saved=len(self._eliminated)),
+            self._usage + Usage(saved=len(self._eliminated)),
             "; ".join(self._degraded) or None,
-            tuple(spans) if scoring.spans else None,
-            tuple(secondary),
-            scoring.scale,
+            tuple(spans) if final.spans else None,
+            # Of a scoring without secondary scores, everything was read.
+            tuple(secondary) if None in scores or final.secondary else None,
+            final.scale,
             unique(self._causes),
         )
 
     def _record(self, scoring: Scoring) -> None:
-        self.usage += scoring.usage
+        self._usage += scoring.usage
         if scoring.degraded:
             self._degraded.append(scoring.degraded)
             self._causes += scoring.causes
+
+
+def _ranked(positions: Sequence[int], scoring: Scoring) -> list[int]:
+    """Order texts by a stage's scores, then those without one by its secondary scores.
+
+    Args:
+        positions: The texts' positions in the order of the stage before it, which breaks ties.
+        scoring: The stage's scoring of these texts.
+    """
+    unread = scoring.secondary or (None,) * len(positions)
+
+    def place(index: int) -> tuple[bool, bool, float]:
+        score, second = scoring.scores[index], unread[index]
+        value = second if score is None else score
+        return score is None, value is None, -(value or 0.0)
+
+    return [positions[index] for index in sorted(range(len(positions)), key=place)]

@@ -12,19 +12,26 @@ from rerank_core._checks import check_number
 from rerank_core._combinators.base import Wrapper
 from rerank_core._concurrency import run_in_background
 from rerank_core._scorer import Scorer
+from rerank_core._time_limit import TimeLimit
 from rerank_core._types import DEADLINE, STOPPED, Progress, Scoring, StopScoring, unique
 
 __all__ = ["Deadline"]
+
+# Seconds that scorers made of scorers may take to put together what they have, and then those that
+# a cancelled scorer may take to close its connection.
+_GRACE, _CLOSING = 0.1, 1.0
 
 
 class Deadline(Wrapper):
     """Limits the time of a call: texts that are not scored in time stay unscored.
 
-    Unscored texts follow the scored ones in first-stage order, and `degraded` tells how many were
-    scored. A local model scores the first stage's best texts first, and stops between two batches
-    when the next one is expected to end too late: it is assumed to take twice the average so far.
-    The budget is exceeded by at most the time of one batch. A request to a service is cancelled,
-    and its connection closed. Loading a model counts: call `load` before the first query.
+    Unscored texts follow the scored ones in first-stage order, or in that of a `Cascade` within,
+    and `degraded` tells how many were scored. A local model scores the first stage's best texts
+    first, and stops between two batches when the next one is expected to end too late: it is
+    assumed to take twice the average so far. The budget is exceeded by at most the time of one
+    batch. A request to a service is cancelled, and its connection closed; what a `Cascade`, a
+    `Cached` or earlier requests have by then is kept. Loading a model counts: call `load` before
+    the first query.
 
     Inside a `Deadline`, a `Fallback` can ask its next scorer only if the first one fails in time.
     Give the first one a timeout and few retries, so that some of the budget is left.
@@ -67,19 +74,28 @@ class Deadline(Wrapper):
         return timer.check(await self._score_in_time(query, texts, timer))
 
     async def _score_in_time(self, query: str, texts: Sequence[str], timer: _Timer) -> Scoring:
-        task = asyncio.create_task(self._scorer.ascore(query, texts, progress=timer))
+        limit = TimeLimit(timer.end)
+        with limit.applied():
+            task = asyncio.create_task(self._scorer.ascore(query, texts, progress=timer))
         try:
             await asyncio.wait({task}, timeout=timer.remaining())
             # A local model stops by itself after its current batch; a service never would.
             await asyncio.wait({task}, timeout=timer.batch_allowance())
+            if not task.done():
+                limit.stop()
+                await asyncio.wait({task}, timeout=_GRACE)
             cancelled = not task.done()
         finally:
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task})  # so that its connection is closed before we return
-                _ = task.cancelled() or task.exception()  # or asyncio would log it as unretrieved
+                # Its connection should be closed before we return.
+                await asyncio.wait({task}, timeout=_CLOSING)
+                # asyncio would log an exception that nobody retrieves.
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
         scoring = Scoring((None,) * len(texts)) if cancelled else task.result()
-        return self._degrade(scoring) if cancelled or timer.stopped else scoring
+        stopped = cancelled or limit.passed or timer.stopped
+        incomplete = None in scoring.scores or STOPPED in scoring.causes
+        return self._degrade(scoring) if stopped and incomplete else scoring
 
     def _degrade(self, scoring: Scoring) -> Scoring:
         """Add the deadline to the reasons why a scoring is degraded."""
@@ -100,7 +116,7 @@ class _Timer:
     """Progress callback that measures the time between two calls and stops a scoring in time."""
 
     def __init__(self, seconds: float, progress: Progress) -> None:
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
         self._progress = progress
         self._times: list[float] = []  # of the calls so far
         self._longest = 0.0  # between two calls
@@ -123,7 +139,7 @@ class _Timer:
             # `check` raises it in the caller's thread: here an interrupt would end the event loop.
             self._error = error
             raise StopScoring from error
-        if done < total and now + expected >= self._end:
+        if done < total and now + expected >= self.end:
             self.stopped = True
             raise StopScoring
 
@@ -135,7 +151,7 @@ class _Timer:
 
     def remaining(self) -> float:
         """Return the seconds until the deadline."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self.end - time.monotonic())
 
     def batch_allowance(self) -> float:
         """Return the seconds to wait for the current batch; 0 if no batch has been reported."""

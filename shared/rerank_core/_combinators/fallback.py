@@ -22,7 +22,7 @@ from rerank_core._errors import (
 )
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import log
-from rerank_core._types import CIRCUIT_OPEN, Progress, Scale, Scoring, unique
+from rerank_core._types import CIRCUIT_OPEN, STOPPED, Progress, Scale, Scoring, unique
 from rerank_core._usage import Usage
 
 __all__ = ["Fallback"]
@@ -105,9 +105,10 @@ class Fallback(Scorer):
 
     @property
     def max_length(self) -> int | None:
-        """The first scorer's maximum length; None if it cannot be determined."""
-        with suppress(RerankError):
-            return self._scorers[0].max_length
+        """The maximum length of the first scorer that knows whether it has one."""
+        for scorer in self._scorers:
+            with suppress(RerankError):
+                return scorer.max_length
         return None
 
     def load(self) -> None:
@@ -209,7 +210,8 @@ class Fallback(Scorer):
     def _succeeded(self, position: int, scoring: Scoring, errors: list[Exception]) -> Scoring:
         """Return one scorer's scoring, degraded by the failures of those before it."""
         scorer = self._scorers[position]
-        if self._breakers[position].succeeded():
+        # One that a time limit or the caller stopped may not work at all.
+        if STOPPED not in scoring.causes and self._breakers[position].succeeded():
             log.info("%s works again", scorer.name, extra={"rerank.scorer": scorer.name})
         if not errors:
             return scoring

@@ -23,6 +23,7 @@ from rerank_core._remote.keys import ApiKey, Keyring, check_url
 from rerank_core._remote.prices import Prices, check_prices
 from rerank_core._remote.retry import async_attempts, attempts
 from rerank_core._scorer import Scorer
+from rerank_core._time_limit import stoppable
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
@@ -291,7 +292,8 @@ class HttpScorer(Scorer):
         with _tally(len(texts)) as tally:
             tasks = [asyncio.create_task(work(*piece)) for piece in _chunks(texts, limit)]
             try:
-                await asyncio.gather(*tasks)
+                async with stoppable():
+                    await asyncio.gather(*tasks)
             finally:
                 # After a failure or a cancellation no request outlives this call.
                 for task in tasks:

@@ -1,23 +1,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pytest
 
 from rerank_core import (
+    Cached,
+    Cascade,
     CohereScorer,
     ConfigurationError,
     Deadline,
     Fallback,
+    MemoryStore,
     OnnxCrossEncoder,
     Progress,
+    Ranking,
     Scorer,
     Scoring,
     ServiceError,
     StopScoring,
+    Windowed,
+    arerank,
     rerank,
 )
 from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedScorer, ScriptedServer
@@ -221,3 +229,154 @@ def test_what_was_scored_before_the_caller_stopped_is_kept() -> None:
     ):
         assert scoring.scores == (1.0, 0.0, None)
         assert scoring.causes == ("stopped",)
+
+
+class Hanging(OverlapScorer):
+    """Never answers, as a service that cannot be reached."""
+
+    cancelled = False
+
+    def __init__(self) -> None:
+        super().__init__("hanging")
+        self.started = threading.Event()
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled = True
+        raise AssertionError
+
+
+class Stubborn(OverlapScorer):
+    """Does not let itself be cancelled."""
+
+    async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.1)
+        return Scoring((None,) * len(texts))
+
+
+UP = ScriptedScorer({text: float(i) for i, text in enumerate(TEXTS)})
+DOWN = ScriptedScorer({text: -float(i) for i, text in enumerate(TEXTS)})
+
+
+@pytest.mark.parametrize(
+    ("nest", "order"),
+    [
+        (lambda late: Cascade([(UP, 4), late]), "9876543210"),
+        (lambda late: Cached(Cascade([(UP, 4), late])), "9876543210"),
+        (lambda late: Windowed(Cascade([(UP, 4), late])), "9876543210"),
+        (lambda late: Cascade([(UP, 4), Windowed(Cached(late))]), "9876543210"),
+        (lambda late: Cascade([(UP, 4), Deadline(late, 60)]), "9876543210"),
+        (lambda late: Cascade([(UP, 4), Deadline(Cascade([(DOWN, 2), late]), 60)]), "6789543210"),
+        (lambda late: Cascade([(UP, 6), Cascade([(DOWN, 2), late])]), "4567893210"),
+        (lambda late: Cascade([(UP, 6), (Cascade([(DOWN, 2), late]), 3), UP]), "4567893210"),
+        (lambda late: Fallback(Cascade([(UP, 4), Fallback(late, DOWN)]), DOWN), "9876543210"),
+        (lambda late: Deadline(Cascade([(UP, 4), late]), 60), "9876543210"),
+    ],
+)
+@pytest.mark.parametrize("blocks", [False, True], ids=["service", "thread"])
+def test_the_cheap_order_is_kept_where_the_strong_scorer_is_cut(
+    nest: Callable[[Scorer], Scorer], order: str, blocks: bool, mode: str
+) -> None:
+    late = BlockingScorer() if blocks else Hanging()
+    scorer = Deadline(nest(late), 0.2)
+    started = time.monotonic()
+    try:
+        if mode == "score":
+            ranking = rerank("text", TEXTS, scorer)
+        else:
+
+            async def search() -> Ranking:
+                found = await arerank("text", TEXTS, scorer)
+                if isinstance(late, BlockingScorer):
+                    late.go_on.set()  # or the end of the loop would wait for the thread
+                return found
+
+            ranking = asyncio.run(search())
+    finally:
+        if isinstance(late, BlockingScorer):
+            late.go_on.set()
+    assert time.monotonic() - started < 2
+    assert "".join(str(item.index) for item in ranking) == order
+    assert "deadline" in ranking.causes
+    assert "the deadline of 0.2 s came: 0 of 10 texts scored" in str(ranking.degraded)
+    assert blocks or late.cancelled  # type: ignore[union-attr]
+
+
+def test_a_scorer_that_was_cut_does_not_count_as_working(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Down(Hanging):
+        error: Exception | None = ServiceError("down")
+
+        async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            if self.error is not None:
+                raise self.error
+            return await super()._ascore(query, texts, progress)
+
+    down = Down()
+    deadline = Deadline(Fallback(down, failures=1, cooldown=0), 0.05)
+    run(deadline, mode)
+    down.error = None
+    with caplog.at_level(logging.INFO, "rerank_core"):
+        assert run(deadline, mode).causes == ("deadline",)
+    assert not [record for record in caplog.records if "works again" in record.message]
+
+
+def test_known_scores_are_kept_where_the_rest_is_cut(mode: str) -> None:
+    store = MemoryStore()
+    Cached(OverlapScorer("hanging"), store).score("text", TEXTS[:4])
+    scoring = run(Deadline(Cached(Hanging(), store), 0.2), mode)
+    assert scoring.scores == (1.0,) * 4 + (None,) * 6
+    assert scoring.degraded == "the deadline of 0.2 s came: 4 of 10 texts scored"
+    assert scoring.usage.cache_hits == 4
+
+
+def test_what_earlier_requests_brought_is_kept(mode: str) -> None:
+    release = threading.Event()
+
+    def answer_the_first(request: Request) -> Reply:
+        if "text 0" not in str(request.body):
+            release.wait(60)
+        return ScriptedServer.answer(request)
+
+    with ScriptedServer() as server:
+        scorer = CohereScorer("m", api_key="a-key-of-mine", base_url=server.url)
+        scorer.score("text", TEXTS)
+        server.script(answer_the_first, answer_the_first)
+        texts = [f"text {i}" for i in range(1500)]
+        scoring = run(Deadline(scorer, 1), mode, texts)
+        release.set()
+    assert [score is not None for score in scoring.scores] == [True] * 750 + [False] * 750
+    assert scoring.degraded == "the deadline of 1 s came: 750 of 1500 texts scored"
+
+
+def test_a_scorer_that_cannot_be_cancelled_is_left_behind() -> None:
+    started = time.monotonic()
+    scoring = Deadline(Stubborn(), 0.1).score("text", TEXTS)
+    assert time.monotonic() - started < 2.5
+    assert scoring.causes == ("deadline",)
+
+
+async def test_cancelling_goes_through_all_scorers() -> None:
+    late = Hanging()
+    scorer = Deadline(Cascade([(UP, 4), Cached(Fallback(late, DOWN))]), 60)
+    task = asyncio.create_task(scorer.ascore("text", TEXTS))
+    await asyncio.to_thread(late.started.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert late.cancelled
+
+
+def test_no_stage_begins_when_time_is_up(mode: str) -> None:
+    strong = OverlapScorer("strong")
+    scoring = run(Deadline(Cascade([(Stepwise(9, 0.5), 3), strong]), 0.4), mode)
+    assert strong.calls == []
+    assert scoring.causes == ("deadline",)
+    assert scoring.secondary is not None

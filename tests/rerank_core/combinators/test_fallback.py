@@ -12,6 +12,7 @@ from rerank_core import (
     Cached,
     Cascade,
     ConfigurationError,
+    Deadline,
     Fallback,
     InvalidInputError,
     OnnxCrossEncoder,
@@ -22,6 +23,8 @@ from rerank_core import (
     Scoring,
     ServiceError,
     Usage,
+    Windowed,
+    arerank,
     rerank,
 )
 from rerank_core._combinators.fallback import _Breaker as Breaker
@@ -207,3 +210,37 @@ def test_a_model_that_is_missing_does_not_end_a_search(broken: Callable[[], Scor
         assert asyncio.run(cached.ascore("a b", TEXTS)).degraded is not None
     ranking = rerank("a b", TEXTS, Cached(Fallback(broken(), OverlapScorer())))
     assert (ranking[0].text, ranking.scale) == ("a b", Scale.UNIT)
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda broken: Windowed(Fallback(broken, OverlapScorer())),
+        lambda broken: Cached(Windowed(Fallback(broken, OverlapScorer()))),
+        lambda broken: Cached(Cascade([(Fallback(broken, OverlapScorer()), 3), OverlapScorer()])),
+        lambda broken: Cached(Deadline(Cached(Fallback(broken, OverlapScorer())), 60)),
+        lambda broken: Fallback(Cached(Windowed(broken)), Cached(OverlapScorer())),
+    ],
+)
+def test_a_model_that_is_missing_deep_inside_does_not_end_a_search(
+    nest: Callable[[Scorer], Scorer],
+) -> None:
+    scorer = nest(OnnxCrossEncoder("/no/such/folder"))
+    for ranking in (rerank("a b", TEXTS, scorer), asyncio.run(arerank("a b", TEXTS, scorer))):
+        assert ranking[0].text == "a b"
+        assert ranking.causes == ("ConfigurationError",)
+
+
+def test_the_maximum_length_is_that_of_the_first_that_knows_it() -> None:
+    nano = OnnxCrossEncoder("nano", max_length=64)
+    assert Fallback(OnnxCrossEncoder("/no/such/folder"), nano).max_length == 64
+    assert Fallback(OverlapScorer(), nano).max_length is None
+
+
+def test_a_long_query_is_no_failure_of_the_first() -> None:
+    other = OverlapScorer()
+    fallback = Fallback(OnnxCrossEncoder("nano"), other)
+    for query in ("river " * 270, "river " * 5000):
+        for scoring in both(fallback, query):
+            assert (None in scoring.scores, scoring.degraded) == (False, None)
+    assert other.calls == []
