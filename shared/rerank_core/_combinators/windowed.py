@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from rerank_core._checks import check_choice, check_whole, optional
 from rerank_core._combinators.base import Wrapper
@@ -17,6 +18,9 @@ from rerank_core._local.pairs import read_ends
 from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scoring, Span
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 __all__ = ["Aggregate", "Windowed"]
 
 # Characters tokenised at a time, without a chance to stop; a character's encoding takes 50 bytes.
@@ -25,17 +29,24 @@ _CHUNK_CHARACTERS = 100_000
 _SPECIAL_TOKENS = 4  # of a pair; models have three or four
 _MAX_SPANS = 5  # windows of a text that are reported as its passages
 
+# The embedded model's tokenizer takes a word of another script, or of more than 100 characters, as
+# one unknown token. Models that know it make a token of two to four characters: here it is two.
+_CHARACTERS_PER_TOKEN = 2
+_JOINER, _SKIN_TONES = "\u200d", "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # of emoji
+_MAX_MARKS = 14  # characters that are kept together with the one before them
+
 Aggregate = Literal["max", "mean", "top3"]
 
 
 class Windowed(Wrapper):
     """Splits long texts into overlapping windows, and aggregates the windows' scores.
 
-    A text of at most `tokens` tokens is scored as it is. All texts are split before the first one
-    is scored, so a `Deadline` around it should not get thousands. Passage aggregation: Dai and
-    Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
-    2019 (``"max"`` is their MaxP). ``scoring.spans`` holds up to five windows of each text with
-    their scores, best first and without overlap.
+    A text of at most `tokens` tokens is scored as it is. A word that the tokenizer does not know,
+    as those of Thai are, counts as one token for every two characters. All texts are split before
+    the first one is scored, so a `Deadline` around it should not get thousands. Passage
+    aggregation: Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language
+    Modeling", SIGIR 2019 (``"max"`` is their MaxP). ``scoring.spans`` holds up to five windows of
+    each text with their scores, best first and without overlap.
 
     Args:
         scorer: The scorer of the windows.
@@ -44,7 +55,8 @@ class Windowed(Wrapper):
         stride: Tokens from the beginning of a window to that of the next. Default: half of
             `tokens`.
         aggregate: A text's score: its windows' ``"max"``, their ``"mean"``, or ``"top3"``, the
-            mean of the best three. Default: ``"max"``.
+            mean of the best three. Where the scorer left windows unscored, ``"max"`` and ``"top3"``
+            are those of the others, and the text has no ``"mean"``. Default: ``"max"``.
 
     Raises:
         ConfigurationError: If an option is invalid, or `stride` is greater than `tokens`.
@@ -84,7 +96,7 @@ class Windowed(Wrapper):
     @property
     def fingerprint(self) -> str:
         """The scorer's fingerprint, with the options."""
-        windows = f"{self._tokens}/{self._stride}/{self._aggregate}"
+        windows = f"{self._tokens}/{self._stride}/{self._aggregate}/{_CHARACTERS_PER_TOKEN}"
         return f"windowed:{windows}:{self._scorer.fingerprint}"
 
     def to_config(self) -> dict[str, Any]:
@@ -132,38 +144,67 @@ class Windowed(Wrapper):
         max_length = self._scorer.max_length
         if max_length is None:
             return self._tokens
-        ids = read_ends(embedded_tokenizer(), query, max_length).ids
-        return min(self._tokens, max(max_length - len(ids) - _SPECIAL_TOKENS, max_length // 2))
+        tokenizer = embedded_tokenizer()
+        read = read_ends(tokenizer, query, max_length)
+        length = len(_pieces(tokenizer, read.text, read.ids, read.offsets))
+        return min(self._tokens, max(max_length - length - _SPECIAL_TOKENS, max_length // 2))
 
     def _windows_of(self, texts: Sequence[str], tokens: int) -> Iterator[list[Span]]:
         stride = min(self._stride, tokens)
-        encodings = embedded_tokenizer().encode_batch(texts, add_special_tokens=False)
-        for text, offsets in zip(texts, (encoding.offsets for encoding in encodings), strict=True):
+        tokenizer = embedded_tokenizer()
+        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            offsets = _pieces(tokenizer, text, encoding.ids, encoding.offsets)
             last = len(offsets) - tokens
             if last <= 0:
                 yield [Span(0, len(text))]
             else:
                 starts = [*range(0, last, stride), last]
-                yield [Span(offsets[i][0], offsets[i + tokens - 1][1]) for i in starts]
+                yield [
+                    Span(offsets[i][0], _cluster_end(text, offsets[i + tokens - 1][1]))
+                    for i in starts
+                ]
 
     def _merge(self, spans: Sequence[Sequence[Span]], scoring: Scoring) -> Scoring:
         """Return the scoring of the texts, given their windows and the windows' scoring."""
         scores: list[float | None] = []
         passages: list[tuple[Span, ...]] = []
-        inner_passages = scoring.spans or ((),) * len(scoring.scores)
-        windows = zip(scoring.scores, inner_passages, strict=True)
+        secondary: list[float | None] = []
+        count = len(scoring.scores)
+        windows = zip(
+            scoring.scores,
+            scoring.spans or ((),) * count,
+            scoring.secondary or (None,) * count,
+            strict=True,
+        )
         for of_text in spans:
+            found = list(islice(windows, len(of_text)))
             scored = [
-                _Window(score, span._replace(score=score), found)
-                for span, (score, found) in zip(of_text, islice(windows, len(of_text)), strict=True)
+                _Window(score, span._replace(score=score), inner)
+                for span, (score, inner, _) in zip(of_text, found, strict=True)
                 if score is not None
             ]
             scored.sort(key=lambda window: -window.score)
-            count = {"max": 1, "top3": 3, "mean": len(scored)}[self._aggregate]
-            best = [window.score for window in scored[:count]]
-            scores.append(sum(best) / len(best) if best else None)
+            scores.append(self._aggregated([window.score for window in scored], len(of_text)))
             passages.append(tuple(_best_passages(scored)))
-        return replace(scoring, scores=tuple(scores), spans=tuple(passages), secondary=None)
+            secondary.append(
+                max((second for *_, second in found if second is not None), default=None)
+            )
+        # Secondary scores also tell that not everything was read, so that no cache keeps a score.
+        unread = scoring.secondary or None in scoring.scores
+        return replace(
+            scoring,
+            scores=tuple(scores),
+            spans=tuple(passages),
+            secondary=tuple(secondary) if unread else None,
+        )
+
+    def _aggregated(self, best: Sequence[float], windows: int) -> float | None:
+        """Return the score of a text, given those of its scored windows, best first."""
+        if not best or (self._aggregate == "mean" and len(best) < windows):
+            return None
+        best = best[: {"max": 1, "top3": 3, "mean": windows}[self._aggregate]]
+        return sum(best) / len(best)
 
     def __repr__(self) -> str:
         return f"Windowed({self._scorer!r}, tokens={self._tokens}, stride={self._stride})"
@@ -194,6 +235,44 @@ def _best_passages(windows: Iterable[_Window]) -> Iterator[Span]:
             yield span
         for start, end, score in passages:
             yield Span(span.start + start, span.start + end, score)
+
+
+def _pieces(
+    tokenizer: Tokenizer, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
+) -> Sequence[tuple[int, int]]:
+    """Return the offsets of a text's tokens, but of a long unknown one those of short pieces."""
+    unknown = tokenizer.token_to_id("[UNK]")
+    if unknown not in ids:
+        return offsets
+    pieces: list[tuple[int, int]] = []
+    for token, (start, end) in zip(ids, offsets, strict=True):
+        if token == unknown:
+            pieces += _cut_word(text, start, end)
+        else:
+            pieces.append((start, end))
+    return pieces
+
+
+def _cut_word(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut a word into pieces of two characters, without parting a character from its marks."""
+    while start < end:
+        cut = min(_cluster_end(text, start + _CHARACTERS_PER_TOKEN), end)
+        yield start, cut
+        start = cut
+
+
+def _cluster_end(text: str, end: int) -> int:
+    """Move the end of a passage behind the marks on its last character."""
+    most = min(end + _MAX_MARKS, len(text))
+    while end < most and (_joins(text[end]) or text[end - 1] == _JOINER):
+        end += 1
+    return end
+
+
+def _joins(character: str) -> bool:
+    """Return whether a character belongs to the one before it."""
+    is_mark = unicodedata.category(character)[0] == "M"
+    return is_mark or character == _JOINER or character in _SKIN_TONES
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
