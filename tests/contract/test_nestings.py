@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,6 +20,7 @@ from rerank_core import (
     CohereScorer,
     Deadline,
     Fallback,
+    MemoryStore,
     OnnxCrossEncoder,
     Progress,
     RerankError,
@@ -46,6 +48,17 @@ class Partial(OverlapScorer):
         return Scoring(
             tuple(None if text[0] in "aeiou" else score for text, score in scores), whole.usage
         )
+
+
+class ByLength(OverlapScorer):
+    """Scores a text by its length."""
+
+    def __init__(self) -> None:
+        super().__init__("length")
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        whole = super()._score(query, texts, progress)
+        return Scoring(tuple(1 / len(text) for text in texts), whole.usage)
 
 
 class Failing(OverlapScorer):
@@ -112,7 +125,13 @@ class Built:
                 return Fallback(*inner)
             case "cascade":
                 return Cascade([*((cheap, spec.options[0]) for cheap in inner[:-1]), inner[-1]])
-        leaf = {"overlap": OverlapScorer, "partial": Partial, "failing": Failing}[spec.kind]()
+        kinds = {
+            "overlap": OverlapScorer,
+            "length": ByLength,
+            "partial": Partial,
+            "failing": Failing,
+        }
+        leaf: OverlapScorer = kinds[spec.kind]()
         self.leaves.append(leaf)
         return leaf
 
@@ -135,6 +154,33 @@ def nestings(leaves: Sequence[str], depth: int = 4) -> st.SearchStrategy[Spec]:
         st.builds(Spec, st.just("cascade"), keep, stages),
         leaf,
     )
+
+
+def relatives(spec: Spec) -> st.SearchStrategy[Spec]:
+    """Nestings that differ from one in a single place, so that they may be mistaken for it."""
+    leaf = st.sampled_from([Spec("overlap"), Spec("length")])
+    here = [
+        st.just(Spec("cached", (), (spec,))),
+        st.just(Spec("deadline", (), (spec,))),
+        st.builds(lambda other: Spec("fallback", (), (spec, other)), leaf),
+        st.builds(
+            lambda other, keep: Spec("cascade", (keep,), (other, spec)), leaf, st.integers(1, 3)
+        ),
+        st.builds(lambda tokens: Spec("windowed", (tokens, "max"), (spec,)), st.integers(2, 8)),
+        *map(st.just, spec.inner),
+    ]
+    if spec.kind == "windowed":
+        here += [
+            st.just(spec._replace(options=(5, "top3"))),
+            st.just(spec._replace(options=(7, "max"))),
+        ]
+    below = [
+        relatives(inner).map(
+            lambda new, at=at: spec._replace(inner=(*spec.inner[:at], new, *spec.inner[at + 1 :]))
+        )
+        for at, inner in enumerate(spec.inner)
+    ]
+    return st.one_of(*here, *below)
 
 
 LOCAL = ("overlap", "overlap", "partial", "failing")
@@ -247,7 +293,40 @@ def test_rerank_loses_no_candidate(
     scored = [score for score in scores if score is not None]
     assert scores == [*sorted(scored, reverse=True), *[None] * (len(scores) - len(scored))]
     kept = rerank(query, texts, scorer, min_score=least)
-    assert len([item for item in kept if item.score is None]) == len(scores) - len(scored)
+    if (
+        kept.degraded or "cascade" not in spec.kinds()
+    ):  # which drops what its strong stage did not read
+        assert len([item for item in kept if item.score is None]) == len(scores) - len(scored)
+
+
+@settings(max_examples=300)
+@given(
+    nestings(("overlap", "length", "partial", "failing"), 3).flatmap(
+        lambda spec: st.tuples(st.just(spec), relatives(spec))
+    ),
+    st.booleans(),
+    QUERIES,
+    TEXTS,
+    TEXTS,
+)
+def test_one_fingerprint_stands_for_one_score(
+    world: World,
+    specs: tuple[Spec, Spec],
+    swapped: bool,
+    query: str,
+    known: list[str],
+    texts: list[str],
+) -> None:
+    one, other = specs[::-1] if swapped else specs
+    store = MemoryStore()
+    for asked in (known, texts[:1], texts):
+        with suppress(RerankError):
+            Cached(Built(one, world).scorer, store).score(query, asked)
+    with suppress(RerankError):
+        fresh = Built(other, world).scorer.score(query, texts)
+        if fresh.degraded is None and fresh.secondary is None:  # nothing was left unread
+            cached = Cached(Built(other, world).scorer, store).score(query, texts)
+            assert close(cached.scores, fresh.scores)
 
 
 @settings(max_examples=25)  # each makes new HTTP clients

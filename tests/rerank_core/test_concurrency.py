@@ -36,7 +36,7 @@ def test_a_forked_child_does_not_find_it_held() -> None:
         from rerank_core import Cached, Deadline, Fallback, load_scorer
         scorer = Deadline(Fallback(Cached(load_scorer('nano'))), 60)
         scorer.score('a', ['b'])
-        locks = [scorer._scorer._breakers[0]._lock, scorer._scorer._scorers[0]._store._lock]
+        locks = [scorer._scorer._breakers[0]._lock, scorer._scorer._scorers[0]._access.store._lock]
         held, done = threading.Event(), threading.Event()
 
         def hold():

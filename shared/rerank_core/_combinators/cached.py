@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from rerank_core._checks import describe
-from rerank_core._combinators.base import Wrapper
-from rerank_core._combinators.stores import DiskStore, Entry, MemoryStore, Store
+from rerank_core._combinators.access import StoreAccess
+from rerank_core._combinators.base import Wrapper, ignore
+from rerank_core._combinators.stores import DiskStore, Entry, MemoryStore, Store, read_entry
+from rerank_core._concurrency import in_thread
 from rerank_core._errors import ConfigurationError, RerankError
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import warn_seldom
-from rerank_core._types import Progress, Scoring
+from rerank_core._types import STOPPED, Progress, Scale, Scoring, Span, StopScoring, unique
 from rerank_core._usage import Usage
 
 __all__ = ["Cached"]
@@ -26,8 +27,13 @@ class Cached(Wrapper):
 
     The key is a hash of the scorer's fingerprint (model, revision, maximum length, precision,
     activation, …), the query and the text. Only complete scorings are stored: none that is
-    degraded, that a cascade left partly unscored, or that another scorer gave in a fallback. If
-    the store fails, a warning is logged once a minute, and all texts are scored.
+    degraded, that a cascade left partly unread, or that another scorer gave in a fallback. A
+    stored entry that does not fit its text is ignored.
+
+    The store never fails a search, and hardly delays it. If it fails, it is left alone for a few
+    seconds, a warning is logged once a minute, and all texts are scored. Scores are written in a
+    thread, for which a call waits 0.2 seconds at most; `close`, and the end of the process, wait a
+    second.
 
     Args:
         scorer: The inner scorer.
@@ -51,7 +57,7 @@ class Cached(Wrapper):
         super().__init__(scorer)
         if store is not None and not isinstance(store, Store):
             raise ConfigurationError(f"store must be a Store, not {describe(store)}")
-        self._store = store or MemoryStore()
+        self._access = StoreAccess(MemoryStore() if store is None else store)
 
     def to_config(self) -> dict[str, Any]:
         """Return the scorer's configuration and the store's path, with ``"type": "cached"``.
@@ -60,12 +66,13 @@ class Cached(Wrapper):
             ConfigurationError: If the scorer has no configuration, or the store is neither a
                 `MemoryStore` nor a `DiskStore`.
         """
-        if isinstance(self._store, DiskStore):
-            options: dict[str, Any] = {"path": str(self._store.path)}
-        elif isinstance(self._store, MemoryStore):
+        store = self._access.store
+        if isinstance(store, DiskStore):
+            options: dict[str, Any] = {"path": str(store.path)}
+        elif isinstance(store, MemoryStore):
             options = {}
         else:
-            raise ConfigurationError(f"{describe(self._store)} cannot be written")
+            raise ConfigurationError(f"{describe(store)} cannot be written")
         return {"type": "cached", "scorer": dict(self._scorer.to_config()), **options}
 
     @classmethod
@@ -77,107 +84,196 @@ class Cached(Wrapper):
 
         return make(**options)
 
+    def close(self) -> None:
+        """Wait for a moment until all scores are written, and close the scorer."""
+        self._access.flush()
+        super().close()
+
+    async def aclose(self) -> None:
+        """Like `close`, without blocking the event loop."""
+        await in_thread(lambda _: self._access.flush(), ignore)
+        await super().aclose()
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        lookup = self._look_up(query, texts)
-        if not lookup.missing:
-            return lookup.complete(progress)
-        counted = lookup.count_hits(progress)
-        scoring = self._scorer.score(query, lookup.missing, progress=counted)
-        if lookup.mixes_scales(scoring):
-            return _add_usage(self._scorer.score(query, texts), scoring)
-        return self._store_and_merge(lookup, scoring)
+        call = _Call(texts, progress, *self._identify(query, texts))
+        call.use(self._access.get(call.keys))
+        with call.running():
+            if call.missing:
+                call.add(self._scorer.score(query, call.missing, progress=call.report))
+            if call.begin_again():
+                call.add_replacement(self._scorer.score(query, texts, progress=call.report))
+        self._access.put(call.new_entries())
+        return call.result()
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        lookup = await asyncio.to_thread(self._look_up, query, texts)
-        if not lookup.missing:
-            return lookup.complete(progress)
-        counted = lookup.count_hits(progress)
-        scoring = await self._scorer.ascore(query, lookup.missing, progress=counted)
-        if lookup.mixes_scales(scoring):
-            return _add_usage(await self._scorer.ascore(query, texts), scoring)
-        return await asyncio.to_thread(self._store_and_merge, lookup, scoring)
-
-    def _look_up(self, query: str, texts: Sequence[str]) -> _Lookup:
         try:
-            fingerprint = self.fingerprint
-        except RerankError:  # the model is missing, say: another scorer may stand in, uncached
-            return _Lookup(texts, [b""] * len(texts), {}, keep=False)
-        keys = _keys(fingerprint, query, texts)
+            identity = await in_thread(lambda _: self._identify(query, texts), ignore)
+        except RerankError:  # no thread is free
+            identity = [], Scale.LOGIT
+        call = _Call(texts, progress, *identity)
+        call.use(await self._access.aget(call.keys))
+        with call.running():
+            if call.missing:
+                call.add(await self._scorer.ascore(query, call.missing, progress=call.report))
+            if call.begin_again():
+                call.add_replacement(await self._scorer.ascore(query, texts, progress=call.report))
+        await self._access.aput(call.new_entries())
+        return call.result()
+
+    def _identify(self, query: str, texts: Sequence[str]) -> tuple[list[bytes], Scale]:
+        """Return the texts' keys and the scale of the scores; no keys if they cannot be known."""
         try:
-            entries: Mapping[bytes, Entry] = self._store.get(keys)
-        except Exception as error:  # noqa: BLE001 - a user's store may raise anything
-            self._warn("read", error)
-            entries = {}
-        return _Lookup(texts, keys, entries)
-
-    def _store_and_merge(self, lookup: _Lookup, scoring: Scoring) -> Scoring:
-        whole = scoring.degraded is None and scoring.scale is None and None not in scoring.scores
-        if whole and lookup.keep:
-            try:
-                self._store.put(lookup.new_entries(scoring))
-            except Exception as error:  # noqa: BLE001 - a user's store may raise anything
-                self._warn("written", error)
-        return lookup.merge(scoring)
-
-    def _warn(self, action: str, error: Exception) -> None:
-        # The message of any other error comes from a user's store, and may quote a text.
-        reason = error if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
-        message = "the score cache %r cannot be %s: %s"
-        warn_seldom(f"{action} {self._store!r}", message, self._store, action, reason)
+            return _keys(self.fingerprint, query, texts), self.scale
+        except Exception as error:  # noqa: BLE001 - the model is missing, say: another may stand in
+            kind = type(error).__name__
+            warn_seldom(f"identity {kind}", "nothing is cached, as a scorer is unknown: %s", kind)
+            return [], Scale.LOGIT
 
     def __repr__(self) -> str:
-        return f"Cached({self._scorer!r}, {self._store!r})"
+        return f"Cached({self._scorer!r}, {self._access.store!r})"
 
 
-class _Lookup:
-    """The entries that a store has for some texts, and the texts for which it has none."""
+class _Call:
+    """State of one call: the stored entries, and the scorings of the other texts.
+
+    Args:
+        texts: The texts.
+        progress: The caller's callback.
+        keys: The texts' keys; empty if nothing can be read or stored.
+        scale: The scorer's scale.
+    """
 
     def __init__(
-        self,
-        texts: Sequence[str],
-        keys: Sequence[bytes],
-        entries: Mapping[bytes, Entry],
-        *,
-        keep: bool = True,
+        self, texts: Sequence[str], progress: Progress, keys: Sequence[bytes], scale: Scale
     ) -> None:
-        self.keep = keep  # whether new scores may be stored
-        self._keys = keys
-        self._entries = entries
-        self._positions = [i for i, key in enumerate(keys) if key not in entries]
-        self._hits = len(keys) - len(self._positions)
-        self.missing = [texts[position] for position in self._positions]
+        self.keys = keys
+        self._texts = texts
+        self._progress = progress
+        self._scale = scale
+        self._entries: dict[int, Entry] = {}  # by position
+        self._missing: list[int] = []  # positions
+        self._added = Scoring(())  # of the missing texts
+        self._replacement: Scoring | None = None  # of all texts
+        self._known = 0  # texts that need not be scored
+        self._reported = 0
 
-    def count_hits(self, progress: Progress) -> Progress:
-        """Return a callback that reports the stored texts as done, besides the scored ones."""
-        return lambda done, _: progress(self._hits + done, len(self._keys))
+    @property
+    def missing(self) -> list[str]:
+        """The texts without a stored score."""
+        return [self._texts[position] for position in self._missing]
 
-    def complete(self, progress: Progress) -> Scoring:
-        """Return the scoring if no text is missing."""
-        progress(len(self._keys), len(self._keys))
-        return self.merge(Scoring(()))
+    def use(self, stored: Mapping[bytes, object]) -> None:
+        """Take the stored entries that are valid for their texts."""
+        for position, key in enumerate(self.keys):
+            value: Any = stored.get(key, ())
+            with suppress(Exception):  # it may be any object
+                score, spans = value
+                entry = self._valid(position, score, spans)
+                if entry is not None:
+                    self._entries[position] = entry
+        self._missing = [i for i in range(len(self._texts)) if i not in self._entries]
+        self._known = len(self._entries)
 
-    def mixes_scales(self, scoring: Scoring) -> bool:
-        """Return whether stored scores and those of the missing texts are on different scales."""
-        return scoring.scale is not None and self._hits > 0
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Report the end of the call, end quietly if stopped, add what was spent to an error."""
+        try:
+            yield
+            if STOPPED not in self._last.causes:
+                self._progress(len(self._texts), len(self._texts))
+        except StopScoring:
+            pass
+        except RerankError as error:
+            error.add_usage(self._added.usage)
+            raise
 
-    def new_entries(self, scoring: Scoring) -> dict[bytes, Entry]:
-        """Return the entries to store of a complete scoring of the missing texts."""
+    def report(self, done: int, _total: int) -> None:
+        """Count the known texts as done, besides the scored ones; `running` reports the last."""
+        if self._known + done < len(self._texts):
+            self._reported = max(self._reported, self._known + done)
+            self._progress(self._reported, len(self._texts))
+
+    def add(self, scoring: Scoring) -> None:
+        """Take the scoring of the missing texts."""
+        self._added = scoring
+
+    def begin_again(self) -> bool:
+        """Return whether all texts must be scored, since stored scores are on another scale.
+
+        Raises:
+            StopScoring: If the caller wants no more scores.
+        """
+        if not self._mixed or STOPPED in self._added.causes:
+            return False
+        self._known = 0
+        self.report(0, 0)
+        return True
+
+    def add_replacement(self, scoring: Scoring) -> None:
+        """Take the scoring of all texts."""
+        self._replacement = scoring
+
+    def new_entries(self) -> dict[bytes, Entry]:
+        """Return the entries to store: none unless the missing texts were scored completely."""
+        scoring = self._added
+        # A scorer that gives secondary scores did not read everything.
+        partial = None in scoring.scores or scoring.degraded or scoring.scale or scoring.secondary
+        if partial or not self.keys:
+            return {}
         spans = scoring.spans or ((),) * len(scoring.scores)
-        return {
-            self._keys[position]: Entry(score, passages)
-            for position, score, passages in zip(
-                self._positions, scoring.scores, spans, strict=True
-            )
-            if score is not None
+        found = {
+            self.keys[position]: self._valid(position, score, passages)
+            for position, score, passages in zip(self._missing, scoring.scores, spans, strict=True)
         }
+        return {key: entry for key, entry in found.items() if entry is not None}
 
-    def merge(self, scoring: Scoring) -> Scoring:
-        """Return a scoring of all texts, from the stored entries and that of the missing texts."""
-        entries = [self._entries.get(key) for key in self._keys]
-        scores = [entry and entry.score for entry in entries]
-        spans = [entry.spans if entry else () for entry in entries]
-        secondary: list[float | None] = [None] * len(entries)
-        for index, position in enumerate(self._positions):
+    def result(self) -> Scoring:
+        """Return a scoring of all texts, on one scale."""
+        last = self._last
+        spent = self._added.usage
+        if self._replacement is not None:
+            spent += self._replacement.usage
+        if not self._mixed:
+            scoring = self._merged(self._entries, last)
+        elif self._replacement is not None and STOPPED not in last.causes:
+            scoring = replace(self._replacement, usage=Usage())
+        else:  # stopped: which of them has the most scores?
+            nothing = Scoring((None,) * len(self._missing), degraded=last.degraded)
+            choices = [self._merged({}, self._added), self._merged(self._entries, nothing)]
+            if self._replacement is not None:
+                choices.insert(0, replace(self._replacement, usage=Usage()))
+            scoring = min(choices, key=lambda choice: choice.scores.count(None))
+            reason = last.degraded
+            if STOPPED not in last.causes:
+                reason = f"{reason}; stopped early: the stored scores are on another scale"
+            causes = unique((*last.causes, STOPPED))
+            scoring = replace(scoring, degraded=reason, causes=causes)
+        return replace(scoring, usage=spent + scoring.usage)
+
+    @property
+    def _last(self) -> Scoring:
+        return self._replacement or self._added
+
+    @property
+    def _mixed(self) -> bool:
+        """Whether stored scores and those of the missing texts are on different scales."""
+        return self._added.scale is not None and bool(self._entries)
+
+    def _valid(self, position: int, score: object, spans: object) -> Entry | None:
+        entry = read_entry(score, spans, len(self._texts[position]))
+        if entry is None or self._scale is Scale.LOGIT or 0 <= entry.score <= 1:
+            return entry
+        return None
+
+    def _merged(self, entries: Mapping[int, Entry], scoring: Scoring) -> Scoring:
+        """Return a scoring of all texts, from stored entries and a scoring of the missing texts."""
+        count = len(self._texts)
+        scores: list[float | None] = [None] * count
+        spans: list[tuple[Span, ...]] = [()] * count
+        secondary: list[float | None] = [None] * count
+        for position, entry in entries.items():
+            scores[position], spans[position] = entry
+        for index, position in enumerate(self._missing):
             scores[position] = scoring.scores[index]
             if scoring.spans:
                 spans[position] = scoring.spans[index]
@@ -186,15 +282,10 @@ class _Lookup:
         return replace(
             scoring,
             scores=tuple(scores),
-            usage=scoring.usage + Usage(cache_hits=self._hits),
-            spans=tuple(spans) if scoring.spans or any(spans) else None,
+            usage=Usage(cache_hits=len(entries)),
+            spans=tuple(spans) if any(spans) else None,
             secondary=tuple(secondary) if scoring.secondary else None,
         )
-
-
-def _add_usage(scoring: Scoring, discarded: Scoring) -> Scoring:
-    """Add the usage of a scoring that was discarded."""
-    return replace(scoring, usage=scoring.usage + discarded.usage)
 
 
 def _keys(fingerprint: str, query: str, texts: Sequence[str]) -> list[bytes]:

@@ -6,18 +6,27 @@ import json
 import math
 import os
 import sqlite3
+import sys
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from rerank_core._checks import check_whole
 from rerank_core._concurrency import ProcessLock
 from rerank_core._types import Span
 
-__all__ = ["DiskStore", "Entry", "MemoryStore", "Store"]
+__all__ = ["MAX_SPANS", "DiskStore", "Entry", "MemoryStore", "Store", "read_entry"]
+
+
+MAX_SPANS = 100
+"""Passages of a text that an entry may have; `Cached` keeps no scoring with more."""
+_MAX_SPANS_BYTES = 100 * MAX_SPANS  # of their JSON
+
+# Seconds to wait for another process: a search waits for what is read, nobody for what is written.
+_READ_TIMEOUT, _WRITE_TIMEOUT = 0.2, 5.0
 
 
 class Entry(NamedTuple):
@@ -27,11 +36,42 @@ class Entry(NamedTuple):
     spans: tuple[Span, ...] = ()
 
 
+def read_entry(score: object, spans: object, length: int = sys.maxsize) -> Entry | None:
+    """Return an entry of values that a store holds, or None if they are invalid.
+
+    Args:
+        score: The score; a finite number.
+        spans: The passages; lists or tuples of start, end and perhaps a score.
+        length: Number of characters of the text, where known.
+    """
+    if not _is_score(score) or not isinstance(spans, list | tuple) or len(spans) > MAX_SPANS:
+        return None
+    found = []
+    for span in spans:
+        if not isinstance(span, list | tuple) or not 2 <= len(span) <= 3:
+            return None
+        start, end, own = (*span, None)[:3]
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
+            return None
+        if own is not None and not _is_score(own):
+            return None
+        found.append(Span(start, end, None if own is None else float(own)))
+    return Entry(float(score), tuple(found))
+
+
+def _is_score(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
+
+
 class Store(ABC):
     """Base class for stores of scores, which several threads may use at once.
 
     A store may drop entries at any time. If a method raises an exception, `Cached` logs it and
-    goes on without the store.
+    goes on without the store for a few seconds. What it returns is checked; an entry that does not
+    fit its text is as good as missing. `put` may be called in another thread, after the scores have
+    been returned.
 
     Example:
         ```python
@@ -142,18 +182,21 @@ class DiskStore(Store):
             sqlite3.Error: If the file cannot be read.
         """
         found: dict[bytes, Entry] = {}
-        with _open(self.path) as connection:
+        with _open(self.path, _READ_TIMEOUT) as connection:
+            connection.text_factory = bytes  # one row that is no UTF-8 must not hide the others
             for start in range(0, len(keys), 500):  # SQLite's limit on variables is 999 or more
                 chunk = keys[start : start + 500]
                 marks = ", ".join("?" * len(chunk))
                 rows = connection.execute(
-                    f"SELECT key, score, spans FROM entries WHERE key IN ({marks})",  # noqa: S608 - question marks only
+                    f"SELECT key, score, spans FROM entries WHERE key IN ({marks}) "  # noqa: S608 - question marks only
+                    f"AND (spans IS NULL OR length(spans) <= {_MAX_SPANS_BYTES})",
                     chunk,
                 )
                 for key, score, spans in rows:
-                    entry = _read(score, spans)
-                    if entry is not None:
-                        found[key] = entry
+                    with suppress(ValueError, TypeError, RecursionError):
+                        entry = read_entry(score, [] if spans is None else json.loads(spans))
+                        if entry is not None:
+                            found[key] = entry
         return found
 
     def put(self, entries: Mapping[bytes, Entry]) -> None:
@@ -166,7 +209,7 @@ class DiskStore(Store):
             (key, entry.score, json.dumps(entry.spans) if entry.spans else None)
             for key, entry in entries.items()
         ]
-        with _open(self.path) as connection:
+        with _open(self.path, _WRITE_TIMEOUT) as connection:
             connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
             connection.execute(
                 "DELETE FROM entries WHERE rowid <= (SELECT max(rowid) FROM entries) - ?",
@@ -178,9 +221,9 @@ class DiskStore(Store):
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
+def _open(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
     """Open a connection for one call: none is shared between threads, or survives a fork."""
-    with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+    with closing(sqlite3.connect(path, timeout=timeout)) as connection, connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(
@@ -188,22 +231,3 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
             "(key BLOB UNIQUE NOT NULL, score REAL NOT NULL, spans TEXT)"
         )
         yield connection
-
-
-def _read(score: object, spans: object) -> Entry | None:
-    """Return an entry, or None if the values in the file are invalid."""
-    if not isinstance(score, float) or not math.isfinite(score):
-        return None
-    if spans is None:
-        return Entry(score)
-    try:
-        read = tuple(Span(*span) for span in json.loads(str(spans)))
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return Entry(score, read) if all(map(_is_span, read)) else None
-
-
-def _is_span(span: Span) -> bool:
-    start, end, score = span
-    valid_score = score is None or (isinstance(score, float) and math.isfinite(score))
-    return type(start) is int and type(end) is int and 0 <= start < end and valid_score

@@ -5,6 +5,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,22 +13,28 @@ from pathlib import Path
 import pytest
 
 from rerank_core import (
+    AllScorersFailed,
     Cached,
     Cascade,
     ConfigurationError,
+    Deadline,
     DiskStore,
     Fallback,
     MemoryStore,
     OnnxCrossEncoder,
     Progress,
     Scale,
+    Scorer,
     Scoring,
     ServiceError,
     Span,
+    StopScoring,
     Store,
+    Usage,
 )
 from rerank_core._combinators.cached import _keys
 from rerank_core._combinators.stores import Entry
+from rerank_core._planning import Tally
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.models import TinyModel
 
@@ -105,14 +112,6 @@ def test_less_than_whole_scorings_are_not_kept(store: Store) -> None:
 
 
 def test_a_stand_ins_scores_never_stand_beside_cached_ones(store: Store) -> None:
-    class Moody(OverlapScorer):
-        down = False
-
-        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-            if self.down:
-                raise ServiceError("down")
-            return super()._score(query, texts, progress)
-
     moody = Moody()
     stand_in = ScriptedScorer({"a": 7.0, "c": -8.0})
     cached = Cached(Fallback(moody, stand_in), store)
@@ -123,6 +122,155 @@ def test_a_stand_ins_scores_never_stand_beside_cached_ones(store: Store) -> None
         assert (scoring.scale, scoring.usage.cache_hits) == (Scale.LOGIT, 0)
         assert scoring.usage.pairs == 3  # the one miss, then both
     moody.down = False
+
+
+class Moody(OverlapScorer):
+    """Is down, or not."""
+
+    down = False
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        if self.down:
+            raise ServiceError("down")
+        return super()._score(query, texts, progress)
+
+
+class StandIn(ScriptedScorer):
+    """Scores one text after the other, each with 7."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__([], name="stand-in")
+        self.seconds = seconds
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        tally = Tally(len(texts))
+        try:
+            for position in range(len(texts)):
+                threading.Event().wait(self.seconds)
+                tally.add([position], [7.0], Usage(pairs=1))
+                progress(position + 1, len(texts))
+        except StopScoring:
+            pass
+        return tally.scoring()
+
+
+def score(scorer: Scorer, mode: str, texts: Sequence[str], progress: Progress) -> Scoring:
+    match mode:
+        case "score":
+            return scorer.score("a b", texts, progress=progress)
+        case "ascore":
+            return asyncio.run(scorer.ascore("a b", texts, progress=progress))
+    return scorer.score_many(["a b"], [texts], progress=progress)[0]
+
+
+@pytest.mark.parametrize("mode", ["score", "ascore", "score_many"])
+@pytest.mark.parametrize("known", [TEXTS[:2], TEXTS], ids=["some", "all"])
+@pytest.mark.parametrize("calls", range(4))
+def test_known_scores_are_kept_wherever_the_caller_stops(
+    mode: str, known: list[str], calls: int
+) -> None:
+    cached = Cached(OverlapScorer())
+    cached.score("a b", known)
+    reports: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        reports.append((done, total))
+        if len(reports) > calls:
+            raise StopScoring
+
+    texts = [*TEXTS, "b", "b c", "c d"]
+    scoring = score(cached, mode, texts, stop)
+    hits = len(set(known))
+    assert scoring.usage.cache_hits == hits
+    scored = [score is not None for score in scoring.scores]
+    assert scored[:2] == [True, True]
+    read = scoring.usage.pairs
+    assert sum(scored) == len([text for text in texts if text in known]) + read
+    assert scoring.causes == (("stopped",) if False in scored else ())
+    assert reports == sorted(reports)
+    complete = score(cached, mode, known, stop)  # nothing is to be scored
+    assert (None in complete.scores, complete.degraded) == (False, None)
+
+
+@pytest.mark.parametrize("mode", ["score", "ascore", "score_many"])
+def test_progress_of_a_second_scoring_never_goes_backwards(mode: str) -> None:
+    moody = Moody()
+    cached = Cached(Fallback(moody, StandIn(), failures=99))
+    texts = [f"text {i}" for i in range(10)]
+    cached.score("a b", texts[:5])
+    moody.down = True
+    reports: list[tuple[int, int]] = []
+    scoring = score(cached, mode, texts, lambda *report: reports.append(report))
+    assert scoring.scores == (7.0,) * 10
+    assert (scoring.usage.pairs, scoring.usage.cache_hits) == (15, 0)
+    assert reports == sorted(reports)
+    assert reports[0] == (6, 10)
+    assert reports[-1] == (10, 10)
+    assert len(reports) > 10
+
+
+@pytest.mark.parametrize("mode", ["score", "ascore"])
+@pytest.mark.parametrize(("seconds", "enough"), [(0.001, True), (0.012, False), (0.05, False)])
+def test_a_deadline_keeps_what_a_second_scoring_brought(
+    mode: str, seconds: float, enough: bool
+) -> None:
+    moody = Moody()
+    cached = Cached(Fallback(moody, StandIn(seconds)))
+    texts = [f"text {i}" for i in range(40)]
+    cached.score("a b", texts[:20])
+    moody.down = True
+    scoring = score(Deadline(cached, 1.0 if enough else 0.5), mode, texts, lambda *_: None)
+    scored = [value for value in scoring.scores if value is not None]
+    assert len(scored) == 40 if enough else 20 <= len(scored) < 40
+    assert len({type(value) for value in scored}) == 1
+    assert set(scored) in ({7.0}, {0.0})  # never both: they are on different scales
+    assert ("deadline" in scoring.causes) is not enough
+    assert "ServiceError" in scoring.causes
+    assert scoring.scale is (Scale.LOGIT if 7.0 in scored else None)
+
+
+@pytest.mark.parametrize("mode", ["score", "ascore", "score_many"])
+def test_stopped_between_two_scorings_one_scale_is_kept(mode: str) -> None:
+    moody = Moody()
+    cached = Cached(Fallback(moody, StandIn(), failures=99))
+    texts = [f"text {i}" for i in range(6)]
+    cached.score("a b", texts[:4])
+    moody.down = True
+
+    for calls in range(8):
+        reports: list[int] = []
+
+        def stop(done: int, total: int, reports: list[int] = reports, calls: int = calls) -> None:
+            reports.append(done)
+            if len(reports) > calls:
+                raise StopScoring
+
+        scoring = score(cached, mode, texts, stop)
+        found = {value for value in scoring.scores if value is not None}
+        assert len(found) == 1
+        if None in scoring.scores:
+            assert "stopped" in scoring.causes
+            assert sum(value is not None for value in scoring.scores) >= 4
+
+
+def test_what_failed_in_the_second_scoring_is_counted() -> None:
+    class Fickle(StandIn):
+        calls_left = 1
+
+        def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+            self.calls_left -= 1
+            if self.calls_left < 0:
+                raise ServiceError("gone")
+            return super()._score(query, texts, progress)
+
+    moody = Moody()
+    cached = Cached(Fallback(moody, Fickle(), keep_order=False))
+    cached.score("a b", ["a"])
+    moody.down = True
+    with pytest.raises(AllScorersFailed) as caught:
+        cached.score("a b", ["a", "b", "c"])
+    assert caught.value.usage is not None
+    assert caught.value.usage.pairs == 2
 
 
 def test_what_was_used_longest_ago_makes_room() -> None:
