@@ -169,6 +169,75 @@ def test_a_child_forked_at_any_moment_scores(
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+SLOW = """
+import asyncio, signal, sys, threading
+from langchain_core.documents import Document
+from langchain_rerank import RerankCompressor
+from llama_index.core.schema import NodeWithScore, TextNode
+from llamaindex_rerank import RerankPostprocessor
+from rerank_core import *
+from rerank_core.testing import OverlapScorer, ScriptedScorer
+
+signal.alarm(150)
+kind, model = sys.argv[1:]
+loaded = threading.Event()
+
+def hold(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(model):
+        loaded.wait()
+
+sys.addaudithook(hold)
+kinds = {"onnx": OnnxCrossEncoder, "torch": TorchCrossEncoder, "bi": BiEncoderScorer}
+make = kinds.get(kind, load_scorer)
+texts = ["list", "river"]
+scorer = make(model)
+loop = asyncio.new_event_loop()
+down = ScriptedScorer(ServiceError("down"))
+around = [
+    Deadline(scorer, 0.3),
+    Cascade([(OverlapScorer(), 1), Deadline(scorer, 0.3)]),
+    Fallback(down, Deadline(scorer, 0.3)),
+    Deadline(Cached(scorer), 0.3),
+    Deadline(Windowed(scorer), 0.3),
+    Deadline(Fallback(scorer), 0.3),
+    Deadline(Cascade([(OverlapScorer(), 1), scorer]), 0.3),
+]
+
+async def search(wrapped):
+    asked = asyncio.create_task(arerank("drug", texts, wrapped, min_score=0))
+    while not asked.done():  # the loop goes on
+        await asyncio.wait({asked}, timeout=0.01)
+    return asked.result()
+
+for wrapped in around:
+    one = rerank("drug", texts, wrapped, min_score=0)
+    other = loop.run_until_complete(search(wrapped))
+    for ranking in (one, other):
+        assert "deadline" in ranking.causes, ranking
+        assert [(item.index, item.score) for item in ranking] == [(0, None), (1, None)], ranking
+documents = [Document(text) for text in texts]
+kept = RerankCompressor(scorer=around[0]).compress_documents(documents, "drug")
+assert [document.page_content for document in kept] == texts
+nodes = [NodeWithScore(node=TextNode(text=text)) for text in texts]
+kept = RerankPostprocessor(scorer=around[0]).postprocess_nodes(nodes, query_str="drug")
+assert [node.text for node in kept] == texts
+loaded.set()
+scorer.load()
+ranking = rerank("drug", texts, Deadline(scorer, 60))
+assert ranking.degraded is None, ranking
+"""
+
+
+@pytest.mark.parametrize("kind", ["onnx", "hub", "torch", "bi"])
+def test_a_deadline_waits_for_no_model_that_is_still_loading(
+    tiny: Callable[..., TinyModel], bi_encoder: Path, kind: str
+) -> None:
+    model = {"torch": tiny().torch, "bi": bi_encoder}.get(kind, tiny().onnx)
+    command = [sys.executable, "-c", SLOW, kind, str(model)]
+    done = subprocess.run(command, timeout=200, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_the_interpreter_ends_whatever_is_under_way() -> None:
     script = """
         import sys, threading

@@ -215,6 +215,8 @@ class Fallback(Scorer):
             log.info("%s works again", scorer.name, extra={"rerank.scorer": scorer.name})
         if not errors:
             return scoring
+        # Without a score, the model may still be loading: it is not asked.
+        scored = any(score is not None for score in scoring.scores)
         reasons = [f"{_reason(errors)}; scored by {scorer.name}"]
         if scoring.degraded:
             reasons.append(scoring.degraded)
@@ -222,7 +224,7 @@ class Fallback(Scorer):
             scoring,
             usage=_usage(errors) + scoring.usage,
             degraded="; ".join(reasons),
-            scale=scoring.scale or scorer.scale,
+            scale=scoring.scale or (scorer.scale if scored else None),
             causes=unique((*_codes(errors), *scoring.causes)),
         )
 
