@@ -53,7 +53,7 @@ def replacing(
     """Open a file that appears complete or not at all.
 
     It is written under another name in its own folder, and takes the place of the old one, and
-    its permissions, when the block succeeds.
+    its permissions, when the block succeeds. A device or a pipe is written to as it is.
 
     Args:
         path: The file. If it is a link, its target is replaced.
@@ -63,6 +63,10 @@ def replacing(
     Raises:
         OSError: If the file cannot be written.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
     target = path.resolve()
     draft = target.with_name(f".rerank-{secrets.token_hex(8)}.tmp")
     remove = partial(draft.unlink, missing_ok=True)

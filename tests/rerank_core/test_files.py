@@ -23,6 +23,18 @@ def test_a_device_without_an_end_does_not_fill_the_memory() -> None:
         next(bounded_lines(zeros, "x", longest=1 << 20))
 
 
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/dev/null")
+    for path in (Path("/dev/null"), link):
+        with replacing(path) as stream:
+            stream.write(b"x")
+        assert path.is_char_device()
+    with pytest.raises(OSError, match="No space left"), replacing(Path("/dev/full")) as stream:
+        stream.write(b"x")
+    assert Path("/dev/full").is_char_device()
+
+
 def test_the_file_under_the_other_name_is_guarded_before_it_exists(tmp_path: Path) -> None:
     target = tmp_path / "out"
     removes: list[Callable[[], object]] = []

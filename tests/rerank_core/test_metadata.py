@@ -14,7 +14,7 @@ class Pair(NamedTuple):
 
 def test_every_container_is_copied_and_no_leaf() -> None:
     leaf = object()
-    metadata: dict[str, Any] = {
+    metadata: dict[Any, Any] = {
         "list": [[1], leaf], "tuple": ([1], leaf), "dict": {"a": {5: [1]}}, "set": {1},
         "bytes": bytearray(b"1"), "queue": deque([[1]]), "counter": Counter("aa"),
         "pair": Pair([1], 2), 5: [1], "old": 3,

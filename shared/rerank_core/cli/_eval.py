@@ -34,6 +34,7 @@ from rerank_core.evaluation import (
 
 __all__ = ["EvalOptions", "run_eval"]
 
+_MOST_PRICES = 1 << 20
 _LABELLED = re.compile(r"([\w.+-]+)=(.+)", re.DOTALL)
 
 
@@ -222,8 +223,9 @@ def _read_prices(path: Path | None) -> Mapping[str, object]:
     if path is None:
         return {}
     try:
-        prices = json.loads(path.read_bytes())
-    except ValueError as error:
+        with path.open("rb") as stream:
+            prices = json.loads(stream.read(_MOST_PRICES))
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: not JSON: {error}") from None
     if not isinstance(prices, dict):
         raise InvalidInputError(

@@ -212,7 +212,7 @@ def _change(word: str, change: QueryChange) -> Iterator[RenderableType]:
             grade = "not judged" if moved.grade is None else f"grade {moved.grade}"
             place = f"{moved.before} to {moved.after} ({grade})"
             text = printable(moved.text)[:_SNIPPET]
-            yield _text(f"{direction}: {place}: {moved.id}: {text}", indent=4)
+            yield _text(f"{direction}: {place}: {moved.id[:_SNIPPET]}: {text}", indent=4)
 
 
 def _usage(usage: Usage) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from rerank_core._display import printable
 from rerank_core._files import replacing
-from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt, to_stderr
+from rerank_core.cli._guard import Failure, interrupt_held, on_interrupt
 from rerank_core.cli._interrupts import interrupts
 from rerank_core.cli._streams import stdout_is_closed
 
@@ -51,7 +50,7 @@ def check_target(path: Path | None) -> None:
         raise Failure(f"{path}: is a folder; name a file")
     if not folder.is_dir():
         raise Failure(f"{path}: the folder {folder} does not exist; make it first")
-    if not os.access(path if _is_special(path) else folder, os.W_OK):
+    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
         raise Failure(f"{path}: no permission to write there")
 
 
@@ -72,30 +71,9 @@ def write_lines(lines: Iterable[str], path: Path | None) -> None:
     """
     if path is None:
         _to_stdout(lines)
-    elif _is_special(path):
-        with _open_special(path) as stream:
-            _write(stream, lines)
     else:
         with replacing(path, on_interrupt) as stream:
             _write(stream, lines)
-
-
-def _is_special(path: Path) -> bool:
-    """Return whether a path is a device or a pipe, which is written to and never replaced."""
-    return path.exists() and not path.is_file()
-
-
-def _open_special(path: Path) -> BinaryIO:
-    """Open a device or a pipe, and say so if a pipe has no reader to write to yet."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        to_stderr(f"{path}: waiting for a reader of the pipe")
-        return path.open("wb")
-    os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "wb")
 
 
 def _to_stdout(lines: Iterable[str]) -> None:

@@ -124,6 +124,8 @@ def test_a_sample_depends_on_the_seed_only(tmp_path: Path) -> None:
         (["--blend", "sum"], "method must be one of"),
         (["--qrels", "nope.tsv"], "no nope.tsv; there is qrels.tsv"),
         (["--prices", "{folder}/qrels.tsv"], "qrels.tsv: not JSON"),
+        (["--prices", "/dev/zero"], "/dev/zero: not JSON"),
+        (["--resume", "/dev/zero"], "/dev/zero: is not a regular file"),
         (["--resume", "{folder}/qrels.tsv"], "is not a journal of rerank eval"),
     ],
 )
