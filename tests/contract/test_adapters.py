@@ -14,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core.schema import NodeWithScore
 
-from rerank_core import Blend, Cascade, InvalidInputError, load_scorer, rerank
+from rerank_core import (
+    Blend,
+    Cached,
+    Cascade,
+    Deadline,
+    Fallback,
+    InvalidInputError,
+    OnnxCrossEncoder,
+    Scorer,
+    Windowed,
+    load_scorer,
+    rerank,
+)
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.adapters import BOTH, Harness, pairs
 from support.odd import Unprintable, nested
@@ -257,3 +269,30 @@ async def test_a_cancelled_call_stops_its_worker(harness: Harness) -> None:
     scorer.go_on.set()
     await asyncio.to_thread(scorer.finished.wait, 20)
     assert scorer.error is not None
+
+
+def _missing() -> list[Scorer]:
+    absent, nano = OnnxCrossEncoder("owner/no-such-model"), load_scorer("nano")
+    return [
+        Fallback(OnnxCrossEncoder("/no/such/model")),
+        Fallback(absent),
+        Fallback(load_scorer("owner/no-such-model")),
+        Fallback(Cascade([(nano, 2), Cascade([(nano, 1), absent])])),
+        Cached(Fallback(absent)),
+        Windowed(Fallback(absent)),
+        Deadline(Fallback(absent), 30),
+    ]
+
+
+@pytest.mark.parametrize("scorer", _missing(), ids=repr)
+async def test_a_model_that_is_missing_keeps_first_stage_order(
+    harness: Harness, scorer: Scorer
+) -> None:
+    texts = ["tea", "soup", "green tea"]
+    inputs, adapter = harness.inputs(texts, range(3), {}), harness.make(scorer=scorer)
+    for outputs in (
+        harness.run(adapter, QUERY, inputs),
+        await harness.arun(adapter, QUERY, inputs),
+    ):
+        assert pairs(harness.results(outputs)) == [(text, None) for text in texts]
+    assert rerank(QUERY, texts, scorer).degraded
