@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint docs matrix count format clean
+.PHONY: demo test lint docs matrix coverage count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -24,6 +24,12 @@ docs: $(VENV)/dev.done
 matrix: $(VENV)/dev.done
 	$(BIN)/nox
 
+coverage: $(VENV)/dev.done
+	$(BIN)/coverage erase
+	-$(BIN)/coverage run -m pytest  # a few tests of processes fail while they are measured
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 count: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.count
 
@@ -32,7 +38,7 @@ format: $(VENV)/dev.done
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
