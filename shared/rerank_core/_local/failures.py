@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import _GeneratorContextManager, contextmanager
 
+from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, RerankError, ScorerError
 
 __all__ = ["failures_as", "loading", "tokenizing"]
@@ -43,7 +44,7 @@ def loading(message: str, advice: str = "") -> _GeneratorContextManager[None]:
     """
 
     def make(error: BaseException) -> RerankError:
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:_LENGTH]
+        reason = printable(f"{type(error).__name__} {error}"[:_LENGTH])
         return ConfigurationError(f"{message}: {reason}" + (f"; {advice}" if advice else ""))
 
     return failures_as(make)

@@ -88,8 +88,9 @@ class ModelFiles:
             return f"{self.name}@{self.commit}/{self.graph.relative_to(self.folder).as_posix()}"
         with loading(f"model {self.name!r} cannot be read"):
             beside = self.graph.parent.glob(f"{glob.escape(self.graph.name)}*")
-            graphs = sorted({*beside, *external_data(self.graph)})
-            return hash_files((*graphs, self.tokenizer, *sorted(self.folder.glob("*config.json"))))
+            graphs = {*filter(Path.is_file, beside), *external_data(self.graph)}
+            configs = filter(Path.is_file, self.folder.glob("*config.json"))
+            return hash_files((*sorted(graphs), self.tokenizer, *sorted(configs)))
 
 
 @cache

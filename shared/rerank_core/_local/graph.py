@@ -36,6 +36,7 @@ PADDING_MULTIPLE = 8
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_SHOWN = 300  # characters of what a graph says in a message
 _OUTPUTS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 
@@ -83,16 +84,16 @@ class Graph:
         unknown = set(inputs) - set(_INPUTS) or set(inputs.values()) - set(_DTYPES)
         if "input_ids" not in inputs or unknown:
             raise ConfigurationError(
-                f"{path} has the inputs {inputs}; a cross-encoder has integer inputs named "
-                f"{', '.join(_INPUTS)}"
+                f"{path} has the inputs {str(inputs)[:_SHOWN]}; a cross-encoder has integer "
+                f"inputs named {', '.join(_INPUTS)}"
             )
         self._inputs = {name: _DTYPES[kind] for name, kind in inputs.items()}
         outputs = {node.name: node.type for node in self._session.get_outputs()}
         self._output = "logits" if "logits" in outputs else next(iter(outputs), "")
         if outputs.get(self._output) not in _OUTPUTS:
             raise ConfigurationError(
-                f"{path} has the outputs {outputs}; a cross-encoder has floating-point scores, "
-                "named 'logits' or first"
+                f"{path} has the outputs {str(outputs)[:_SHOWN]}; a cross-encoder has "
+                "floating-point scores, named 'logits' or first"
             )
 
     def run(

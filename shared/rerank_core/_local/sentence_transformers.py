@@ -16,6 +16,7 @@ import numpy as np
 
 from rerank_core._checks import describe
 from rerank_core._concurrency import Lazy, ProcessLock, importing
+from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerError
 from rerank_core._local.failures import failures_as, loading, tokenizing
 from rerank_core._local.files import local_path, model_name
@@ -335,8 +336,9 @@ def _check_folder(model: str, *, trusted: bool) -> list[Path] | None:
         ) from error
     foreign = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
     if foreign:
+        names = printable(", ".join(foreign)[:300])
         raise ConfigurationError(
-            f"model {model!r} needs code of its own ({', '.join(foreign)}), which is never run"
+            f"model {model!r} needs code of its own ({names}), which is never run"
         )
     return files
 

@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from rerank_core._errors import ConfigurationError
+from rerank_core._local.failures import loading, tokenizing
 from rerank_core._local.pairs import PairEncoder
 from rerank_core._local.reading import folder_files, read_object, read_tokenizer
 from rerank_core._local.sentence_transformers import LoadedCrossEncoder, saved_activation
@@ -137,7 +138,8 @@ class _GatedReference(Scorer):
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         scores: list[float | None] = []
         for text in texts:
-            pair = self._tokenizer.encode(query, text)
+            with tokenizing():
+                pair = self._tokenizer.encode(query, text)
             inputs = (pair.ids, pair.attention_mask, pair.type_ids)
             with torch.no_grad():
                 scores.append(float(self._model(*(torch.tensor([values]) for values in inputs))))
@@ -153,7 +155,8 @@ def _load_gated(
     model = GatedCrossEncoder(folder)
     longest = resolve_max_length(config, max_length, folder.name)
     tokenizer = read_tokenizer(folder / "tokenizer.json")
-    PairEncoder(tokenizer, longest)  # raises if the length leaves no room for a text
+    with loading(f"the tokenizer of model {folder.name!r} cannot be used"):
+        PairEncoder(tokenizer, longest)  # raises if the length leaves no room for a text
     truncating = Tokenizer.from_str(tokenizer.to_str())
     truncating.enable_truncation(longest, strategy="only_second")
     weights = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16)

@@ -234,6 +234,27 @@ def test_replaced_weights_of_any_name_give_no_stale_scores(folder: Path) -> None
         weights.write_bytes(original)
 
 
+def test_what_is_beside_a_graph_and_no_file_does_not_count(folder: Path) -> None:
+    fingerprint = OnnxCrossEncoder(folder).fingerprint
+    (folder / "model.onnx.parts").mkdir()
+    os.mkfifo(folder / "other_config.json")
+    assert OnnxCrossEncoder(folder).fingerprint == fingerprint
+
+
+def test_messages_about_a_model_are_short(folder: Path) -> None:
+    write_graph(folder, lambda: [node("Identity", "whole", name="n" * 5_000)], TensorProto.INT64)
+    model = onnx.load(folder / "model.onnx")
+    for number in range(1_000):
+        model.graph.output.append(
+            helper.make_tensor_value_info(f"output {number}", TensorProto.INT64, None)
+        )
+        model.graph.node.append(helper.make_node("Identity", ["whole"], [f"output {number}"]))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ConfigurationError, match="outputs") as info:
+        OnnxCrossEncoder(folder).load()
+    assert len(str(info.value)) < 1_000
+
+
 def test_closing_forgets_the_files(folder: Path) -> None:
     scorer = OnnxCrossEncoder(folder)
     scorer.load()
