@@ -7,6 +7,7 @@ import math
 import os
 import sqlite3
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,10 @@ _MAX_SPANS_BYTES = 100 * MAX_SPANS  # of their JSON
 
 # Seconds to wait for another process: a search waits for what is read, nobody for what is written.
 _READ_TIMEOUT, _WRITE_TIMEOUT = 0.2, 5.0
+# A file may hold a view or a trigger without an end: seconds that the work itself may take, and
+# bytes of one value.
+_READ_LIMIT, _WRITE_LIMIT = 1.0, 10.0
+_MAX_VALUE_BYTES = 2**20
 
 
 class Entry(NamedTuple):
@@ -182,7 +187,7 @@ class DiskStore(Store):
             sqlite3.Error: If the file cannot be read.
         """
         found: dict[bytes, Entry] = {}
-        with _open(self.path, _READ_TIMEOUT) as connection:
+        with _open(self.path, _READ_TIMEOUT, _READ_LIMIT) as connection:
             connection.text_factory = bytes  # one row that is no UTF-8 must not hide the others
             for start in range(0, len(keys), 500):  # SQLite's limit on variables is 999 or more
                 chunk = keys[start : start + 500]
@@ -209,7 +214,7 @@ class DiskStore(Store):
             (key, entry.score, json.dumps(entry.spans) if entry.spans else None)
             for key, entry in entries.items()
         ]
-        with _open(self.path, _WRITE_TIMEOUT) as connection:
+        with _open(self.path, _WRITE_TIMEOUT, _WRITE_LIMIT) as connection:
             connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
             connection.execute(
                 "DELETE FROM entries WHERE rowid <= (SELECT max(rowid) FROM entries) - ?",
@@ -221,9 +226,12 @@ class DiskStore(Store):
 
 
 @contextmanager
-def _open(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
+def _open(path: Path, timeout: float, limit: float) -> Iterator[sqlite3.Connection]:
     """Open a connection for one call: none is shared between threads, or survives a fork."""
+    end = time.monotonic() + timeout + limit
     with closing(sqlite3.connect(path, timeout=timeout)) as connection, connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+        connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(
