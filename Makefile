@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint docs matrix coverage count format clean
+.PHONY: demo test lint fuzz docs matrix coverage count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -17,6 +17,12 @@ lint: $(VENV)/dev.done
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy tests
+
+# With other examples each time; FUZZ_SECONDS is when no further round begins.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/dev.done
+	end=$$(($$(date +%s) + $(FUZZ_SECONDS))); while [ $$(date +%s) -lt $$end ]; do \
+	$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/fuzz || exit 1; done
 
 docs: $(VENV)/dev.done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from rerank_core import (
     AuthenticationError,
@@ -70,11 +70,18 @@ class RawServer:
         content: What it sends to each request.
         piece: Send so many bytes at a time, a hundredth of a second apart. Default: all at once.
         tls: Speak TLS with a certificate that nobody signed.
+        hang_up: Close the connection after a reply.
+
+    Attributes:
+        content: What it sends to the next request.
     """
 
-    def __init__(self, content: bytes, piece: int | None = None, tls: bool = False) -> None:
-        self._content = content
-        self._piece = piece or len(content) or 1
+    def __init__(
+        self, content: bytes, piece: int | None = None, tls: bool = False, hang_up: bool = False
+    ) -> None:
+        self.content = content
+        self._piece = piece
+        self._hang_up = hang_up
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
         if self._context:
             self._context.load_cert_chain(_SELF_SIGNED)
@@ -114,12 +121,26 @@ class RawServer:
         with suppress(OSError), connection:
             if self._context:
                 connection = self._context.wrap_socket(connection, server_side=True)
-            with connection:
-                while connection.recv(65536):
-                    for start in range(0, len(self._content), self._piece):
-                        connection.sendall(self._content[start : start + self._piece])
-                        if self._piece < len(self._content) and self._closing.wait(0.01):
+            with connection, connection.makefile("rb") as stream:
+                while _read_request(stream):
+                    content = self.content
+                    piece = self._piece or len(content) or 1
+                    for start in range(0, len(content), piece):
+                        connection.sendall(content[start : start + piece])
+                        if piece < len(content) and self._closing.wait(0.01):
                             return
+                    if self._hang_up:
+                        return
+
+
+def _read_request(stream: BinaryIO) -> bool:
+    """Read a whole request, so that one is answered once; return whether there was one."""
+    length = 0
+    while (line := stream.readline()) not in (b"\r\n", b""):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return bool(line) and len(stream.read(length)) == length
 
 
 def _scorer(url: str, timeout: float = 20) -> CohereScorer:

@@ -41,6 +41,8 @@ def _words(value: Any, seen: set[int]) -> Iterator[str]:
     yield from (str(value), repr(value))
     if isinstance(value, str | bytes | int | float | None):
         yield value.decode("latin-1") if isinstance(value, bytes) else ""
+    elif isinstance(value, httpx.Cookies):
+        yield from _words(value.jar, seen)
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield from (*_words(name, seen), *_words(item, seen))
