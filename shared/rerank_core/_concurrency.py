@@ -1,28 +1,41 @@
-"""Locks, threads and event loops, and the switch that removes waiting in tests."""
+"""Locks and threads, and the switch that removes waiting in tests."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import os
+import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from rerank_core._errors import ScorerError
 
 __all__ = [
     "Lazy",
+    "NameLookups",
     "ProcessLock",
     "importing",
     "in_thread",
+    "no_thread",
     "no_waiting",
-    "run_in_background",
+    "score_in_thread",
     "waits",
 ]
 
 T = TypeVar("T")
+
+_RUNNING = 32  # threads that work for one owner at a time; as many as asyncio's own pool has
+_WAITING = 10_000  # calls of one owner that wait for a thread
+_IDLE = 10.0  # seconds until a thread without work ends
+_GRACE = 1.0  # seconds that work under way has to end when the process does
 
 
 class ProcessLock:
@@ -127,12 +140,148 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_wait_for_imports, after_in_child=_importing.clear)
 
 
+_Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
+
+
+class _Threads:
+    """Daemon threads, started as needed and reused.
+
+    What hangs in one keeps neither the process from ending nor the work of other owners waiting.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[Hashable, int] = {}
+        self._waiting: dict[Hashable, dict[Future[Any], _Job]] = {}
+        self._idle = threading.Semaphore(0)  # threads without work, which get it from the queue
+        self._queue: queue.SimpleQueue[tuple[Hashable, _Job]] = queue.SimpleQueue()
+
+    def submit(self, owner: Hashable, work: Callable[[], T]) -> Future[T]:
+        """Start work in a thread, or once less is under way for its owner.
+
+        Raises:
+            ScorerError: If too much waits already, or the system has no thread left.
+        """
+        future: Future[T] = Future()
+        job = future, work
+        with self._lock:
+            running = self._running.get(owner, 0)
+            if running >= _RUNNING:
+                waiting = self._waiting.setdefault(owner, {})
+                if len(waiting) >= _WAITING:
+                    raise no_thread(f"{running} calls are under way and {_WAITING} wait")
+                waiting[future] = job
+            else:
+                self._start(owner, job)
+                self._running[owner] = running + 1
+        future.add_done_callback(partial(self._forget, owner))
+        return future
+
+    def finish(self, seconds: float) -> None:
+        """Wait until all work has ended, but no longer than some seconds."""
+        end = time.monotonic() + seconds
+        while self._running and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def _start(self, owner: Hashable, job: _Job) -> None:
+        if self._idle.acquire(blocking=False):
+            self._queue.put((owner, job))
+            return
+        work, name = partial(self._work, owner, job), "rerank-worker"
+        try:
+            threading.Thread(target=work, name=name, daemon=True).start()
+        except RuntimeError as error:  # too many of them, or the interpreter is ending
+            raise no_thread(str(error)) from error
+
+    def _work(self, owner: Hashable, job: _Job | None) -> None:
+        while True:
+            while job is not None:
+                _run(*job)
+                job = self._next(owner)
+            self._idle.release()
+            try:
+                owner, job = self._queue.get(timeout=_IDLE)
+            except queue.Empty:
+                if self._idle.acquire(blocking=False):
+                    return
+                owner, job = self._queue.get()  # it was on its way
+
+    def _next(self, owner: Hashable) -> _Job | None:
+        """Return what has waited longest for a thread of this owner, if anything does."""
+        with self._lock:
+            if waiting := self._waiting.get(owner):
+                return waiting.pop(next(iter(waiting)))
+            self._waiting.pop(owner, None)
+            self._running[owner] -= 1
+            if not self._running[owner]:
+                del self._running[owner]
+            return None
+
+    def _forget(self, owner: Hashable, future: Future[Any]) -> None:
+        with self._lock:
+            self._waiting.get(owner, {}).pop(future, None)
+
+
+def no_thread(reason: str) -> ScorerError:
+    """Return the error of a call that gets no thread."""
+    hint = "Make fewer calls at once, or find out why they do not end"
+    return ScorerError(f"there is no thread for this call: {reason}", retryable=True, hint=hint)
+
+
+def _run(future: Future[T], work: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+_pools: dict[int, _Threads] = {}  # by process: a fork keeps no threads
+
+
+def _threads() -> _Threads:
+    return _pools.get(os.getpid()) or _pools.setdefault(os.getpid(), _Threads())
+
+
+class NameLookups(ThreadPoolExecutor):
+    """Executor for the name look-ups of an event loop, which asyncio wants to be of this type.
+
+    Hung look-ups of one name leave threads for others.
+    """
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        return _threads().submit(("look-up", *args[:1]), partial(work, *args, **options))
+
+
+async def in_thread(work: Callable[[], T], owner: object | None = None) -> T:
+    """Do work in a thread, in the context of the caller.
+
+    Args:
+        work: The work. It must keep its owner alive.
+        owner: What the number of threads is limited for, such as a scorer. Default: no limit.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        ScorerError: If too much work of this owner waits already.
+    """
+    run = partial(contextvars.copy_context().run, work)
+    key = object() if owner is None else id(owner)
+    return await asyncio.wrap_future(_threads().submit(key, run))
+
+
 class _Abandoned(Exception):
     """Stops a worker thread between batches once nobody waits for its result."""
 
 
-async def in_thread(
-    work: Callable[[Callable[[int, int], None]], T], progress: Callable[[int, int], None]
+async def score_in_thread(
+    work: Callable[[Callable[[int, int], None]], T],
+    progress: Callable[[int, int], None],
+    owner: object,
 ) -> T:
     """Do work in a thread; if nobody waits for it any more, it ends where it calls progress."""
     abandoned = threading.Event()
@@ -143,55 +292,17 @@ async def in_thread(
         progress(done, total)
 
     try:
-        return await asyncio.to_thread(work, checked)
+        return await in_thread(partial(work, checked), owner)
     except asyncio.CancelledError:
         abandoned.set()
         raise
 
 
-_lock = ProcessLock()
-_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork keeps no threads
-
-
-def run_in_background(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in the background loop, and wait for it.
-
-    An interrupted wait, such as by Ctrl-C, cancels it.
-
-    Args:
-        work: The coroutine.
-
-    Returns:
-        What it returns.
-    """
-    future = asyncio.run_coroutine_threadsafe(work, _loop())
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    with _lock:
-        loop = _loops.get(os.getpid())
-        if loop is None:
-            loop = asyncio.new_event_loop()
-            _loops[os.getpid()] = loop
-            thread = threading.Thread(target=loop.run_forever, name="rerank-loop", daemon=True)
-            thread.start()
-            atexit.register(_end, os.getpid(), loop, thread)
-        return loop
-
-
-def _end(process: int, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """Close what was opened in the loop, such as connections, before the interpreter goes."""
-    if process != os.getpid():
-        return
-    asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(timeout=5)
-    loop.close()
+@atexit.register
+def _end() -> None:
+    """Let work that is under way end; native code may not bear to be cut off."""
+    if pool := _pools.get(os.getpid()):
+        pool.finish(_GRACE)
 
 
 _not_waiting: list[object] = []  # one entry for each open block of `no_waiting`

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from inspect import signature
 from math import isnan
 from numbers import Real
@@ -22,6 +22,7 @@ from rerank_core._checks import (
     optional,
     refuse_unknown,
 )
+from rerank_core._concurrency import in_thread
 from rerank_core._errors import InvalidInputError
 from rerank_core._loading import ScorerLike, shared_scorer
 from rerank_core._scorer import Scorer
@@ -157,7 +158,7 @@ async def arerank(
         scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
         if request.count_tokens is None:
             return finish(request.rank(scoring))
-        return finish(await asyncio.to_thread(request.rank, scoring))  # counting can take long
+        return finish(await in_thread(partial(request.rank, scoring)))  # counting can take long
 
 
 class _Request:

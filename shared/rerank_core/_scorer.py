@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from functools import partial
 from typing import Any, Self
 
 from rerank_core._checks import check_texts, describe
-from rerank_core._concurrency import in_thread
+from rerank_core._concurrency import in_thread, score_in_thread
 from rerank_core._errors import (
     ConfigurationError,
     InvalidInputError,
@@ -82,7 +81,7 @@ class Scorer(ABC):
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         """Like `_score`, without blocking the event loop; by default in a worker thread."""
-        return await in_thread(partial(self._score, query, texts), progress)
+        return await score_in_thread(partial(self._score, query, texts), progress, self)
 
     @property
     def max_length(self) -> int | None:
@@ -111,13 +110,10 @@ class Scorer(ABC):
                 stack.callback(scorer.close)
 
     async def aclose(self) -> None:
-        """Release what `close` does, and the connections of the running event loop.
-
-        Connections need it only before the end of ``asyncio.run``, which closes them.
-        """
+        """Release what `close` does, without blocking the event loop."""
         inner = self._inner()
         if not inner:
-            await asyncio.to_thread(self.close)
+            await in_thread(self.close)
         async with AsyncExitStack() as stack:
             for scorer in inner:
                 stack.push_async_callback(scorer.aclose)

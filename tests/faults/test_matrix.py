@@ -9,10 +9,8 @@ import re
 import threading
 import time
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core._concurrency import run_in_background
+from rerank_core._background import calls, requests
 from rerank_core.testing import OverlapScorer, ScriptedServer, no_waiting
 from support.faults import FAULTS, KEY, PRIVATE, QUERY, TEXTS, Fault
 from support.remote import without_proxies
@@ -68,28 +66,23 @@ def descriptors() -> Counter[str]:
     return links
 
 
-def close(scorer: Scorer) -> None:
-    """Close what the scorer holds in this process and in the background loop."""
-    if isinstance(scorer, CohereScorer):
-        run_in_background(scorer.aclose())
+def threads() -> set[threading.Thread]:
+    """Return the threads of this process, but for those that work for whoever needs one next."""
+    return {thread for thread in threading.enumerate() if thread.name != "rerank-worker"}
 
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
     gc.collect()
-    threads, open_before = set(threading.enumerate()), descriptors()
+    running, open_before = threads(), descriptors()
     yield
-    with warnings.catch_warnings():
-        # httpcore up to 1.0.9 leaves the socket of a TLS handshake that is cancelled as it begins
-        # to the garbage collector. What counts is that none is left open below.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.collect()
     end = time.monotonic() + 10
     # A generator that the collector found, of a body that was not read to its end, is being closed.
-    while (left := run_in_background(tasks())) and time.monotonic() < end:
+    while (left := calls.run(tasks()) + requests.run(tasks())) and time.monotonic() < end:
         threading.Event().wait(0.01)
     assert left == []
-    assert set(threading.enumerate()) - threads == set()
+    assert threads() - running == set()
     # A thread of the pool may still be at reading certificates when the call has been cut.
     while descriptors() - open_before and time.monotonic() < end:
         threading.Event().wait(0.01)
@@ -105,19 +98,7 @@ def _warm() -> Iterator[None]:
         call(scorer, "sync")
         call(scorer, "async")
         call(Deadline(scorer, 60), "sync")
-
-        async def fill() -> None:
-            loop = asyncio.get_running_loop()
-            await asyncio.to_thread(int)
-            pool = loop._default_executor  # type: ignore[attr-defined]
-            assert isinstance(pool, ThreadPoolExecutor)
-            together = threading.Barrier(pool._max_workers)
-            await asyncio.gather(
-                *(asyncio.to_thread(together.wait) for _ in range(together.parties))
-            )
-
-        run_in_background(fill())
-        close(scorer)
+        scorer.close()
     gc.collect()
     gc.freeze()  # so that each later collection is quick
     yield
@@ -141,7 +122,7 @@ def broken(fault: Fault, folder: Path) -> Iterator[Scorer]:
     with nothing_left():
         with ExitStack() as stack:
             scorer = fault.make(stack, folder)
-            stack.callback(close, scorer)
+            stack.callback(scorer.close)
             yield scorer
         del scorer, stack
 

@@ -10,13 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from rerank_core._combinators.base import ignore
 from rerank_core._combinators.stores import Entry, MemoryStore, Store
 from rerank_core._concurrency import ProcessLock, in_thread
 from rerank_core._errors import RerankError
 from rerank_core._telemetry import warn_seldom
 from rerank_core._time_limit import stoppable, time_left
-from rerank_core._types import Progress, StopScoring
+from rerank_core._types import StopScoring
 
 __all__ = ["StoreAccess"]
 
@@ -68,7 +67,7 @@ class StoreAccess:
             return self.get(keys)
         done = threading.Event()
 
-        def read(_: Progress) -> dict[bytes, object]:
+        def read() -> dict[bytes, object]:
             try:
                 return self.get(keys)
             finally:
@@ -77,7 +76,7 @@ class StoreAccess:
         left = time_left()
         limit = None if left is None else max(left / 2, _LEAST_TIME)
         try:
-            return await asyncio.wait_for(in_thread(read, ignore), limit)
+            return await asyncio.wait_for(in_thread(read, self), limit)
         except TimeoutError:
             self._overdue = done
             self._fail("read", TimeoutError("it took too long"))
@@ -95,7 +94,7 @@ class StoreAccess:
         if self._begin(entries):
             with suppress(StopScoring, RerankError):
                 async with stoppable():
-                    await in_thread(lambda _: self._wait(), ignore)
+                    await in_thread(self._wait, self)
 
     def flush(self, seconds: float = _FLUSH_TIME) -> bool:
         """Wait until everything is written; return whether it is."""

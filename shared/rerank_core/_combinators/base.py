@@ -10,7 +10,7 @@ from rerank_core._errors import ConfigurationError
 from rerank_core._scorer import Scorer
 from rerank_core._types import Scale
 
-__all__ = ["Wrapper", "ignore"]
+__all__ = ["Wrapper"]
 
 
 class Wrapper(Scorer):
@@ -55,7 +55,3 @@ class Wrapper(Scorer):
 
     def _inner(self) -> Sequence[Scorer]:
         return (self._scorer,)
-
-
-def ignore(done: int, total: int) -> None:
-    """Progress that nobody watches."""

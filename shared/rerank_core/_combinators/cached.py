@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rerank_core._checks import describe
 from rerank_core._combinators.access import StoreAccess
-from rerank_core._combinators.base import Wrapper, ignore
+from rerank_core._combinators.base import Wrapper
 from rerank_core._combinators.stores import DiskStore, Entry, MemoryStore, Store, read_entry
 from rerank_core._concurrency import in_thread
 from rerank_core._errors import ConfigurationError, RerankError
@@ -91,7 +92,7 @@ class Cached(Wrapper):
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop."""
-        await in_thread(lambda _: self._access.flush(), ignore)
+        await in_thread(self._access.flush, self._access)
         await super().aclose()
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
@@ -107,7 +108,7 @@ class Cached(Wrapper):
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         try:
-            identity = await in_thread(lambda _: self._identify(query, texts), ignore)
+            identity = await in_thread(partial(self._identify, query, texts), self)
         except RerankError:  # no thread is free
             identity = [], Scale.LOGIT
         call = _Call(texts, progress, *identity)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from rerank_core._background import calls
 from rerank_core._checks import check_number
 from rerank_core._combinators.base import Wrapper
-from rerank_core._concurrency import run_in_background
 from rerank_core._scorer import Scorer
 from rerank_core._time_limit import TimeLimit
 from rerank_core._types import DEADLINE, STOPPED, Progress, Scoring, StopScoring, unique
@@ -67,7 +67,7 @@ class Deadline(Wrapper):
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         timer = _Timer(self._seconds, progress)
-        return timer.check(run_in_background(self._score_in_time(query, texts, timer)))
+        return timer.check(calls.run(self._score_in_time(query, texts, timer)))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         timer = _Timer(self._seconds, progress)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from rerank_core._checks import check_choice, check_whole, optional
 from rerank_core._combinators.base import Wrapper
-from rerank_core._concurrency import in_thread
+from rerank_core._concurrency import score_in_thread
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import embedded_tokenizer
 from rerank_core._local.pairs import read_ends
@@ -115,7 +115,7 @@ class Windowed(Wrapper):
         return self._merge(spans, self._scorer.score(query, windows, progress=scaled))
 
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
-        spans, windows = await in_thread(partial(self._split, query, texts), progress)
+        spans, windows = await score_in_thread(partial(self._split, query, texts), progress, self)
         scaled = _count_texts(progress, len(texts))
         return self._merge(spans, await self._scorer.ascore(query, windows, progress=scaled))
 

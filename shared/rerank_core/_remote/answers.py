@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = [
-    "aread_body",
     "counts",
     "largest_answer",
     "match_scores",
@@ -47,15 +45,14 @@ def largest_answer(*texts: str) -> int:
     return min(2**18 + 2**11 * len(texts) + _BYTES_A_VALUE * characters, _MOST_BYTES)
 
 
-def read_body(response: httpx.Response, seconds: float, limit: int) -> httpx.Response:
-    """Read the body of a response that is being received, within limits.
+async def read_body(response: httpx.Response, limit: int) -> httpx.Response:
+    """Read the body of a response that is being received, within a limit.
 
     One gzip or deflate is decoded, though none is asked for. An error's body that is too large or
     encoded in another way is left out: its status says enough.
 
     Args:
         response: The response, of which only the head has been read.
-        seconds: Time for the body, from now to its end.
         limit: Most bytes, both as they come and decoded.
 
     Returns:
@@ -63,20 +60,8 @@ def read_body(response: httpx.Response, seconds: float, limit: int) -> httpx.Res
 
     Raises:
         MalformedResponseError: If the body is too large, or encoded in another way.
-        httpx.ReadTimeout: If its end does not come in time.
     """
-    body = _Body(response, seconds, limit)
-    with suppress(*body.tolerated):
-        body.begin()
-        for piece in response.iter_raw():
-            body.add(piece)
-        body.end()
-    return body.response()
-
-
-async def aread_body(response: httpx.Response, seconds: float, limit: int) -> httpx.Response:
-    """Read the body of an asynchronous response, as `read_body` does."""
-    body = _Body(response, seconds, limit)
+    body = _Body(response, limit)
     with suppress(*body.tolerated):
         body.begin()
         async for piece in response.aiter_raw():
@@ -86,15 +71,13 @@ async def aread_body(response: httpx.Response, seconds: float, limit: int) -> ht
 
 
 class _Body:
-    """A body that is being read: a service must not fill the memory, nor send for ever."""
+    """A body that is being read: a service must not fill the memory."""
 
-    def __init__(self, response: httpx.Response, seconds: float, limit: int) -> None:
+    def __init__(self, response: httpx.Response, limit: int) -> None:
         named = response.headers.get("content-encoding", "").lower().split(",")
         self._encodings = [name.strip() for name in named if name.strip() not in ("", "identity")]
         self._head = response
         self._limit = limit
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
         self._pieces: list[bytes] = []
         self._read = 0
         self._content = b""
@@ -115,10 +98,6 @@ class _Body:
         self._read += len(piece)
         if self._read > self._limit:
             raise self._too_large()
-        if time.monotonic() > self._end:
-            import httpx
-
-            raise httpx.ReadTimeout(f"the answer took over {self._seconds:g} s to arrive")
         self._pieces.append(piece)
 
     def end(self) -> None:

@@ -13,8 +13,15 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
+from rerank_core._background import requests
 from rerank_core._checks import check_flag, check_name, check_number, check_whole, optional
-from rerank_core._errors import MalformedResponseError, MissingExtraError, RerankError
+from rerank_core._concurrency import importing, in_thread
+from rerank_core._errors import (
+    ConfigurationError,
+    MalformedResponseError,
+    MissingExtraError,
+    RerankError,
+)
 from rerank_core._planning import Tally
 from rerank_core._remote.answers import largest_answer, match_scores
 from rerank_core._remote.connections import Connections
@@ -32,6 +39,7 @@ __all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "Call", "HttpScorer"]
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
 _MAX_CONCURRENT = 4  # requests of one ascore call
+_LARGE = 2**18  # bytes of an answer that would hold up an event loop while it is read
 
 T = TypeVar("T")
 
@@ -74,8 +82,8 @@ class HttpScorer(Scorer):
         base_url: Address of the service. Default: `default_url`.
         api_key: The key; a function that returns it (called for each request, so it should be
             quick); or False to send none, whatever the environment holds.
-        timeout: Seconds to wait for a connection, for an answer to begin, and then for its end,
-            each, in each attempt. Default: 30.
+        timeout: Seconds for each attempt as a whole, from the look-up of the address to the end of
+            the answer. Default: 30.
         max_retries: Attempts after the first, for status 408, 409, 429 and 500 or more, timeouts
             and broken connections. Waits grow from 0.5 to 10 s with jitter, or last as long as
             ``Retry-After`` says; one above 60 s is raised at once. Default: 2.
@@ -212,20 +220,23 @@ class HttpScorer(Scorer):
         return {"type": self.provider, **self._options()}
 
     def load(self) -> None:
-        """Import what is needed and prepare the connections; nothing is sent."""
-        self._require()
-        self._connections.client()
+        """Import what is needed and prepare the connections; nothing is sent.
+
+        Raises:
+            ConfigurationError: If certificates or a proxy of the environment cannot be used.
+            MissingExtraError: If a package is not installed.
+        """
+        requests.run(self._connections.open())
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""
-        self._connections.close()
+        if self._connections.opened:
+            requests.run(self._connections.close())
 
     async def aclose(self) -> None:
-        """Close this process's connections and the running event loop's.
-
-        Not needed at the end of ``asyncio.run``, which closes them.
-        """
-        await self._connections.aclose()
+        """Close this process's connections, as `close` does."""
+        if self._connections.opened:
+            await requests.wait_for(self._connections.close())
 
     def _options(self) -> dict[str, Any]:
         defaults: dict[str, Any] = {}
@@ -259,10 +270,16 @@ class HttpScorer(Scorer):
             MissingExtraError: If it is not installed.
         """
         try:
-            for package in ("httpx", "tenacity", *cls.packages):
-                import_module(package)
+            with importing():
+                for package in ("httpx", "tenacity", *cls.packages):
+                    import_module(package)
         except ImportError as error:
             raise MissingExtraError(cls.extra, cls.__name__) from error
+        except Exception as error:  # releases that do not fit together, for instance
+            raise ConfigurationError(
+                f"{package} cannot be imported ({type(error).__name__}); install it anew: "
+                f'pip install -U "rerank-core[{cls.extra}]"'
+            ) from error
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         limit = self._start()
@@ -309,12 +326,14 @@ class HttpScorer(Scorer):
         tally.add(range(start, start + len(scores)), scores, usage, scoring.spans)
 
     def _start(self) -> int:
-        """Open the connections, and return how many texts a request may hold."""
-        self._connections.client()
+        """Import what is needed, and return how many texts a request may hold."""
+        if not self._connections.opened:
+            requests.run(self._connections.open())
         return self.max_texts
 
     async def _astart(self) -> int:
-        await self._connections.aopen()
+        if not self._connections.opened:
+            await requests.wait_for(self._connections.open())
         return self.max_texts
 
     def _call(self, query: str, texts: Sequence[str]) -> Call[Scoring]:
@@ -332,12 +351,20 @@ class HttpScorer(Scorer):
         """Send one request, and read its answer."""
         exchange = self._exchange(call)
         with translate_errors(exchange):
-            return call.read(self._send(exchange), exchange)
+            open_answer = self._prepare(exchange)
+            response = requests.run(self._connections.send(exchange))
+            return call.read(open_answer(response), exchange)
 
     async def _aask(self, call: Call[T]) -> T:
         exchange = self._exchange(call)
         with translate_errors(exchange):
-            return call.read(await self._asend(exchange), exchange)
+            open_answer = self._prepare(exchange)
+            response = await requests.wait_for(self._connections.send(exchange))
+
+            def read() -> T:
+                return call.read(open_answer(response), exchange)
+
+            return read() if len(response.content) < _LARGE else await in_thread(read)
 
     def _exchange(self, call: Call[T]) -> Exchange:
         key = self._key()
@@ -357,16 +384,12 @@ class HttpScorer(Scorer):
     def _key(self) -> str:
         return self._keyring.key()
 
-    def _send(self, exchange: Exchange) -> Any:
-        """Send a request, and return the answer that `_read` reads."""
-        response = self._connections.send(exchange)
-        response.raise_for_status()
-        return response
+    def _prepare(self, exchange: Exchange) -> Callable[[Any], Any]:  # noqa: ARG002 - for others
+        """Complete a request, and return what makes of its answer what `_read` reads.
 
-    async def _asend(self, exchange: Exchange) -> Any:
-        response = await self._connections.asend(exchange)
-        response.raise_for_status()
-        return response
+        It raises whatever error the answer tells of.
+        """
+        return _check_status
 
     # A scorer is immutable and thread-safe: a copy is the same one, its key included.
     def __copy__(self) -> Self:
@@ -374,6 +397,10 @@ class HttpScorer(Scorer):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def _check_status(response: Any) -> Any:
+    return response.raise_for_status()
 
 
 @contextmanager

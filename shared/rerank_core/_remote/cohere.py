@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from types import coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from rerank_core._checks import check_flag, check_name, check_whole, describe, optional
-from rerank_core._concurrency import in_thread
+from rerank_core._concurrency import score_in_thread
 from rerank_core._errors import ConfigurationError
 from rerank_core._remote.answers import counts, read_field, read_spans
-from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, HttpScorer
-from rerank_core._remote.errors import Exchange
+from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, HttpScorer
+from rerank_core._remote.errors import Exchange, translate_errors
 from rerank_core._remote.keys import ApiKey, check_url
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Progress, Scoring, Span
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["CohereScorer"]
+
+T = TypeVar("T")
 
 _DEFAULT_PATH = "/v2/rerank"
 _URL_VARIABLE = "CO_API_URL"  # the SDK's
@@ -238,31 +241,52 @@ class CohereScorer(HttpScorer):
     async def _ascore(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         if self._client is None or inspect.iscoroutinefunction(self._client.rerank):
             return await super()._ascore(query, texts, progress)
-        return await in_thread(partial(self._score, query, texts), progress)
+        return await score_in_thread(partial(self._score, query, texts), progress, self)
 
-    # The SDK writes the request and raises the errors of a status; the base sends. Scores are read
-    # from the JSON itself, as the SDK would take "1" or true for an index.
+    # The SDK writes the request and raises the errors of a status; the base sends. Its coroutine
+    # is run by hand up to the request, and from the answer on: in the caller's thread, or in
+    # another if the answer is large. Scores are read from the JSON itself, as the SDK would take
+    # "1" or true for an index.
 
-    def _send(self, exchange: Exchange) -> Any:
-        rerank = self._rerank(exchange, _sdk()[0], _Sender(exchange, self._connections.send))
-        response = rerank(**exchange.body)
-        exchange.answer_id = getattr(response, "id", None)
-        return response if exchange.answer is None else exchange.answer
+    def _prepare(self, exchange: Exchange) -> Callable[[httpx.Response], Any]:
+        client = _sdk()(
+            "", base_url=self._address, timeout=self._timeout, httpx_client=_Sender(exchange)
+        )
+        work: Coroutine[Any, Any, Any] = self._known(client.rerank, exchange)(**exchange.body)
+        work.send(None)
 
-    async def _asend(self, exchange: Exchange) -> Any:
-        rerank = self._rerank(exchange, _sdk()[1], _AsyncSender(exchange, self._connections.asend))
-        response = await rerank(**exchange.body)
-        exchange.answer_id = getattr(response, "id", None)
-        return response if exchange.answer is None else exchange.answer
+        def open_answer(response: httpx.Response) -> Any:
+            try:
+                work.send(_Answer(response, exchange))
+            except StopIteration as end:
+                exchange.answer_id = getattr(end.value, "id", None)
+                return exchange.answer
+            raise RuntimeError("the SDK sends a second request")
 
-    def _rerank(
-        self, exchange: Exchange, sdk: Callable[..., Any], sender: _Sender
-    ) -> Callable[..., Any]:
+        return open_answer
+
+    # A ready client makes its own requests, in the caller's thread or event loop.
+
+    def _ask(self, call: Call[T]) -> T:
+        if self._client is None:
+            return super()._ask(call)
+        exchange = self._exchange(call)
+        with translate_errors(exchange):
+            answer = self._known(self._client.rerank, exchange)(**exchange.body)
+            exchange.answer_id = getattr(answer, "id", None)
+            return call.read(answer, exchange)
+
+    async def _aask(self, call: Call[T]) -> T:
+        if self._client is None:
+            return await super()._aask(call)
+        exchange = self._exchange(call)
+        with translate_errors(exchange):
+            answer = await self._known(self._client.rerank, exchange)(**exchange.body)
+            exchange.answer_id = getattr(answer, "id", None)
+            return call.read(answer, exchange)
+
+    def _known(self, rerank: Callable[..., Any], exchange: Exchange) -> Callable[..., Any]:
         """Return the SDK's function, or raise an error if it does not know an option."""
-        client = self._client
-        if client is None:
-            client = sdk("", base_url=self._address, timeout=self._timeout, httpx_client=sender)
-        rerank: Callable[..., Any] = client.rerank
         options = [name for name in exchange.body if name in _OPTIONS]
         known = inspect.signature(rerank).parameters if options else ()
         for name in options:
@@ -304,29 +328,24 @@ class _Sender:
     making takes microseconds.
     """
 
-    def __init__(self, exchange: Exchange, send: Callable[[Exchange], Any]) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         # The SDK's client refers to itself: what it holds lives until the garbage collector comes.
-        self._once = [(exchange, send)]
+        self._once = [exchange]
 
-    def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
-        exchange, send = self._prepare(json, headers)
-        return _Answer(send(exchange), exchange)
-
-    def _prepare(
-        self, body: Any, headers: Mapping[str, str]
-    ) -> tuple[Exchange, Callable[[Exchange], Any]]:
-        exchange, send = self._once.pop()
-        exchange.body = body
+    async def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
+        exchange = self._once.pop()
+        exchange.body = json
         # The SDK has no key, and would send "Bearer ", which is no valid header.
         kept = {name: headers[name] for name in headers if name.lower() != "authorization"}
         exchange.request_headers = {**kept, **exchange.request_headers}
-        return exchange, send
+        del exchange
+        return await _next_sent()
 
 
-class _AsyncSender(_Sender):
-    async def request(self, *, json: Any, headers: Mapping[str, str], **_: Any) -> Any:
-        exchange, send = self._prepare(json, headers)
-        return _Answer(await send(exchange), exchange)
+@coroutine
+def _next_sent() -> Generator[None, Any, Any]:
+    """Return what is sent to the coroutine that awaits this."""
+    return (yield)
 
 
 class _Answer:
@@ -356,10 +375,10 @@ class _Answer:
 
 
 @lru_cache
-def _sdk() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    from cohere import AsyncClientV2, ClientV2
+def _sdk() -> Callable[..., Any]:
+    from cohere import AsyncClientV2
 
-    return ClientV2, AsyncClientV2
+    return AsyncClientV2
 
 
 def _check_model(model: object) -> str:

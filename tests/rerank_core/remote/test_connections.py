@@ -115,7 +115,8 @@ async def test_after_many_cancellations_another_client_takes_over(
     early = asyncio.create_task(scorer.ascore(QUERY, TEXTS))
     await arrived.wait()
     connections = scorer._connections
-    worn = connections._by_loop[loop]
+    worn = connections._client
+    assert worn is not None
     server.script(*[Reply(wait_for=never)] * 20)
     others = [asyncio.create_task(scorer.ascore(QUERY, [f"t{i}"])) for i in range(20)]
     while len(server.requests) < 21:
@@ -124,7 +125,7 @@ async def test_after_many_cancellations_another_client_takes_over(
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
     assert (await scorer.ascore(QUERY, TEXTS)).scores == SCORES
-    assert connections._by_loop[loop] is not worn
+    assert connections._client is not worn
     assert not worn.http.is_closed  # it is still in use
     later.set()
     assert (await early).scores == SCORES
