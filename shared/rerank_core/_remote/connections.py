@@ -64,6 +64,7 @@ class _Client:
         self._free = asyncio.Semaphore(_MAX_CONNECTIONS)
         self._keeper = _keep_open(http)
         self._garbage = weakref.finalize(owner, requests.close, self._keeper, self._loop)
+        self._garbage.atexit = False  # the loop itself closes it then
 
     @property
     def usable(self) -> bool:
