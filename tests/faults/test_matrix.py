@@ -8,7 +8,6 @@ import logging
 import re
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,16 +29,18 @@ from rerank_core._background import calls, requests
 from rerank_core.testing import OverlapScorer, ScriptedServer, no_waiting
 from support.faults import FAULTS, KEY, PRIVATE, QUERY, TEXTS, Fault
 from support.remote import without_proxies
+from support.secrets import all_of
+from support.tracing import span_exporter
 
 BUDGET = 0.1
+ENOUGH = 6.0  # seconds; most take hundredths of one, and a busy machine more
 BEST_FIRST = [item.index for item in rerank(QUERY, TEXTS, OverlapScorer())]
 FIRST_STAGE = list(range(len(TEXTS)))
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def call(scorer: Scorer, mode: str) -> Ranking:
-    if mode == "sync":
-        return rerank(QUERY, TEXTS, scorer)
+    """Rank, and check that it does not take long and leaves no task behind."""
 
     async def alone() -> Ranking:
         try:
@@ -47,7 +48,11 @@ def call(scorer: Scorer, mode: str) -> Ranking:
         finally:
             assert await tasks() == []
 
-    return asyncio.run(alone())
+    started = time.monotonic()
+    try:
+        return rerank(QUERY, TEXTS, scorer) if mode == "sync" else asyncio.run(alone())
+    finally:
+        assert time.monotonic() - started < ENOUGH
 
 
 async def tasks() -> list[asyncio.Task[object]]:
@@ -82,6 +87,9 @@ def nothing_left() -> Iterator[None]:
     while (left := calls.run(tasks()) + requests.run(tasks())) and time.monotonic() < end:
         threading.Event().wait(0.01)
     assert left == []
+    # What a store has not taken yet is still being written.
+    while threads() - running and time.monotonic() < end:
+        threading.Event().wait(0.01)
     assert threads() - running == set()
     # A thread of the pool may still be at reading certificates when the call has been cut.
     while descriptors() - open_before and time.monotonic() < end:
@@ -114,6 +122,7 @@ def at_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    span_exporter().clear()
     without_proxies(monkeypatch)
 
 
@@ -145,11 +154,24 @@ def order(ranking: Ranking) -> list[int]:
 
 
 def check_secrets(caplog: pytest.LogCaptureFixture, *shown: object) -> None:
-    assert KEY not in " ".join(map(str, shown)) + " ".join(map(repr, shown))
+    """Check that the key is nowhere, and the texts are in no log and no span."""
+    for part in shown:
+        text = all_of(part) if isinstance(part, BaseException) else f"{part} {part!r}"
+        assert KEY not in text
+        assert not isinstance(part, BaseException) or (
+            len(str(part)) < 2000 and str(part).isprintable()
+        )
     for record in caplog.records:
         assert KEY not in str(vars(record))
         assert PRIVATE not in str(vars(record))
+        assert len(vars(record)) < 60
         assert record.name != "asyncio" or record.levelno < logging.WARNING
+    spans = span_exporter().get_finished_spans()
+    assert spans
+    for span in spans:
+        assert KEY not in span.to_json()
+        assert PRIVATE not in span.to_json()
+        assert len(span.attributes or {}) < 60
 
 
 @pytest.mark.usefixtures("at_once")
@@ -165,7 +187,7 @@ def test_bare_it_is_a_typed_error_or_a_whole_answer(
         with pytest.raises(RerankError) as caught:
             call(scorer, mode)
         assert type(caught.value) is fault.error
-        check_secrets(caplog, scorer, caught.value, *traceback.format_exception(caught.value))
+        check_secrets(caplog, scorer, caught.value)
         caught.value.__traceback__ = None
         del caught
 
@@ -200,7 +222,7 @@ def test_with_a_deadline_what_lasts_is_cut(
         else:
             with pytest.raises(fault.error) as caught:
                 call(Deadline(scorer, 60), mode)
-            check_secrets(caplog, caught.value, *traceback.format_exception(caught.value))
+            check_secrets(caplog, caught.value)
             caught.value.__traceback__ = None
             del caught
 

@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from rerank_core import (
@@ -38,6 +36,7 @@ from rerank_core import (
 )
 from rerank_core.testing import OverlapScorer, ScriptedScorer, no_waiting
 from support.models import TinyModel
+from support.tracing import span_exporter
 
 QUERY = "private question"
 TEXTS = ["a private answer", "another", "question"]
@@ -71,17 +70,9 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def exporter() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
-
-
 @pytest.fixture
-def spans(exporter: InMemorySpanExporter) -> Callable[[], Sequence[ReadableSpan]]:
+def spans() -> Callable[[], Sequence[ReadableSpan]]:
+    exporter = span_exporter()
     exporter.clear()
     return exporter.get_finished_spans
 
