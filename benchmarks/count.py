@@ -33,7 +33,7 @@ from benchmarks._service import stand_in_service
 __all__ = ["Count", "count", "main"]
 
 _SCRIPT = Path(__file__).with_name("files_run.py")
-_SCORERS = {"nano": "nano", "Cohere": "cohere:rerank-v4.0-fast"}
+_SCORERS = {"nano": "nano", "Cohere": "cohere:rerank-v5.0-fast"}
 _WHEN = {
     When.LOADING: "as they are imported",
     When.CALLING: "by an import inside a function",

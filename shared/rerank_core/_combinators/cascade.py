@@ -63,7 +63,7 @@ class Cascade(Scorer):
 
     @property
     def name(self) -> str:
-        """The stages' names, such as ``"cascade(nano:30, rerank-v3.5)"``."""
+        """The stages' names, such as ``"cascade(nano:30, rerank-v5.0-fast)"``."""
         stages = [f"{scorer.name}:{keep}" for scorer, keep in self._cheap]
         return f"cascade({', '.join([*stages, self._strong.name])})"
 

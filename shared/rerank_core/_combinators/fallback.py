@@ -87,7 +87,7 @@ class Fallback(Scorer):
 
     @property
     def name(self) -> str:
-        """The scorers' names, such as ``"fallback(rerank-v3.5, nano)"``."""
+        """The scorers' names, such as ``"fallback(rerank-v5.0-fast, nano)"``."""
         return f"fallback({', '.join(scorer.name for scorer in self._scorers)})"
 
     @property

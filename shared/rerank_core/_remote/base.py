@@ -11,10 +11,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from itertools import pairwise
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypedDict, TypeVar, get_args
 
 from rerank_core._background import requests
-from rerank_core._checks import check_flag, check_name, check_number, check_whole, optional
+from rerank_core._checks import (
+    check_choice,
+    check_flag,
+    check_name,
+    check_number,
+    check_whole,
+    optional,
+)
 from rerank_core._concurrency import importing, in_thread
 from rerank_core._errors import (
     ConfigurationError,
@@ -34,7 +41,7 @@ from rerank_core._time_limit import stoppable
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
-__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "Call", "HttpScorer"]
+__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "Call", "HttpOptions", "HttpScorer", "UnitScale"]
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
@@ -42,6 +49,18 @@ _MAX_CONCURRENT = 4  # requests of one ascore call
 _LARGE = 2**18  # bytes of an answer that would hold up an event loop while it is read
 
 T = TypeVar("T")
+UnitScale = Literal["unit", "probability"]
+
+
+class HttpOptions(TypedDict, total=False):
+    """Options of every `HttpScorer`."""
+
+    base_url: str | None
+    api_key: ApiKey
+    timeout: float
+    max_retries: int
+    prices: Prices | Mapping[str, float] | None
+    scale: UnitScale | None
 
 
 class Call(NamedTuple, Generic[T]):
@@ -91,6 +110,9 @@ class HttpScorer(Scorer):
             Default: False, scores from 0 to 1.
         prices: What the service charges, for ``usage.cost``; a mapping of `Prices`' arguments
             works too. Default: not known.
+        scale: What scores from 0 to 1 are. ``"probability"`` is your word for it, checked on labels
+            of your own: no service's scores are taken for probabilities otherwise. Default:
+            ``"unit"``.
 
     Raises:
         ConfigurationError: If an option is out of range, or an explicit key would go over plain
@@ -140,12 +162,16 @@ class HttpScorer(Scorer):
         max_retries: int = DEFAULT_RETRIES,
         raw_scores: bool = False,
         prices: Prices | Mapping[str, float] | None = None,
+        scale: UnitScale | None = None,
     ) -> None:
         self._model = optional(check_name, model, "model", "BAAI/bge-reranker-base")
         self._timeout = check_number(timeout, "timeout", above=0)
         self._max_retries = check_whole(max_retries, "max_retries", least=0)
         self._raw_scores = check_flag(raw_scores, "raw_scores")
         self._prices = check_prices(prices)
+        self._scale = optional(check_choice, scale, "scale", get_args(UnitScale))
+        if self._raw_scores and self._scale:
+            raise ConfigurationError("scale is for scores from 0 to 1; leave it out, or raw_scores")
         self._base_url = self._find_url(base_url)
         self._api_key = False if api_key is False else None  # a real one is only in the keyring
         self._keyring = Keyring(
@@ -204,14 +230,14 @@ class HttpScorer(Scorer):
 
     @property
     def scale(self) -> Scale:
-        """`LOGIT` with `raw_scores`, else `UNIT`."""
-        return Scale.LOGIT if self._raw_scores else Scale.UNIT
+        """`LOGIT` with `raw_scores`, else as declared, else `UNIT`."""
+        return Scale.LOGIT if self._raw_scores else Scale(self._scale or "unit")
 
     @property
     def fingerprint(self) -> str:
         """Address, model and options."""
         options = self._options()
-        for name in ("model", "base_url", "api_key", "timeout", "max_retries", "prices"):
+        for name in ("model", "base_url", "api_key", "timeout", "max_retries", "prices", "scale"):
             options.pop(name, None)
         return f"{self.provider}:{self._model}@{self._address}:{sorted(options.items())}"
 

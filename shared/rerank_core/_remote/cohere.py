@@ -12,11 +12,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from rerank_core._checks import check_flag, check_name, check_whole, describe, optional
+from rerank_core._checks import (
+    check_name,
+    check_number,
+    check_whole,
+    describe,
+    optional,
+    suggest,
+)
 from rerank_core._concurrency import score_in_thread
 from rerank_core._errors import ConfigurationError
 from rerank_core._remote.answers import counts, read_field, read_spans
-from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, HttpScorer
+from rerank_core._remote.base import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    Call,
+    HttpScorer,
+    UnitScale,
+)
 from rerank_core._remote.errors import Exchange, translate_errors
 from rerank_core._remote.keys import ApiKey, check_url
 from rerank_core._remote.prices import Prices
@@ -44,15 +57,15 @@ class CohereScorer(HttpScorer):
     Nothing is imported or connected before the first scoring. More than 1,000 texts are split
     over several requests, which `ascore` sends four at a time. Redirects are not followed.
 
-    Cohere cuts texts at `max_tokens_per_doc` and long queries at a limit of the model (2,048 tokens
-    for its v3 models; later models read more). It does not report it: ``usage.truncated`` and
-    ``usage.truncated_queries`` stay 0.
+    Cohere cuts texts at `max_tokens_per_doc`, even where a model reads more, and long queries at a
+    limit of the model (2,048 tokens for its v3 models). It does not report it: ``usage.truncated``
+    and ``usage.truncated_queries`` stay 0.
 
     The key is the argument, else ``CO_API_KEY``, else ``COHERE_API_KEY``, as in `HttpScorer`. A
     server other than Cohere's is asked without a key if there is none.
 
     Args:
-        model: The service's name of the model, such as ``"rerank-v4.0-fast"``.
+        model: The service's name of the model, such as ``"rerank-v5.0-fast"``.
         api_key: The key, a function that returns it, or False to send none.
         base_url: Address of the service. Default: ``CO_API_URL`` as it is now, else Cohere's.
         path: What is added to it: ``"/v2/rerank"`` (Cohere, vLLM, LiteLLM), ``"/v1/rerank"``
@@ -61,18 +74,23 @@ class CohereScorer(HttpScorer):
             written, so it must hold no secret. Default: ``"/v2/rerank"``.
         timeout: Seconds, as in `HttpScorer`. Default: 30.
         max_retries: Attempts after the first, as in `HttpScorer`. Default: 2.
-        max_tokens_per_doc: Length at which the service cuts a text. Default: the service's;
-            Cohere's is 4,096.
+        max_tokens_per_doc: Length at which the service cuts a text. Cohere's v4 and v5 models read
+            32,768 tokens of query and text together. Default: the service's; Cohere's is 4,096.
         priority: How early a loaded service handles the request; 0 is first. Needs an SDK that
             has it. Default: the service's.
-        relevant_spans: Ask for the relevant passages of each text. Needs a v5 model and an SDK that
-            has it. Default: False.
+        relevant_spans: Ask for the relevant passages of each text, as ``spans`` with a score each,
+            best first (Cohere's Context Focus). ``{"threshold": 0.3, "max_spans": 3}`` asks for
+            those with a score above one from 0 to 1 (Cohere's default: 0.1), and for so many of
+            each text at most (default: all). Needs a v5 model and an SDK that has it. Default:
+            False.
         raw_scores: The server sends logits: the scale is `LOGIT`, and any number is valid. Most
             must be asked to, in `extra_body`. Default: False, scores from 0 to 1.
         extra_body: Further fields of the request, as the server knows them: ``{"raw_scores":
             True}`` for Infinity, ``{"use_activation": False}`` for vLLM, ``{"return_documents":
             False}`` for Jina. Default: none.
         prices: As in `HttpScorer`. Default: not known.
+        scale: As in `HttpScorer`. Cohere calls the scores of its v5 models calibrated; that is its
+            own claim, so they are ``"unit"`` until you declare them ``"probability"``.
         client: A ready ``cohere.ClientV2``, ``AsyncClientV2``, ``BedrockClientV2`` or
             ``SagemakerClientV2`` instead of `api_key`, `base_url` and `path`; its key, address
             and HTTP settings apply, and closing it stays with you. The SDK reads its answers,
@@ -89,8 +107,10 @@ class CohereScorer(HttpScorer):
         ```python
         from rerank_core import CohereScorer
 
-        scorer = CohereScorer("rerank-v4.0-fast", timeout=10)
-        assert scorer.to_config()["timeout"] == 10
+        scorer = CohereScorer(
+            "rerank-v5.0-fast", relevant_spans={"max_spans": 3}, prices={"million_tokens": 0.02}
+        )
+        assert scorer.to_config()["relevant_spans"] == {"max_spans": 3}
         ```
     """
 
@@ -115,10 +135,11 @@ class CohereScorer(HttpScorer):
         max_retries: int = DEFAULT_RETRIES,
         max_tokens_per_doc: int | None = None,
         priority: int | None = None,
-        relevant_spans: bool = False,
+        relevant_spans: bool | Mapping[str, float] = False,
         raw_scores: bool = False,
         extra_body: Mapping[str, Any] | None = None,
         prices: Prices | Mapping[str, float] | None = None,
+        scale: UnitScale | None = None,
         client: Any = None,
     ) -> None:
         self._path = _check_path(path)
@@ -143,10 +164,11 @@ class CohereScorer(HttpScorer):
             max_retries=max_retries,
             raw_scores=raw_scores,
             prices=prices,
+            scale=scale,
         )
         self._max_tokens_per_doc = optional(check_whole, max_tokens_per_doc, "max_tokens_per_doc")
         self._priority = optional(check_whole, priority, "priority", least=0)
-        self._relevant_spans = check_flag(relevant_spans, "relevant_spans")
+        self._relevant_spans = _check_spans(relevant_spans)
         self._extra_body = optional(_check_extra_body, extra_body, "extra_body")
 
     @property
@@ -192,7 +214,7 @@ class CohereScorer(HttpScorer):
         options = {
             "max_tokens_per_doc": self._max_tokens_per_doc,
             "priority": self._priority,
-            "relevant_spans": {"mode": "enabled"} if self._relevant_spans else None,
+            "relevant_spans": self._spans_wanted(),
         }
         return self._path, {
             "model": self._model,
@@ -201,6 +223,12 @@ class CohereScorer(HttpScorer):
             "request_options": sending,
             **{name: value for name, value in options.items() if value is not None},
         }
+
+    def _spans_wanted(self) -> dict[str, Any] | None:
+        if not self._relevant_spans:
+            return None
+        options = {} if self._relevant_spans is True else self._relevant_spans
+        return {"mode": "enabled", **options}
 
     def _read(self, response: Any, texts: Sequence[str]) -> Scoring:
         """Read the JSON as it came, or what the SDK of a ready client made of it."""
@@ -385,7 +413,7 @@ def _check_model(model: object) -> str:
     name = check_name(model, "model", "rerank-v5.0-fast")
     if name in _RETIRED:
         raise ConfigurationError(
-            f"model {name!r} was retired by Cohere; use 'rerank-v4.0-fast', 'rerank-v4.0-pro' or "
+            f"model {name!r} was retired by Cohere; use 'rerank-v5.0-fast', 'rerank-v5.0-pro' or "
             f"{name.replace('v2', 'v3')!r} instead"
         )
     return name
@@ -402,6 +430,31 @@ def _check_path(path: object) -> str:
             f"is the whole address, not {describe(path)}"
         )
     return path
+
+
+def _check_spans(spans: object) -> bool | dict[str, float]:
+    if isinstance(spans, bool):
+        return spans
+    if not isinstance(spans, Mapping):
+        raise ConfigurationError(
+            "relevant_spans must be True, False, or a mapping such as {'threshold': 0.3, "
+            f"'max_spans': 3}}, not {describe(spans)}"
+        )
+    checks: dict[str, Callable[[object, str], float]] = {
+        "threshold": partial(check_number, least=0, most=1),
+        "max_spans": check_whole,
+    }
+    for name in spans:
+        if name not in checks:
+            raise ConfigurationError(
+                f"relevant_spans has no {describe(name)}{suggest(str(name), checks)}; "
+                "it has threshold and max_spans"
+            )
+    return {
+        name: check(spans[name], f"relevant_spans: {name}")
+        for name, check in checks.items()
+        if spans.get(name) is not None
+    } or True
 
 
 def _check_extra_body(extra: object, argument: str) -> dict[str, Any]:

@@ -274,7 +274,7 @@ def evaluate(
         Path | None,
         typer.Option(
             help="A JSON file of price tables by scorer: "
-            '{"cohere:rerank-v3.5": {"search_unit": 0.002}}.'
+            '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}.'
         ),
     ] = None,
     cascade: Annotated[

@@ -229,6 +229,7 @@ def _read_prices(path: Path | None) -> Mapping[str, object]:
         raise InvalidInputError(f"{path}: not JSON: {error}") from None
     if not isinstance(prices, dict):
         raise InvalidInputError(
-            f'{path}: must be an object such as {{"cohere:rerank-v3.5": {{"search_unit": 0.002}}}}'
+            f"{path}: must be an object such as "
+            '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}'
         )
     return prices

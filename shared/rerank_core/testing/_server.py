@@ -7,7 +7,7 @@ import math
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,7 +106,7 @@ class ScriptedServer:
         from rerank_core.testing import Reply, ScriptedServer, no_waiting
 
         with ScriptedServer(Reply(status=503)) as server, no_waiting():
-            scorer = CohereScorer("rerank-v3.5", base_url=server.url, api_key="test")
+            scorer = CohereScorer("rerank-v5.0-fast", base_url=server.url, api_key="test")
             scoring = scorer.score("cold river", ["a sunny day", "the river"])
         assert scoring.scores == (0.0, 0.5)
         assert scoring.usage.requests == 2  # the first one failed
@@ -200,6 +200,8 @@ def _answer_like_cohere(body: Mapping[str, Any]) -> Reply:
     results.sort(key=lambda result: -result["relevance_score"])
     best = results[: body.get("top_n")]
     units = {"search_units": math.ceil(len(texts) / 100)}  # one covers up to 100 documents
+    if str(body.get("model")).startswith("rerank-v5"):  # billed by tokens
+        units = {"input_tokens": _count_words(query, texts)}
     return Reply({"id": "scripted", "results": best, "meta": {"billed_units": units}})
 
 
@@ -213,8 +215,12 @@ def _answer_like_tei(body: Mapping[str, Any]) -> Reply:
         {"index": index, "score": score} for index, score in enumerate(scores)
     ]
     ranks.sort(key=lambda rank: -rank["score"])
-    tokens = sum(len(text.split()) + len(query.split()) for text in texts)
-    return Reply(ranks, headers={"x-compute-tokens": str(tokens)})
+    return Reply(ranks, headers={"x-compute-tokens": str(_count_words(query, texts))})
+
+
+def _count_words(query: str, texts: Sequence[str]) -> int:
+    """Count the tokens of all pairs, as far as words are tokens."""
+    return sum(len(text.split()) + len(query.split()) for text in texts)
 
 
 class _Server(ThreadingHTTPServer):

@@ -87,6 +87,48 @@ def test_spans_where_the_sdk_has_them_else_a_clear_refusal(server: CohereServer,
 
 
 @pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        (True, {}),
+        ({}, {}),
+        ({"max_spans": None}, {}),
+        ({"threshold": 0}, {"threshold": 0.0}),
+        ({"max_spans": 1, "threshold": 0.25}, {"threshold": 0.25, "max_spans": 1}),
+    ],
+)
+def test_spans_are_asked_for_with_options(
+    server: CohereServer, mode: str, asked: Any, sent: dict[str, float]
+) -> None:
+    if "relevant_spans" not in SDK_OPTIONS:
+        pytest.skip("this SDK knows no spans")
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, relevant_spans=asked)
+    spans = run(scorer, mode, QUERY, ["solar cost"]).spans
+    assert server.requests[0].body["relevant_spans"] == {"mode": "enabled", **sent}
+    assert spans == ((Span(0, 5, 1.0), Span(6, 10, 1.0))[: sent.get("max_spans")],)
+    assert scorer.to_config().get("relevant_spans") == (sent or True)
+
+
+def test_every_span_reaches_the_ranking_with_its_score(server: CohereServer) -> None:
+    if "relevant_spans" not in SDK_OPTIONS:
+        pytest.skip("this SDK knows no spans")
+    spans = [{"start": 6, "end": 10, "score": 0.9}, {"start": 0, "end": 5, "score": 0.4}]
+    result = {"index": 1, "relevance_score": 0.9, "relevant_spans": spans}
+    server.script(Reply({"results": [result, {"index": 0, "relevance_score": 0.1}]}))
+    scorer = CohereScorer("m", api_key=KEY, base_url=server.url, relevant_spans=True)
+    best, other = rerank(QUERY, ["nothing", "solar cost"], scorer)
+    assert best.spans == (Span(6, 10, 0.9), Span(0, 5, 0.4))
+    assert not other.spans
+
+
+def test_v5_models_are_billed_by_tokens(server: CohereServer, mode: str) -> None:
+    prices = {"million_tokens": 50_000}
+    scorer = CohereScorer("rerank-v5.0-pro", api_key=KEY, base_url=server.url, prices=prices)
+    usage = run(scorer, mode, QUERY, TEXTS).usage
+    assert usage.billed_units == {"input_tokens": 4 * 3 + 2 + 3 + 1 + 2}
+    assert usage.cost == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
     ("units", "tokens", "billed"),
     [
         ({"billed_units": {"input_tokens": 40, "search_units": 1}}, 40, {"input_tokens": 40.0}),
@@ -174,8 +216,11 @@ def test_fingerprints_tell_different_scores_apart() -> None:
         CohereScorer("a", base_url="https://other.example"),
         CohereScorer("a", max_tokens_per_doc=100),
         CohereScorer("a", relevant_spans=True),
+        CohereScorer("a", relevant_spans={"threshold": 0.5}),
+        CohereScorer("a", relevant_spans={"threshold": 0.5, "max_spans": 2}),
         CohereScorer("a", client=cohere.ClientV2(KEY)),
         CohereScorer("a", client=cohere.ClientV2(KEY, base_url="https://other.example")),
     ]
     assert len({scorer.fingerprint for scorer in made}) == len(made)
     assert made[0].fingerprint == CohereScorer("a", api_key=KEY, timeout=5).fingerprint
+    assert made[0].fingerprint == CohereScorer("a", scale="probability").fingerprint

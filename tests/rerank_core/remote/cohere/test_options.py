@@ -9,7 +9,13 @@ from typing import Any
 import cohere
 import pytest
 
-from rerank_core import AuthenticationError, CohereScorer, ConfigurationError
+from rerank_core import (
+    AuthenticationError,
+    CohereScorer,
+    ConfigurationError,
+    Scale,
+    load_scorer,
+)
 from support.cohere_runs import KEY
 from support.cohere_server import CohereServer
 
@@ -23,8 +29,8 @@ def sent_key(server: CohereServer) -> str | None:
     [
         ({"model": ""}, "model"),
         ({"model": 3}, "model"),
-        ({"model": "rerank-english-v2.0"}, "rerank-v4.0-fast.*rerank-english-v3.0"),
-        ({"model": "rerank-multilingual-v2.0"}, "rerank-v4.0-fast.*rerank-multilingual-v3.0"),
+        ({"model": "rerank-english-v2.0"}, "rerank-v5.0-fast.*rerank-english-v3.0"),
+        ({"model": "rerank-multilingual-v2.0"}, "rerank-v5.0-fast.*rerank-multilingual-v3.0"),
         ({"timeout": 0}, "timeout"),
         ({"timeout": float("inf")}, "timeout"),
         ({"timeout": True}, "timeout"),
@@ -33,7 +39,20 @@ def sent_key(server: CohereServer) -> str | None:
         ({"max_retries": 1.5}, "max_retries"),
         ({"max_tokens_per_doc": 0}, "max_tokens_per_doc"),
         ({"priority": -1}, "priority"),
-        ({"relevant_spans": "yes"}, "relevant_spans"),
+        ({"relevant_spans": "yes"}, "relevant_spans must be True, False, or a mapping"),
+        ({"relevant_spans": None}, "relevant_spans must be"),
+        ({"relevant_spans": 1}, "relevant_spans must be"),
+        ({"relevant_spans": {"treshold": 1}}, "did you mean 'threshold'"),
+        ({"relevant_spans": {"mode": "enabled"}}, "it has threshold and max_spans"),
+        ({"relevant_spans": {1: 2}}, "it has threshold and max_spans"),
+        ({"relevant_spans": {"threshold": 1.5}}, "threshold must be a number from 0 to 1"),
+        ({"relevant_spans": {"threshold": float("nan")}}, "threshold must be"),
+        ({"relevant_spans": {"threshold": True}}, "threshold must be"),
+        ({"relevant_spans": {"max_spans": 0}}, "max_spans must be"),
+        ({"relevant_spans": {"max_spans": 1.5}}, "max_spans must be"),
+        ({"scale": "calibrated"}, "scale must be 'unit' or 'probability'"),
+        ({"scale": "logit"}, "scale must be"),
+        ({"scale": "probability", "raw_scores": True}, "leave it out, or raw_scores"),
         ({"api_key": 7}, "api_key"),
         ({"api_key": b"sk-test-0123456789"}, "not a bytes"),
         ({"api_key": True}, "api_key"),
@@ -44,6 +63,15 @@ def test_options_that_cannot_work(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said) as caught:
         CohereScorer(**{"model": "m", **options})
     assert KEY not in str(caught.value)
+
+
+def test_a_scale_is_declared_never_guessed() -> None:
+    assert CohereScorer("rerank-v5.0-pro").scale is Scale.UNIT
+    declared = CohereScorer("rerank-v5.0-pro", scale="probability")
+    for scorer in (declared, pickle.loads(pickle.dumps(declared))):
+        assert scorer.scale is Scale.PROBABILITY
+    assert load_scorer(json.loads(json.dumps(declared.to_config()))).scale is Scale.PROBABILITY
+    assert CohereScorer("m", scale=Scale.UNIT).to_config()["scale"] == "unit"  # type: ignore[arg-type]
 
 
 def test_a_client_brings_its_own_key_and_address() -> None:
