@@ -8,6 +8,7 @@ import math
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -175,12 +176,13 @@ def relatives(spec: Spec) -> st.SearchStrategy[Spec]:
             st.just(spec._replace(options=(7, "max"))),
         ]
     below = [
-        relatives(inner).map(
-            lambda new, at=at: spec._replace(inner=(*spec.inner[:at], new, *spec.inner[at + 1 :]))
-        )
-        for at, inner in enumerate(spec.inner)
+        relatives(inner).map(partial(with_inner, spec, at)) for at, inner in enumerate(spec.inner)
     ]
     return st.one_of(*here, *below)
+
+
+def with_inner(spec: Spec, at: int, inner: Spec) -> Spec:
+    return spec._replace(inner=(*spec.inner[:at], inner, *spec.inner[at + 1 :]))
 
 
 LOCAL = ("overlap", "overlap", "partial", "failing")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -57,13 +58,14 @@ def test_all_scorers_failed_holds_every_cause() -> None:
 
 def every_error() -> list[_errors.RerankError]:
     """Make one of each class, those of the library's own use included."""
-    told = {"provider": "p", "status_code": 429, "request_id": "r", "hint": "h"}
+    told: dict[str, Any] = {"provider": "p", "status_code": 429, "request_id": "r", "hint": "h"}
+    told |= {"retryable": True, "retry_after": 2.5}
     made: list[_errors.RerankError] = []
     kinds = [_errors.RerankError]
     for kind in kinds:
         kinds += [k for k in kind.__subclasses__() if k.__module__.startswith("rerank_core")]
         if issubclass(kind, _errors.ScorerError):
-            made.append(kind("it broke", retryable=True, retry_after=2.5, **told))  # type: ignore[arg-type]
+            made.append(kind("it broke", **told))
         elif issubclass(kind, _errors.AllScorersFailed):
             made.append(kind("all", list(made)))
         elif issubclass(kind, _errors.MissingExtraError):

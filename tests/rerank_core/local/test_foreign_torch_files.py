@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def embedder(tiny: Callable[..., TinyModel], tmp_path_factory: pytest.TempPathFa
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it has moved, but earlier versions have it here only
-        from sentence_transformers.models import Dense
+        Dense = import_module("sentence_transformers.models").Dense
 
     folder = tmp_path_factory.mktemp("bi") / "tiny-bi"
     build_bi_encoder(tiny("bert").torch, folder)

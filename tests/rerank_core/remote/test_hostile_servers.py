@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,10 +171,10 @@ def hung_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Name look-ups that last until the test ends, but for addresses."""
     found, ended = socket.getaddrinfo, threading.Event()
 
-    def look_up(host: object, *others: object, **options: object) -> object:
+    def look_up(host: Any, *others: Any, **options: Any) -> object:
         if "lost.example" in str(host):
             ended.wait(60)
-        return found(host, *others, **options)  # type: ignore[call-overload]
+        return found(host, *others, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     yield

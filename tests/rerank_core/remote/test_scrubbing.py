@@ -131,8 +131,9 @@ def test_what_cannot_be_cleaned_has_a_stand_in() -> None:
     error = ValueError("odd")
     error.__cause__ = caught.value
     Scrubber(KEY).clean_exception(error)
-    assert type(error.__cause__) is RuntimeError
-    assert str(error.__cause__).startswith("ValidationError: 1 validation error for Answer")
+    stand_in: BaseException = error.__cause__
+    assert type(stand_in) is RuntimeError
+    assert str(stand_in).startswith("ValidationError: 1 validation error for Answer")
     assert KEY not in all_of(error)
 
 
