@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from rerank_core._local.torch import TorchCrossEncoder
     from rerank_core._remote.base import HttpScorer
     from rerank_core._remote.cohere import CohereScorer
+    from rerank_core._remote.nim import NimScorer
     from rerank_core._remote.prices import Prices
+    from rerank_core._remote.sglang import SglangScorer
     from rerank_core._remote.tei import TeiScorer
+    from rerank_core._remote.voyage import VoyageScorer
     from rerank_core._reranking import arerank, rerank
     from rerank_core._scorer import Scorer
     from rerank_core._types import (
@@ -71,6 +74,7 @@ __all__ = [
     "MalformedResponseError",
     "MemoryStore",
     "MissingExtraError",
+    "NimScorer",
     "NonFiniteScoreError",
     "OnnxCrossEncoder",
     "Prices",
@@ -84,12 +88,14 @@ __all__ = [
     "ScorerError",
     "Scoring",
     "ServiceError",
+    "SglangScorer",
     "Span",
     "StopScoring",
     "Store",
     "TeiScorer",
     "TorchCrossEncoder",
     "Usage",
+    "VoyageScorer",
     "Windowed",
     "__version__",
     "arerank",
@@ -117,6 +123,7 @@ _LAZY = {
     "HttpScorer": "_remote.base",
     "MemoryStore": "_combinators.stores",
     "MissingExtraError": "_errors",
+    "NimScorer": "_remote.nim",
     "NonFiniteScoreError": "_errors",
     "OnnxCrossEncoder": "_local.onnx",
     "Prices": "_remote.prices",
@@ -130,12 +137,14 @@ _LAZY = {
     "ScorerError": "_errors",
     "Scoring": "_types",
     "ServiceError": "_errors",
+    "SglangScorer": "_remote.sglang",
     "Span": "_types",
     "StopScoring": "_types",
     "Store": "_combinators.stores",
     "TeiScorer": "_remote.tei",
     "TorchCrossEncoder": "_local.torch",
     "Usage": "_usage",
+    "VoyageScorer": "_remote.voyage",
     "Windowed": "_combinators.windowed",
     "arerank": "_reranking",
     "load_scorer": "_loading",

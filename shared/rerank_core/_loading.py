@@ -37,6 +37,9 @@ _KINDS = {
     "hub": _Kind("_local.auto", "HubCrossEncoder"),
     "cohere": _Kind("_remote.cohere", "CohereScorer", "cohere:rerank-v5.0-fast"),
     "tei": _Kind("_remote.tei", "TeiScorer", "tei:http://HOST:PORT"),
+    "voyage": _Kind("_remote.voyage", "VoyageScorer", "voyage:rerank-2.5"),
+    "sglang": _Kind("_remote.sglang", "SglangScorer", "sglang:http://HOST:PORT"),
+    "nim": _Kind("_remote.nim", "NimScorer"),
     "fallback": _Kind("_combinators.fallback", "Fallback"),
     "deadline": _Kind("_combinators.deadline", "Deadline"),
     "cascade": _Kind("_combinators.cascade", "Cascade"),
@@ -60,6 +63,8 @@ def load_scorer(spec: ScorerLike) -> Scorer:
             * ``"bi:PATH_OR_HUB_ID"``, a bi-encoder's cosine, on sentence-transformers;
             * ``"cohere:MODEL"``, Cohere's rerank service;
             * ``"tei:ADDRESS"``, a Text Embeddings Inference server;
+            * ``"voyage:MODEL"``, Voyage AI's rerank service;
+            * ``"sglang:ADDRESS"``, an SGLang server;
             * a folder, an ONNX file or a hub id such as ``"owner/model"``: on ONNX Runtime where
               it has an ONNX file, else on sentence-transformers;
             * what `Scorer.to_config` returned;

@@ -23,18 +23,22 @@ from rerank_core import (
     DiskStore,
     Fallback,
     InvalidInputError,
+    NimScorer,
     OnnxCrossEncoder,
     Scale,
     Scorer,
+    SglangScorer,
     TeiScorer,
     TorchCrossEncoder,
     Usage,
+    VoyageScorer,
     Windowed,
     load_scorer,
 )
-from rerank_core.testing import OverlapScorer, ScriptedServer
+from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedServer
 from support.bi_encoders import build_bi_encoder
 from support.models import TinyModel
+from support.services import nim, sglang, voyage
 from support.tei_server import TeiServer
 
 KEY = "contract-secret-key"
@@ -52,8 +56,17 @@ TEXTS = [
     "drug",
 ]
 KINDS = ["overlap", "nano", "bert", "bert2", "roberta", "xlm-roberta", "modernbert", "int8"]
-KINDS += ["torch", "bi", "cohere", "tei", "hub-onnx", "hub-torch"]
+KINDS += ["torch", "bi", "cohere", "tei", "voyage", "sglang", "nim", "hub-onnx", "hub-torch"]
 KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "deadline", "nested"]
+
+SERVICES: dict[str, tuple[Callable[[Request], Reply], Callable[[str], Scorer]]] = {
+    "voyage": (
+        voyage,
+        lambda url: VoyageScorer("rerank-2.5", base_url=url, api_key=KEY, batch_size=3),
+    ),
+    "sglang": (sglang, lambda url: SglangScorer(url, api_key=KEY)),
+    "nim": (nim, lambda url: NimScorer("nvidia/rerank", base_url=url, api_key=KEY)),
+}
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -72,6 +85,10 @@ def scorer(
         if kind == "tei":
             tei = stack.enter_context(TeiServer(limit=3))
             yield TeiScorer(tei.url, api_key=KEY)
+            return
+        if kind in SERVICES:
+            respond, service = SERVICES[kind]
+            yield service(stack.enter_context(ScriptedServer(respond=respond)).url)
             return
         store = DiskStore(tmp_path_factory.mktemp("store") / "scores.sqlite")
         bert = OnnxCrossEncoder(tiny().onnx)

@@ -14,8 +14,10 @@ from rerank_core import (
     OnnxCrossEncoder,
     Scale,
     ServiceError,
+    SglangScorer,
     TeiScorer,
     TorchCrossEncoder,
+    VoyageScorer,
     arerank,
     load_scorer,
 )
@@ -40,6 +42,8 @@ def test_a_scorer_comes_back_as_it_is() -> None:
         ("torch:owner/model", TorchCrossEncoder, "owner/model"),
         ("cohere:rerank-v3.5", CohereScorer, "rerank-v3.5"),
         ("tei:http://127.0.0.1:8080", TeiScorer, "tei"),
+        ("voyage:rerank-2.5", VoyageScorer, "rerank-2.5"),
+        ("sglang:http://127.0.0.1:30000", SglangScorer, "sglang"),
         ("owner/model", HubCrossEncoder, "owner/model"),
     ],
 )

@@ -27,11 +27,11 @@ def loaded_by(statement: str) -> set[str]:
 PUBLIC = {
     "rerank_core": """
         AllScorersFailed AuthenticationError BiEncoderScorer Blend Cached Cascade CohereScorer
-        ConfigurationError Deadline DeadlineExceeded DiskStore Fallback HttpScorer
-        InvalidInputError MalformedResponseError MemoryStore MissingExtraError
-        NonFiniteScoreError OnnxCrossEncoder Prices Progress RankedItem Ranking RateLimitError
-        RerankError Scale Scorer ScorerError Scoring ServiceError Span StopScoring Store TeiScorer
-        TorchCrossEncoder Usage Windowed __version__ arerank load_scorer rerank
+        ConfigurationError Deadline DeadlineExceeded DiskStore Fallback HttpScorer InvalidInputError
+        MalformedResponseError MemoryStore MissingExtraError NimScorer NonFiniteScoreError
+        OnnxCrossEncoder Prices Progress RankedItem Ranking RateLimitError RerankError Scale Scorer
+        ScorerError Scoring ServiceError SglangScorer Span StopScoring Store TeiScorer
+        TorchCrossEncoder Usage VoyageScorer Windowed __version__ arerank load_scorer rerank
     """,
     "rerank_core.evaluation": """
         DEFAULT_METRICS FIRST_STAGE MEAN Candidate Collection CollectionReport Comparison

@@ -105,6 +105,16 @@ DIALECTS = [
         },
         BASIC | {"return_documents"},
     ),
+    Dialect(  # ggml-org/llama.cpp: tools/server/README.md, POST /reranking; and its source
+        "llama.cpp",
+        ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking"),
+        lambda scored, request: {
+            "model": request["model"],
+            "object": "list",
+            "usage": {"prompt_tokens": TOKENS, "total_tokens": TOKENS},
+            "results": _plain(scored),
+        },
+    ),
     Dialect(  # infinity_emb 0.0.78: fastapi_schemas/pymodels.py, ReRankResult
         "infinity",
         ("/rerank",),

@@ -30,6 +30,7 @@ from rerank_core import (
     DeadlineExceeded,
     DiskStore,
     MalformedResponseError,
+    NimScorer,
     NonFiniteScoreError,
     OnnxCrossEncoder,
     Progress,
@@ -40,8 +41,10 @@ from rerank_core import (
     ScorerError,
     Scoring,
     ServiceError,
+    SglangScorer,
     Store,
     TeiScorer,
+    VoyageScorer,
 )
 from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedScorer, ScriptedServer
 
@@ -184,6 +187,27 @@ TEI = Wire(
         url, api_key=KEY, batch_size=100, timeout=timeout, max_retries=1, prices=_PRICES
     ),
     lambda results: [{"index": index, "score": score} for index, score in results],
+)
+VOYAGE = Wire(
+    "Voyage",
+    lambda url, timeout: VoyageScorer(
+        "m", api_key=KEY, base_url=url, timeout=timeout, max_retries=1, prices=_PRICES
+    ),
+    lambda results: {"data": [{"index": i, "relevance_score": score} for i, score in results]},
+)
+SGLANG = Wire(
+    "SGLang",
+    lambda url, timeout: SglangScorer(
+        url, api_key=KEY, timeout=timeout, max_retries=1, prices=_PRICES
+    ),
+    lambda results: [{"index": index, "score": score} for index, score in results],
+)
+NIM = Wire(
+    "NIM",
+    lambda url, timeout: NimScorer(
+        "m", api_key=KEY, base_url=url, timeout=timeout, max_retries=1, prices=_PRICES
+    ),
+    lambda results: {"rankings": [{"index": index, "logit": score} for index, score in results]},
 )
 _Make: TypeAlias = Callable[[ExitStack, Path], Scorer]
 
@@ -405,11 +429,38 @@ def _zipped(body: bytes, encoding: bytes = b"gzip") -> bytes:
     return _sized(body, _HEAD + b"Content-Encoding: " + encoding + b"\r\n")
 
 
+def _read_over(wire: Wire) -> Iterator[Fault]:
+    """Return the faults of answers that say something else, which each reader must bear."""
+    service, odd = _Service(wire), MalformedResponseError
+    for name, error, make in (
+        ("200 with an HTML page", odd, service.replying(Reply(_HTML))),
+        ("malformed JSON", odd, service.replying(Reply(service.whole[:-2]))),
+        ("nested too deeply", odd, service.replying(Reply(b"[" * 5000))),
+        ("empty body", odd, service.replying(Reply(b""))),
+        ("null", odd, service.replying(Reply(b"null"))),
+        ("wrong index", odd, service.results((0, 0.5), (99, 0.5))),
+        ("index of another type", odd, service.results(("\u0661", 0.5), (True, 0.5))),
+        ("duplicate index", odd, service.results((0, 0.5), (0, 0.5))),
+        ("NaN score", NonFiniteScoreError, service.results((0, math.nan))),
+        ("short list", odd, service.results((0, 0.5))),
+        (
+            "oversized reply",
+            odd,
+            service.results(*((index, 0.5) for index in range(5_000))),
+        ),
+        ("millions of values", odd, service.replying(Reply(b"[[" + b"[]," * 2**22))),
+        ("the key as an answer", odd, service.replying(Reply({"error": KEY, KEY: KEY}))),
+        ("the key as results", odd, service.results((KEY, KEY))),
+    ):
+        yield Fault(f"{name}, {wire.name}", error, make)
+
+
 def _over(wire: Wire) -> Iterator[Fault]:
-    """Return the faults that each wire must bear."""
+    """Return the faults of connections and answers, which each way to send must bear."""
     service = _Service(wire)
     odd, late, failed = MalformedResponseError, DeadlineExceeded, ServiceError
     whole, key = service.whole, KEY.encode()
+    yield from _read_over(wire)
     flood = b"100000\r\n" + b" " * 2**20 + b"\r\n"
     for name, error, make, cut in (
         # There is no service.
@@ -483,24 +534,7 @@ def _over(wire: Wire) -> Iterator[Fault]:
             service.replying(Reply(whole[:40], headers={"Content-Length": "1000"})),
             True,
         ),
-        # It answers something else.
-        ("200 with an HTML page", odd, service.replying(Reply(_HTML)), False),
-        ("malformed JSON", odd, service.replying(Reply(whole[:-2])), False),
-        ("nested too deeply", odd, service.replying(Reply(b"[" * 5000)), False),
-        ("empty body", odd, service.replying(Reply(b"")), False),
-        ("null", odd, service.replying(Reply(b"null")), False),
-        ("wrong index", odd, service.results((0, 0.5), (99, 0.5)), False),
-        ("index of another type", odd, service.results(("\u0661", 0.5), (True, 0.5)), False),
-        ("duplicate index", odd, service.results((0, 0.5), (0, 0.5)), False),
-        ("NaN score", NonFiniteScoreError, service.results((0, math.nan)), False),
-        ("short list", odd, service.results((0, 0.5)), False),
-        (
-            "oversized reply",
-            odd,
-            service.results(*((index, 0.5) for index in range(5_000))),
-            False,
-        ),
-        ("millions of values", odd, service.replying(Reply(b"[[" + b"[]," * 2**22)), False),
+        # It is compressed.
         ("compressed", None, service.raw(_zipped(gzip.compress(whole))), False),
         ("compressed too well", odd, service.raw(_zipped(_BOMB)), False),
         (
@@ -512,8 +546,6 @@ def _over(wire: Wire) -> Iterator[Fault]:
         # It quotes the key where nobody expects it.
         ("the key as a reason", failed, service.raw(b"HTTP/1.1 200 %b\0\r\n\r\n" % key), True),
         ("the key as a header", failed, service.raw(_HEAD + key + b"\r\n\r\n"), True),
-        ("the key as an answer", odd, service.replying(Reply({"error": KEY, KEY: KEY})), False),
-        ("the key as results", odd, service.results((KEY, KEY)), False),
         (
             "the key as an id",
             odd,
@@ -554,6 +586,9 @@ def _own_of_tei() -> Iterator[Fault]:
 FAULTS = (
     *_over(COHERE),
     *_over(TEI),
+    *_read_over(VOYAGE),
+    *_read_over(SGLANG),
+    *_read_over(NIM),
     *_own_of_cohere(),
     *_own_of_tei(),
     Fault("no such model", ConfigurationError, lambda *_: OnnxCrossEncoder("/no/such/model")),

@@ -53,9 +53,8 @@ UnitScale = Literal["unit", "probability"]
 
 
 class HttpOptions(TypedDict, total=False):
-    """Options of every `HttpScorer`."""
+    """Options that mean the same for every service."""
 
-    base_url: str | None
     api_key: ApiKey
     timeout: float
     max_retries: int
@@ -171,7 +170,7 @@ class HttpScorer(Scorer):
         self._prices = check_prices(prices)
         self._scale = optional(check_choice, scale, "scale", get_args(UnitScale))
         if self._raw_scores and self._scale:
-            raise ConfigurationError("scale is for scores from 0 to 1; leave it out, or raw_scores")
+            raise ConfigurationError("scale is for scores from 0 to 1, not for raw_scores=True")
         self._base_url = self._find_url(base_url)
         self._api_key = False if api_key is False else None  # a real one is only in the keyring
         self._keyring = Keyring(

@@ -31,7 +31,7 @@ from rerank_core._remote.base import (
     UnitScale,
 )
 from rerank_core._remote.errors import Exchange, translate_errors
-from rerank_core._remote.keys import ApiKey, check_url
+from rerank_core._remote.keys import ApiKey, check_path, check_url
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Progress, Scoring, Span
 from rerank_core._usage import Usage
@@ -69,7 +69,7 @@ class CohereScorer(HttpScorer):
         api_key: The key, a function that returns it, or False to send none.
         base_url: Address of the service. Default: ``CO_API_URL`` as it is now, else Cohere's.
         path: What is added to it: ``"/v2/rerank"`` (Cohere, vLLM, LiteLLM), ``"/v1/rerank"``
-            (Jina, vLLM, LiteLLM), ``"/rerank"`` (Infinity, vLLM, LiteLLM), or ``""`` if
+            (Jina, llama.cpp, vLLM, LiteLLM), ``"/rerank"`` (Infinity, vLLM, LiteLLM), or ``""`` if
             `base_url` is the whole address, which may then have a query. It is shown and
             written, so it must hold no secret. Default: ``"/v2/rerank"``.
         timeout: Seconds, as in `HttpScorer`. Default: 30.
@@ -142,7 +142,7 @@ class CohereScorer(HttpScorer):
         scale: UnitScale | None = None,
         client: Any = None,
     ) -> None:
-        self._path = _check_path(path)
+        self._path = check_path(path, "'/v2/rerank', '/v1/rerank', '/rerank'")
         self._client = client
         # Nothing else may share a ready client's cache: its address is not known.
         self._client_id = uuid4().hex
@@ -417,19 +417,6 @@ def _check_model(model: object) -> str:
             f"{name.replace('v2', 'v3')!r} instead"
         )
     return name
-
-
-def _check_path(path: object) -> str:
-    if (
-        not isinstance(path, str)
-        or any(c in "?#\\" or c.isspace() for c in path)
-        or not (path == "" or path.startswith("/"))
-    ):
-        raise ConfigurationError(
-            "path must be '/v2/rerank', '/v1/rerank', '/rerank' or the like, or '' if base_url "
-            f"is the whole address, not {describe(path)}"
-        )
-    return path
 
 
 def _check_spans(spans: object) -> bool | dict[str, float]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from rerank_core._checks import describe
 from rerank_core._errors import AuthenticationError, ConfigurationError, RerankError
 from rerank_core._remote.connections import refuse_plain_http
 
-__all__ = ["ApiKey", "Keyring", "check_url"]
+__all__ = ["ApiKey", "Keyring", "check_path", "check_url"]
 
 ApiKey: TypeAlias = str | Callable[[], str] | Literal[False] | None
 
@@ -46,6 +47,28 @@ def check_url(url: object, argument: str = "base_url", *, query: bool = False) -
             f"without query or fragment, not {url!r}"
         )
     return url if query else url.rstrip("/")
+
+
+def check_path(path: object, examples: str) -> str:
+    """Return what is added to an address: empty, or something that begins with a slash.
+
+    Args:
+        path: The path.
+        examples: Examples of it, for the error.
+
+    Raises:
+        ConfigurationError: If it is anything else, or holds a query or a fragment.
+    """
+    if (
+        not isinstance(path, str)
+        or any(c in "?#\\" or c.isspace() for c in path)
+        or not (path == "" or path.startswith("/"))
+    ):
+        raise ConfigurationError(
+            f"path must be {examples} or the like, or '' if base_url is the whole address, "
+            f"not {describe(path)}"
+        )
+    return path
 
 
 class Keyring:

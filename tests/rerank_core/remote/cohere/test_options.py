@@ -52,7 +52,7 @@ def sent_key(server: CohereServer) -> str | None:
         ({"relevant_spans": {"max_spans": 1.5}}, "max_spans must be"),
         ({"scale": "calibrated"}, "scale must be 'unit' or 'probability'"),
         ({"scale": "logit"}, "scale must be"),
-        ({"scale": "probability", "raw_scores": True}, "leave it out, or raw_scores"),
+        ({"scale": "probability", "raw_scores": True}, "not for raw_scores=True"),
         ({"api_key": 7}, "api_key"),
         ({"api_key": b"sk-test-0123456789"}, "not a bytes"),
         ({"api_key": True}, "api_key"),
