@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,7 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # some tests fork
 import pytest
 from hypothesis import settings
 
-from support.models import TinyModel, build_tiny_model, quantise
+from support.models import TinyModel, build_modular_model, build_tiny_model, quantise
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
@@ -35,6 +36,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TinyModel]:
             folder = tmp_path_factory.mktemp(f"{family}-{labels}")
             built[family, labels] = build_tiny_model(folder, family, labels)
         return built[family, labels]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def modular(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Builds a tiny modular cross-encoder with a pooling and an activation, once for each."""
+
+    @cache
+    def build(pooling: str | tuple[str, ...] = "cls", activation: str = "GELU") -> Path:
+        return build_modular_model(tmp_path_factory.mktemp("modular"), pooling, activation)
 
     return build
 

@@ -66,7 +66,8 @@ def load_scorer(spec: ScorerLike) -> Scorer:
             * ``"voyage:MODEL"``, Voyage AI's rerank service;
             * ``"sglang:ADDRESS"``, an SGLang server;
             * a folder, an ONNX file or a hub id such as ``"owner/model"``: on ONNX Runtime where
-              it has an ONNX file, else on sentence-transformers;
+              it has an ONNX file that gives scores, alone or with the modules beside it (see
+              `OnnxCrossEncoder`), else on sentence-transformers;
             * what `Scorer.to_config` returned;
             * a `Scorer`, which is returned as it is.
 

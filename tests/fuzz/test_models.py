@@ -62,6 +62,28 @@ def test_settings_of_a_folder(model: TinyModel, name: str, data: st.DataObject) 
         path.write_bytes(whole)
 
 
+@pytest.fixture(scope="module")
+def modules(modular: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny modular model in a folder that may be changed."""
+    return shutil.copytree(modular(), tmp_path_factory.mktemp("modules") / "modular")
+
+
+MODULES = ("modules.json", "1_Pooling/config.json", "2_Dense/config.json", "4_Dense/config.json")
+HEAD_WEIGHTS = ("2_Dense/model.safetensors", "3_LayerNorm/model.safetensors")
+
+
+@given(name=st.sampled_from((*MODULES, *HEAD_WEIGHTS)), data=st.data())
+def test_modules(modules: Path, name: str, data: st.DataObject) -> None:
+    path = modules / name
+    whole = path.read_bytes()
+    content = whole if name in HEAD_WEIGHTS else json_text(json.loads(whole), edits=2)
+    try:
+        path.write_bytes(data.draw(damaged(content, 1)))
+        check(OnnxCrossEncoder(modules, threads=1))
+    finally:
+        path.write_bytes(whole)
+
+
 _OPERATORS = ("Add", "Identity", "Shape", "Cast", "Softmax", "ReduceSum", "Gather", "Not", "Loop")
 _SIZES = (0, 1, -1, 3, 2**31, 2**40, 2**62)
 

@@ -68,6 +68,49 @@ def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) 
     return TinyModel(torch_folder, onnx_folder)
 
 
+def build_modular_model(
+    folder: Path, pooling: str | tuple[str, ...] = "cls", activation: str = "GELU"
+) -> Path:
+    """Build a cross-encoder in the layout of ``cross-encoder/ettin-reranker-17m-v1``.
+
+    The folder has torch weights and, in ``onnx/model.onnx``, the ModernBERT without its head, which
+    is in modules: Pooling, Dense, LayerNorm, Dense.
+
+    Args:
+        folder: Empty folder to write to.
+        pooling: Pooling of sentence-transformers, or several, whose vectors are joined.
+        activation: Class of torch's that follows the first Dense.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules.dense import Dense
+    from sentence_transformers.base.modules.transformer import Transformer
+    from sentence_transformers.sentence_transformer.modules.layer_norm import LayerNorm
+    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+
+    tiny, target = build_tiny_model(folder / "tiny", "modernbert"), folder / "modular"
+    transformer = Transformer(str(tiny.torch))
+    width = transformer.model.config.hidden_size * (1 if isinstance(pooling, str) else len(pooling))
+    torch.manual_seed(1)
+    made: Any = Pooling(transformer.model.config.hidden_size, pooling)
+    middle = Dense(width, 24, bias=False, activation_function=getattr(torch.nn, activation)())
+    last = Dense(24, 1, activation_function=torch.nn.Identity(), module_output_name="scores")
+    norm = LayerNorm(24)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.add_(torch.randn(parameter.shape) / 2)
+        last.linear.weight.mul_(3)
+    CrossEncoder(modules=[transformer, made, middle, norm, last]).save_pretrained(str(target))
+    (target / "onnx").mkdir()
+    _export(
+        transformer.model,
+        target / "onnx" / "model.onnx",
+        with_types=False,
+        output="last_hidden_state",
+    )
+    return target
+
+
 def quantise(source: Path, target: Path) -> Path:
     """Copy an ONNX folder, its graph dynamically quantised to int8."""
     import logging
@@ -90,17 +133,17 @@ def quantise(source: Path, target: Path) -> Path:
     return target
 
 
-def _export(model: Any, path: Path, with_types: bool) -> None:
+def _export(model: Any, path: Path, with_types: bool, output: str = "logits") -> None:
     import torch
 
-    class Logits(torch.nn.Module):
+    class Output(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
         def forward(self, ids: Any, mask: Any, types: Any = None) -> Any:
             extra = {} if types is None else {"token_type_ids": types}
-            return self.model(input_ids=ids, attention_mask=mask, **extra).logits
+            return self.model(input_ids=ids, attention_mask=mask, **extra)[output]
 
     ids = torch.full((2, 12), 5, dtype=torch.long)
     mask = torch.ones_like(ids)
@@ -110,12 +153,14 @@ def _export(model: Any, path: Path, with_types: bool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter warns about itself
         torch.onnx.export(
-            Logits().eval(),
+            Output().eval(),
             arguments,
             str(path),
             input_names=names,
-            output_names=["logits"],
-            dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names},
+            output_names=[output],
+            dynamic_axes={
+                name: {0: "batch", 1: "sequence"} for name in (*names, "last_hidden_state")
+            },
             opset_version=17,
             dynamo=False,
         )

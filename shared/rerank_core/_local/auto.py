@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rerank_core._concurrency import Lazy
-from rerank_core._local.files import MissingGraphError, model_name
+from rerank_core._local.files import MissingGraphError, local_path, model_name
 from rerank_core._local.onnx import OnnxCrossEncoder
 from rerank_core._planning import Job
 from rerank_core._scorer import Scorer
@@ -16,7 +16,8 @@ __all__ = ["HubCrossEncoder"]
 
 
 class HubCrossEncoder(Scorer):
-    """A model from a folder or the hub: on ONNX Runtime if it has an ONNX file, else on torch.
+    """A model from a folder or the hub: on ONNX Runtime if it has an ONNX file that
+    scores, alone or with the modules beside it, else on torch.
 
     The choice is made at first use, since it may need to ask the hub.
 
@@ -38,6 +39,9 @@ class HubCrossEncoder(Scorer):
         try:
             _ = scorer.graph  # finds the files, but does not load the model
         except MissingGraphError:
+            path = local_path(self._model)
+            if path is not None and path.is_file():
+                raise
             from rerank_core._local.torch import TorchCrossEncoder
 
             return TorchCrossEncoder(self._model)

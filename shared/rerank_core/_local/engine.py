@@ -75,7 +75,7 @@ class Engine:
         tokenizer = read_tokenizer(files.tokenizer)
         with loading(f"{files.tokenizer} cannot be used"):
             self._encoder = PairEncoder(tokenizer, settings.max_length)
-        self._graph = Graph(files.graph, providers)
+        self._graph = Graph(files.graph, providers, files.head)
         self._activation = settings.activation
         self._threads = threads
         # A batch of one pair costs about as much per pair, and keeps scores independent.

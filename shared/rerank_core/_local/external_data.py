@@ -1,4 +1,4 @@
-"""Files beside an ONNX graph that hold its weights.
+"""Facts in an ONNX file: its outputs, and the files beside it that hold its weights.
 
 A tensor of a graph names the file of its values, which can have any name:
 https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.reading import check_file
 
-__all__ = ["external_data", "external_names"]
+__all__ = ["external_data", "external_names", "states_output"]
 
 # A protocol buffer holds at most 2 GiB.
 _MOST = 2**31
@@ -35,7 +36,10 @@ _FIELDS: dict[str, dict[int, str]] = {
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
 _EXTERNAL = 1
+_STATES = ("last_hidden_state", "token_embeddings")  # names that exporters give to the output
 _KEY, _VALUE = 1, 2  # fields of an entry of its external data
+_OUTPUTS = (7, 12)  # fields of a model and its graph
+_NAME, _SHAPE, _DIMENSION = 1, (2, 1, 2), 1  # fields of an output, its type, and its shape
 
 
 def external_data(graph: Path) -> list[Path]:
@@ -71,19 +75,67 @@ def external_names(graph: Path) -> list[str]:
     Raises:
         ConfigurationError: If the graph is no ONNX file.
     """
-    check_file(graph, _MOST)
     names: set[str] = set()
+    with _content(graph) as content:
+        for start, end in _tensors(content):
+            name = _external_name(content, start, end)
+            if name is not None:
+                names.add(name)
+    return sorted(names)
+
+
+def states_output(graph: Path) -> str | None:
+    """Return the name of the output that has the states of the last layer, for a head to read.
+
+    Args:
+        graph: The ONNX file.
+
+    Returns:
+        The name; None if the graph has scores.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, or is no ONNX file.
+    """
+    ranks = _output_ranks(graph)
+    scores = "logits" if "logits" in ranks else next(iter(ranks), "")
+    if scores in _STATES or ranks.get(scores) == 3:  # (pairs, tokens, width)
+        return next((name for name in _STATES if name in ranks), scores)
+    return None
+
+
+def _output_ranks(graph: Path) -> dict[str, int | None]:
+    """Return the name of each output of an ONNX graph with its number of dimensions, if stated."""
+    ranks: dict[str, int | None] = {}
+    with _content(graph) as content:
+        for start, end in _messages(content, 0, len(content), *_OUTPUTS):
+            name = b"".join(content[a:b] for a, b in _messages(content, start, end, _NAME))
+            shapes = list(_messages(content, start, end, *_SHAPE))
+            dimensions = [_messages(content, *shape, _DIMENSION) for shape in shapes[:1]]
+            ranks[name.decode()] = sum(1 for _ in dimensions[0]) if dimensions else None
+    return ranks
+
+
+@contextmanager
+def _content(graph: Path) -> Iterator[mmap.mmap]:
+    """Open an ONNX file, and raise `ConfigurationError` if what is read in it is malformed."""
+    check_file(graph, _MOST)
     try:
         with graph.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with content:
-            for start, end in _tensors(content):
-                name = _external_name(content, start, end)
-                if name is not None:
-                    names.add(name)
+            yield content
     except (ValueError, IndexError) as error:
         raise ConfigurationError(f"{graph} cannot be loaded as an ONNX model") from error
-    return sorted(names)
+
+
+def _messages(content: mmap.mmap, start: int, end: int, *path: int) -> Iterator[tuple[int, int]]:
+    """Yield the position of each message at a path of fields within a message."""
+    if not path:
+        yield start, end
+        return
+    for field, value in _fields(content, start, end):
+        if field == path[0] and isinstance(value, slice):
+            yield from _messages(content, value.start, value.stop, *path[1:])
 
 
 def _tensors(content: mmap.mmap) -> Iterator[tuple[int, int]]:

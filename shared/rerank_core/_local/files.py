@@ -7,18 +7,21 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 
+from rerank_core._concurrency import importing
 from rerank_core._errors import ConfigurationError
-from rerank_core._local.external_data import external_data
+from rerank_core._local.external_data import external_data, states_output
 from rerank_core._local.failures import loading
 from rerank_core._local.reading import check_file, hash_files, read_object, read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from rerank_core._local.head import Head
 
 __all__ = [
     "EMBEDDED",
@@ -40,6 +43,7 @@ EMBEDDED = tuple(sorted(folder.name for folder in _MODELS.iterdir() if folder.is
 
 Precision = Literal["fp32", "int8"]
 
+_EXPORT = "rerank_config.json"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Names that sentence-transformers gives to graphs quantised for one kind of CPU:
 # https://sbert.net/docs/cross_encoder/usage/efficiency.html
@@ -54,7 +58,7 @@ _FOR_ANY_CPU = ("quantized", "uint8", "int8")
 
 
 class MissingGraphError(ConfigurationError):
-    """The model has no ONNX file."""
+    """The model has no ONNX file, or one that cannot score without other parts of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,14 @@ class ModelFiles:
         folder: Folder of the configuration files and the tokenizer.
         graph: The ONNX file.
         commit: The hub's commit, for a model from the hub.
+        head: Head that scores from the states that the graph gives; None if it gives scores.
     """
 
     name: str
     folder: Path
     graph: Path
     commit: str | None = None
+    head: Head | None = None
 
     @property
     def tokenizer(self) -> Path:
@@ -90,7 +96,8 @@ class ModelFiles:
             beside = self.graph.parent.glob(f"{glob.escape(self.graph.name)}*")
             graphs = {*filter(Path.is_file, beside), *external_data(self.graph)}
             configs = filter(Path.is_file, self.folder.glob("*config.json"))
-            return hash_files((*sorted(graphs), self.tokenizer, *sorted(configs)))
+            head = () if self.head is None else self.head.files
+            return hash_files((*sorted(graphs), self.tokenizer, *sorted(configs), *head))
 
 
 @cache
@@ -142,7 +149,7 @@ def find_files(
         folder = path.parent
         if folder.name == "onnx" and not (folder / "tokenizer.json").exists():
             folder = folder.parent
-        return _check_tokenizer(ModelFiles(model_name(model), folder, path))
+        return _complete(ModelFiles(model_name(model), folder, path))
     if looks_like_path(model):
         raise ConfigurationError(f"model {model!r}: no such file or folder")
     if not _HUB_ID.fullmatch(model):
@@ -163,7 +170,7 @@ def _in_folder(
     precision: Precision | None,
     commit: str | None = None,
 ) -> ModelFiles:
-    exported = read_object(folder / "rerank_config.json").get("precision")
+    exported = read_object(folder / _EXPORT).get("precision")
     if precision is not None and exported is not None:  # our own export, which has one graph
         if exported != precision:
             raise ConfigurationError(f"model {name!r} is {exported} only, not {precision}")
@@ -171,7 +178,7 @@ def _in_folder(
     for graph in graphs:
         if (folder / graph).exists():
             check_file(folder / graph)
-            return _check_tokenizer(ModelFiles(name, folder, folder / graph, commit))
+            return _complete(ModelFiles(name, folder, folder / graph, commit))
     raise MissingGraphError(
         f"model {name!r} has no {' or '.join(graphs)}"
         + (" on the hub" if commit else f" in {folder}")
@@ -179,14 +186,30 @@ def _in_folder(
     )
 
 
-def _check_tokenizer(files: ModelFiles) -> ModelFiles:
+def _complete(files: ModelFiles) -> ModelFiles:
+    """Check the tokenizer, and read the head if the graph has none."""
     if not files.tokenizer.exists():
-        raise ConfigurationError(
+        raise MissingGraphError(
             f"model {files.name!r} has no tokenizer.json in {files.folder}; "
             "a fast tokenizer is needed"
         )
     check_file(files.tokenizer)
-    return files
+    if "precision" in read_object(files.folder / _EXPORT):  # our own: it gives scores
+        return files
+    output = states_output(files.graph)
+    if output is None:
+        return files
+    with importing():
+        from rerank_core._local.head import read_head
+
+    try:
+        return replace(files, head=read_head(files.folder, output))
+    except ConfigurationError as error:
+        raise MissingGraphError(
+            f"model {files.name!r} is no reranker by its graph alone, which gives no scores but "
+            f"the states of its tokens: {error}; make a graph with 'rerank export', or load the "
+            f"model with 'torch:{files.name}'"
+        ) from error
 
 
 def graph_candidates(precision: Precision | None) -> tuple[str, ...]:

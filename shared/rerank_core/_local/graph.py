@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from rerank_core._local.head import Head
     from rerank_core._local.pairs import EncodedPairs
 
 __all__ = [
@@ -49,13 +50,14 @@ class Graph:
     Args:
         path: The ONNX file.
         providers: Execution providers, in order of preference.
+        head: Head of a graph that gives the states of its last layer; None if it gives scores.
 
     Raises:
         ConfigurationError: If the file cannot be loaded, has unknown inputs or no scores, reads
             weights from outside of its folder, or a provider is not available.
     """
 
-    def __init__(self, path: Path, providers: Sequence[str]) -> None:
+    def __init__(self, path: Path, providers: Sequence[str], head: Head | None = None) -> None:
         with importing():
             import onnxruntime as ort
 
@@ -89,7 +91,10 @@ class Graph:
             )
         self._inputs = {name: _DTYPES[kind] for name, kind in inputs.items()}
         outputs = {node.name: node.type for node in self._session.get_outputs()}
+        self._head = head
         self._output = "logits" if "logits" in outputs else next(iter(outputs), "")
+        if head is not None:
+            self._output = head.output
         if outputs.get(self._output) not in _OUTPUTS:
             raise ConfigurationError(
                 f"{path} has the outputs {str(outputs)[:_SHOWN]}; a cross-encoder has "
@@ -132,6 +137,8 @@ class Graph:
                 if name in self._inputs
             }
             (outputs,) = self._session.run([self._output], feed)
+            if self._head is not None:
+                outputs = self._head.scores(outputs, mask)
             return to_logits(outputs, str(self._path), len(pairs))
 
 

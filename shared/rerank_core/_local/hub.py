@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from rerank_core._concurrency import importing
 from rerank_core._errors import ConfigurationError, RerankError, ServiceError
-from rerank_core._local.external_data import external_names
+from rerank_core._local.external_data import external_names, states_output
 
 __all__ = ["fetch"]
 
-_SETTINGS = ("*config.json", "tokenizer.json")
+_SETTINGS = ("*config.json", "modules.json", "tokenizer.json")  # in all folders
 
 
 def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_only: bool) -> Path:
     """Download a model's configuration, its tokenizer, and the first graph that it has.
 
-    The files that the graph reads its weights from are fetched as well.
+    The files that the graph reads its weights from are fetched as well, and the weights of its
+    head if it has one in modules of its own.
 
     Args:
         model: Hub id.
@@ -72,7 +74,9 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
                 for name in external_names(snapshot / graph):
                     if not {"..", "/"} & set(PurePosixPath(name).parts):
                         fetch_file(str(PurePosixPath(graph).parent / name))
-                return snapshot
+                if all(fetch_file(name) for name in _head_weights(snapshot, graph)):
+                    return snapshot
+                break
         # With torch weights in the cache, the model can run on torch without asking the hub.
         if unknown and not any(snapshot.glob("*.safetensors")):
             raise unknown[0]
@@ -103,3 +107,14 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
             retryable=True,
             hint='Try again, or use the embedded model "nano"',
         ) from error
+
+
+def _head_weights(snapshot: Path, graph: str) -> list[str]:
+    """Return the names of the files with the weights of a graph's head."""
+    if states_output(snapshot / graph) is None:
+        return []
+    with importing():
+        from rerank_core._local.head import weight_names
+    with suppress(ConfigurationError):  # who composes the head says what is wrong with it
+        return weight_names(snapshot)
+    return []

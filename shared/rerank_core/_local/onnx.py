@@ -38,6 +38,10 @@ class _Resolved(NamedTuple):
 class OnnxCrossEncoder(Scorer):
     """A cross-encoder on ONNX Runtime: BERT, RoBERTa, XLM-R and ModernBERT exports.
 
+    An ONNX file without the model's head, as in ``cross-encoder/ettin-reranker-17m-v1``, runs with
+    the modules that sentence-transformers saved beside it: Pooling (cls, mean, max or last token),
+    Dense and LayerNorm.
+
     Nothing is loaded or downloaded before the first scoring (or `load`). Each distinct text is
     tokenised once; pairs are sorted by token length and batched by a budget of tokens, padding
     included, which also bounds memory. A pair of more than `max_length` tokens is cut: first its

@@ -15,6 +15,8 @@ from rerank_core._errors import ConfigurationError
 from rerank_core._local.failures import loading
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from tokenizers import Tokenizer
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "hash_files",
     "read_json",
     "read_object",
+    "read_tensors",
     "read_tokenizer",
 ]
 
@@ -30,6 +33,7 @@ _MOST_FILES = 10_000
 _MOST_SETTINGS = 16 * 2**20
 _MOST_VOCABULARY = 128 * 2**20
 _MOST_WEIGHTS = 64 * 2**30
+_MOST_TENSORS = 256 * 2**20  # of a file that is read into memory
 _SETTINGS = ("config.json", "modules.json", "special_tokens_map.json", "added_tokens.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 # Files that change no score.
@@ -144,6 +148,29 @@ def read_tokenizer(path: Path) -> Tokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
     return tokenizer
+
+
+def read_tensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, is too large, or is malformed.
+    """
+    with importing():
+        import numpy as np
+        from safetensors import deserialize
+
+    content = _read(path, _MOST_TENSORS)
+    tensors = {}
+    with loading(f"{path} is no safetensors file of floating-point numbers"):
+        for name, tensor in deserialize(content):  # type: ignore[no-untyped-call] # its stub
+            kind, data = tensor["dtype"], tensor["data"]
+            if kind == "BF16":  # the upper half of a single-precision number
+                values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+            else:
+                values = np.frombuffer(data, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[kind])
+            tensors[name] = values.reshape(tensor["shape"]).astype(np.float32)
+    return tensors
 
 
 def folder_files(folder: Path) -> list[Path]:

@@ -170,8 +170,8 @@ def read_settings(
 
     Returns:
         The user's choices, completed from ``rerank_config.json``, ``config.json``,
-        ``config_sentence_transformers.json`` and ``tokenizer_config.json``, in this order of
-        precedence.
+        ``config_sentence_transformers.json``, ``sentence_bert_config.json`` (in a folder with
+        ``modules.json``) and ``tokenizer_config.json``, in this order of precedence.
 
     Raises:
         ConfigurationError: If a file is not a JSON object, or `max_length` is greater than the
@@ -180,6 +180,10 @@ def read_settings(
     settings: dict[str, Any] = {}
     for name in ("tokenizer_config.json", "config_sentence_transformers.json", "config.json"):
         settings.update(read_object(files.folder / name))
+    # Only beside this list does sentence-transformers read the limit that it saved long ago.
+    if (files.folder / "modules.json").exists():
+        saved = read_object(files.folder / "sentence_bert_config.json").get("max_seq_length")
+        settings["model_max_length"] = saved or settings.get("model_max_length")
     # In these files the keys are a hidden layer's function and the length of generated text.
     settings.pop("activation", None)
     settings.pop("max_length", None)

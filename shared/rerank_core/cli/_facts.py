@@ -34,6 +34,7 @@ EXTRAS = {
     "tokenizers": None,
     "numpy": None,
     "huggingface-hub": None,
+    "safetensors": None,
     "langchain-core": "langchain",
     "llama-index-core": "llamaindex",
     "cohere": "cohere",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha1
 from pathlib import Path
 
@@ -162,12 +163,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def hub(tiny: Callable[..., TinyModel], tmp_path: Path) -> Iterator[str]:
-    folder = tmp_path / "on-the-hub"
-    shutil.copytree(tiny().onnx, folder)
-    (folder / "onnx").mkdir()
-    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder as the repository "owner/model"."""
     handler = type("TinyHub", (Hub,), {"folder": folder})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -175,6 +173,16 @@ def hub(tiny: Callable[..., TinyModel], tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def hub(tiny: Callable[..., TinyModel], tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "on-the-hub"
+    shutil.copytree(tiny().onnx, folder)
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    with serving(folder) as endpoint:
+        yield endpoint
 
 
 # The hub's library reads its settings once, at import: a process of its own sees these.
@@ -186,6 +194,7 @@ try:
     print(scorer.score("drug", ["list"]).scores, scorer.fingerprint)
 except RerankError as error:
     print(type(error).__name__, error)
+assert "torch" not in sys.modules
 """
 
 
@@ -224,6 +233,33 @@ def test_weights_of_any_name_are_fetched(
     fetched = run_with_hub(hub, tmp_path / "cache", "owner/model")
     assert str(OnnxCrossEncoder(tiny().onnx).score("drug", ["list"]).scores) in fetched
     assert run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model", "1") == fetched
+
+
+def test_of_a_modular_model_the_modules_are_fetched_and_not_the_weights_of_torch(
+    modular: Callable[..., Path], tmp_path: Path
+) -> None:
+    expected = str(OnnxCrossEncoder(modular()).score("drug", ["list"]).scores)
+    with serving(modular()) as hub:
+        fetched = run_with_hub(hub, tmp_path / "cache", "owner/model")
+    assert fetched.startswith(expected)
+    assert f"owner/model@{COMMIT}/onnx/model.onnx" in fetched
+    names = {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*")}
+    assert {"modules.json", "2_Dense", "3_LayerNorm"} < names
+    assert "model.safetensors" not in names
+    assert run_with_hub("http://127.0.0.1:9", tmp_path / "cache", "owner/model", "1") == fetched
+
+
+def test_modules_that_are_not_in_the_cache_are_asked_for(
+    modular: Callable[..., Path], cache: Path
+) -> None:
+    put_in_cache(cache, "owner/modular", modular())
+    snapshot = cache / "models--owner--modular" / "snapshots" / COMMIT
+    (snapshot / "2_Dense" / "model.safetensors").unlink()
+    with pytest.raises(MissingGraphError, match="2_Dense"):  # torch has its weights here
+        OnnxCrossEncoder("owner/modular", local_files_only=True).load()
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(ServiceError, match="not in the local cache"):
+        OnnxCrossEncoder("owner/modular", local_files_only=True).load()
 
 
 def test_a_passing_failure_of_the_hub_does_not_change_the_model(hub: str, tmp_path: Path) -> None:
