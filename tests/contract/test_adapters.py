@@ -18,6 +18,7 @@ from rerank_core import (
     Blend,
     Cached,
     Cascade,
+    CohereScorer,
     Deadline,
     Fallback,
     InvalidInputError,
@@ -27,7 +28,7 @@ from rerank_core import (
     load_scorer,
     rerank,
 )
-from rerank_core.testing import OverlapScorer, ScriptedScorer
+from rerank_core.testing import OverlapScorer, Reply, ScriptedScorer, ScriptedServer
 from support.adapters import BOTH, Harness, pairs
 from support.odd import Unprintable, nested
 from support.scorers import BlockingScorer
@@ -140,6 +141,17 @@ def test_a_threshold_drops_what_a_cascade_left_to_its_cheap_stage(harness: Harne
     adapter = harness.make(scorer=cascade, min_score=0.9)
     inputs = harness.inputs(["tea", "green tea", "soup"], range(3), {})
     assert pairs(harness.results(harness.run(adapter, QUERY, inputs))) == [("green tea", 1.0)]
+
+
+def test_every_passage_of_a_service_is_in_the_metadata_with_its_score(harness: Harness) -> None:
+    spans = [{"start": 6, "end": 9, "score": 0.9}, {"start": 0, "end": 5, "score": 0.4}]
+    pytest.importorskip("cohere.types.rerank_relevant_spans", reason="this SDK knows no spans")
+    result = {"index": 0, "relevance_score": 0.8, "relevant_spans": spans}
+    with ScriptedServer(Reply({"results": [result]})) as server:
+        scorer = CohereScorer("m", api_key="k", base_url=server.url, relevant_spans=True)
+        adapter = harness.make(scorer=scorer, span_key="passages")
+        outputs = harness.run(adapter, QUERY, harness.inputs(["green tea"], [0.5], {}))
+    assert harness.results(outputs)[0].metadata["passages"] == spans
 
 
 def test_inputs_may_be_a_generator(harness: Harness) -> None:

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Any
@@ -18,7 +18,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fuzz.strategies import KEY, damaged, json_text, leaks, odd_scalars, outcome
-from rerank_core import CohereScorer, HttpScorer, ScorerError, Scoring, TeiScorer
+from rerank_core import (
+    CohereScorer,
+    HttpScorer,
+    NimScorer,
+    Scale,
+    ScorerError,
+    Scoring,
+    SglangScorer,
+    TeiScorer,
+    VoyageScorer,
+)
 from rerank_core._remote.retry import parse_retry_after
 from support.faults import RawServer
 from support.secrets import all_of
@@ -43,8 +53,21 @@ COHERE = {
     "usage": {"total_tokens": 9},
 }
 TEI = [{"index": 2, "score": 0.9}, {"index": 0, "score": 0.1}, {"index": 1, "score": 0.5}]
+VOYAGE = {
+    "data": [{"index": index, "relevance_score": 0.5} for index in (2, 0, 1)],
+    "usage": {"total_tokens": 9},
+}
+SGLANG = [
+    {"score": 2.5, "document": None, "index": index, "meta_info": {"prompt_tokens": 3}}
+    for index in (2, 0, 1)
+]
+NIM = {
+    "rankings": [{"index": index, "logit": -1.5} for index in (2, 0, 1)],
+    "usage": {"prompt_tokens": 9, "total_tokens": 9},
+}
 ERROR = {"message": "no", "detail": [{"msg": "no"}], "error": {"message": f"{KEY} is no key"}}
 BODIES = json_text(COHERE, TEI, ERROR, {"max_client_batch_size": 4, "model_id": "m"})
+OTHERS = json_text(VOYAGE, SGLANG, NIM, ERROR)
 ECHO = {"id": KEY, "results": KEY, "error": KEY, "meta": {"billed_units": {KEY: 1, "x" * 5000: 2}}}
 
 _HEADERS = {
@@ -144,7 +167,8 @@ def check(server: RawServer, scorer: HttpScorer, runner: asyncio.Runner, mode: s
         log.removeHandler(handler)
     if isinstance(found, Scoring):
         assert len(found.scores) == len(TEXTS)
-        assert all(score is not None and 0 <= score <= 1 for score in found.scores)
+        low, high = (-math.inf, math.inf) if scorer.scale is Scale.LOGIT else (0, 1)
+        assert all(score is not None and low <= score <= high for score in found.scores)
         assert math.isfinite(found.usage.cost or 0)
         assert len(found.usage.billed_units) <= 16
         for text, spans in zip(TEXTS, found.spans or [()] * 3, strict=True):
@@ -171,6 +195,29 @@ def test_bodies(
 ) -> None:
     server.content = b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
     check(server, scorer, runner, mode)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda url: VoyageScorer("m", base_url=url, **OPTIONS),
+        lambda url: SglangScorer(url, **OPTIONS),
+        lambda url: NimScorer("m", base_url=url, **OPTIONS),
+    ],
+    ids=["voyage", "sglang", "nim"],
+)
+@few
+@given(body=st.one_of(OTHERS, damaged(OTHERS)), status=st.sampled_from([200, 200, 200, 400]))
+@example(body=json.dumps(ECHO).encode(), status=200)
+def test_bodies_of_others(
+    server: RawServer,
+    runner: asyncio.Runner,
+    make: Callable[[str], HttpScorer],
+    body: bytes,
+    status: int,
+) -> None:
+    server.content = b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    check(server, make(server.url), runner, "sync")
 
 
 @few

@@ -14,7 +14,7 @@ assert ranking.causes == ("ServiceError",)
 | --- | --- |
 | `OverlapScorer` | scores that follow from the texts: the share of the query's words |
 | `ScriptedScorer` | scores, failures and degraded answers of your choice |
-| `ScriptedServer` | a service on this machine, for `CohereScorer` and `TeiScorer` |
+| `ScriptedServer` | a service on this machine; unscripted for `CohereScorer` and `TeiScorer` |
 | `no_waiting` | retries without pauses, and every log message |
 
 The scorers are `Scorer`s like any other, so they go wherever one goes: into combinators, into both
