@@ -18,6 +18,25 @@ score retrieval index
 """.split()
 
 
+_MODERNBERT: dict[str, Any] = {"reference_compile": False, "local_attention": 16}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "bert": {"type_vocab_size": 2},
+    "electra": {"type_vocab_size": 2, "embedding_size": 16},
+    "distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16,
+        "type_vocab_size": 0,
+    },
+    "modernbert": _MODERNBERT,
+    "modernbert-mean": {**_MODERNBERT, "classifier_pooling": "mean"},
+}
+FAMILIES = ("roberta", "xlm-roberta", *_OPTIONS)
+"""Families of models, by their names in transformers; that "-mean" pools all tokens."""
+_WITH_TYPES = ("bert", "electra")
+
+
 @dataclass(frozen=True)
 class TinyModel:
     """Folders of one tiny model, for torch and for ONNX Runtime."""
@@ -27,7 +46,7 @@ class TinyModel:
 
 
 def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) -> TinyModel:
-    """Build a cross-encoder of a family: "bert", "roberta", "xlm-roberta" or "modernbert".
+    """Build a cross-encoder of a family of `FAMILIES`.
 
     The weights are random but wide enough that different texts get clearly different scores.
     """
@@ -40,7 +59,7 @@ def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) 
     vocabulary = json.loads((torch_folder / "tokenizer.json").read_text())["model"]["vocab"]
     positions = 66 if family in ("roberta", "xlm-roberta") else 64
     config = AutoConfig.for_model(
-        family,
+        family.removesuffix("-mean"),
         vocab_size=len(vocabulary) + 8,
         hidden_size=32,
         num_hidden_layers=2,
@@ -50,8 +69,7 @@ def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) 
         num_labels=labels,
         pad_token_id=tokenizer_config["pad_token_id"],
         attn_implementation="eager",
-        **({"type_vocab_size": 2} if family == "bert" else {}),
-        **({"reference_compile": False, "local_attention": 16} if family == "modernbert" else {}),
+        **_OPTIONS.get(family, {}),
     )
     torch.manual_seed(seed)
     make: Any = AutoModelForSequenceClassification.from_config
@@ -64,7 +82,7 @@ def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) 
     onnx_folder.mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(torch_folder / name, onnx_folder / name)
-    _export(model, onnx_folder / "model.onnx", with_types=family == "bert")
+    _export(model, onnx_folder / "model.onnx", with_types=family in _WITH_TYPES)
     return TinyModel(torch_folder, onnx_folder)
 
 
@@ -171,13 +189,14 @@ def _save_tokenizer(folder: Path, family: str) -> None:
     from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordPieceTrainer
 
     corpus = [" ".join(WORDS[i : i + 7]) for i in range(len(WORDS))] * 3
-    bert_like = family in ("bert", "modernbert")
+    bert_like = "roberta" not in family
+    word_pieces = family in ("bert", "electra", "distilbert")
     start, end, pad, unknown = (
         ("[CLS]", "[SEP]", "[PAD]", "[UNK]") if bert_like else ("<s>", "</s>", "<pad>", "<unk>")
     )
     special = [pad, unknown, start, end] if bert_like else [start, pad, end, unknown]
     trainer: Any
-    if family == "bert":
+    if word_pieces:
         tokenizer = Tokenizer(models.WordPiece(unk_token=unknown))
         tokenizer.normalizer = normalizers.BertNormalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -206,11 +225,9 @@ def _save_tokenizer(folder: Path, family: str) -> None:
             (end, ids[end]), (start, ids[start]), add_prefix_space=False
         )
     else:
-        pair = {
-            "bert": f"{start} $A {end} $B:1 {end}:1",
-            "modernbert": f"{start} $A {end} $B {end}",
-            "xlm-roberta": f"{start} $A {end} {end} $B {end}",
-        }[family]
+        pair = f"{start} $A {end} $B:1 {end}:1" if word_pieces else f"{start} $A {end} $B {end}"
+        if family == "xlm-roberta":
+            pair = f"{start} $A {end} {end} $B {end}"
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{start} $A {end}",
             pair=pair,
@@ -221,7 +238,7 @@ def _save_tokenizer(folder: Path, family: str) -> None:
     tokenizer.enable_truncation(16)
     tokenizer.enable_padding(length=16, pad_id=ids[pad], pad_token=pad)
     tokenizer.save(str(folder / "tokenizer.json"))
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family == "bert" else [])
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family in _WITH_TYPES else [])
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": 64,

@@ -27,6 +27,7 @@ _EXPECTED: tuple[tuple[str, type[Warning]], ...] = (
     ("You are using the legacy TorchScript", DeprecationWarning),
     ("The feature will be removed", DeprecationWarning),
     ("Exporting aten::index operator", UserWarning),  # its indices are never negative
+    ("To copy construct from a tensor", UserWarning),  # a width, in DeBERTa
 )
 
 

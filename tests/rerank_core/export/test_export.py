@@ -65,6 +65,16 @@ def test_every_family_gives_its_scores(
     assert report.size == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize("family", ["electra", "distilbert", "deberta-v2", "modernbert-mean"])
+def test_other_families_give_their_scores(
+    tiny: Callable[..., TinyModel], tmp_path: Path, family: str
+) -> None:
+    original = tiny(family).torch
+    report = export_model(original, tmp_path / "out")
+    assert differences(tmp_path / "out", original) < 1e-4
+    assert report.first_token_only is (family == "electra")
+
+
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
 def test_int8_is_smaller_and_close(
     tiny: Callable[..., TinyModel], tmp_path: Path, family: str

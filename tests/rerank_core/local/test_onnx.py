@@ -21,9 +21,10 @@ from rerank_core import (
     OnnxCrossEncoder,
     Scale,
     TorchCrossEncoder,
+    load_scorer,
     rerank,
 )
-from support.models import WORDS, TinyModel
+from support.models import FAMILIES, WORDS, TinyModel
 
 QUERY = "what is drug discovery"
 
@@ -52,6 +53,19 @@ def test_it_agrees_with_torch_on_the_same_weights(
     assert one.usage.truncated == other.usage.truncated > 0
     assert one.usage.tokens == other.usage.tokens
     assert here.scale is there.scale is (Scale.LOGIT if activation == "identity" else Scale.UNIT)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_way_to_load_a_family_gives_what_sentence_transformers_predicts(
+    tiny: Callable[..., TinyModel], family: str
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    model, texts = tiny(family), sample(20, longest=16)
+    expected = CrossEncoder(str(model.torch)).predict([(QUERY, text) for text in texts]).tolist()
+    for name in (f"{model.onnx}", f"onnx:{model.onnx}", f"{model.torch}", f"torch:{model.torch}"):
+        scores = load_scorer(name).score(QUERY, texts).scores
+        assert largest_difference(scores, expected) < 1e-4
 
 
 def test_batching_does_not_show_in_fp32_scores(tiny: Callable[..., TinyModel]) -> None:
