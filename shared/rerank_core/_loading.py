@@ -46,6 +46,7 @@ _KINDS = {
     "cached": _Kind("_combinators.cached", "Cached"),
     "windowed": _Kind("_combinators.windowed", "Windowed"),
 }
+_VOYAGE = tuple(f"rerank-{start}" for start in ("lite", *range(1, 10)))  # Voyage's own names
 _MOST_LEVELS, _MOST_SCORERS = 32, 1000
 _LONGEST_NAME, _LONGEST_JSON = 4096, 100_000
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -122,9 +123,19 @@ def _load(spec: object, depth: int, numbers: Iterator[int]) -> Scorer:
         raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
     if there or _HUB_ID.fullmatch(spec):
         return _make(_KINDS["hub"], spec)
-    meant = f"cohere:{spec}" if spec.startswith("rerank-") else ""
-    hint = f"; did you mean {meant!r}?" if meant else suggest(spec, (*EMBEDDED, *_examples()))
+    hint = _hint(spec, prefix) or suggest(spec, (*EMBEDDED, *_examples()))
     raise ConfigurationError(f"scorer {spec!r} is unknown{hint or ';'} {_known_names()}")
+
+
+def _hint(spec: str, prefix: str) -> str:
+    """Return what was probably meant, where the spelling alone does not tell."""
+    if spec.startswith("rerank-"):
+        service = "voyage" if spec.startswith(_VOYAGE) else "cohere"
+        return f"; did you mean {f'{service}:{spec}'!r}?"
+    kind = _KINDS.get(prefix)
+    if kind is not None and not kind.example and prefix != "hub":
+        return f": make a {kind.name} in code, or pass its configuration;"
+    return ""
 
 
 def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:

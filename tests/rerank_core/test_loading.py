@@ -94,6 +94,22 @@ def test_an_unknown_name_lists_what_works(spec: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("rerank-v5.0-pro", "did you mean 'cohere:rerank-v5.0-pro'"),
+        ("rerank-english-v3.0", "did you mean 'cohere:rerank-english-v3.0'"),
+        ("rerank-2.5-lite", "did you mean 'voyage:rerank-2.5-lite'"),
+        ("voyag:rerank-2.5", "did you mean 'voyage:rerank-2.5'"),
+        ("nim:nvidia/rerank", "make a NimScorer in code, or pass its configuration; what works"),
+        ("cached:nano", "make a Cached in code"),
+    ],
+)
+def test_a_close_name_is_suggested(spec: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        load_scorer(spec)
+
+
+@pytest.mark.parametrize(
     "spec", ["./nowhere", "/no/such/model.onnx", "~/nowhere-at-all", "~nobody"]
 )
 def test_a_path_that_is_not_there_says_so(spec: str) -> None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rerank_core._checks import check_choice, check_flag, check_whole, optional
 from rerank_core._errors import ScorerError
-from rerank_core._remote.base import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, HttpScorer
+from rerank_core._remote.base import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    Call,
+    HttpScorer,
+    UnitScale,
+)
 from rerank_core._remote.keys import ApiKey
 from rerank_core._remote.prices import Prices
 from rerank_core._types import Scoring
@@ -54,6 +60,7 @@ class TeiScorer(HttpScorer):
         timeout: Seconds, as in `HttpScorer`. Default: 30.
         max_retries: Attempts after the first, as in `HttpScorer`. Default: 2.
         prices: As in `HttpScorer`. Default: not known.
+        scale: As in `HttpScorer`. Default: ``"unit"``.
 
     Raises:
         ConfigurationError: If an option is out of range, or an explicit key would go over plain
@@ -96,6 +103,7 @@ class TeiScorer(HttpScorer):
         timeout: float = DEFAULT_TIMEOUT,
         max_retries: int = DEFAULT_RETRIES,
         prices: Prices | Mapping[str, float] | None = None,
+        scale: UnitScale | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -105,6 +113,7 @@ class TeiScorer(HttpScorer):
             max_retries=max_retries,
             raw_scores=raw_scores,
             prices=prices,
+            scale=scale,
         )
         self._batch_size = optional(check_whole, batch_size, "batch_size")
         self._truncate = check_flag(truncate, "truncate")

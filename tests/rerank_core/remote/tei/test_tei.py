@@ -263,6 +263,15 @@ def test_the_configuration_makes_the_same_scorer(server: TeiServer) -> None:
     assert disabled == {"type": "tei", "base_url": server.url, "api_key": False}
 
 
+def test_a_scale_can_be_declared(server: TeiServer, mode: str) -> None:
+    scorer = TeiScorer(server.url, scale="probability")
+    assert scorer.scale is load_scorer(scorer.to_config()).scale is Scale.PROBABILITY
+    assert scorer.fingerprint == TeiScorer(server.url).fingerprint
+    assert run(scorer, mode, QUERY, TEXTS).scores == SCORES
+    with pytest.raises(ConfigurationError, match="not for raw_scores=True"):
+        TeiScorer(server.url, scale="unit", raw_scores=True)
+
+
 def test_what_changes_scores_changes_the_fingerprint() -> None:
     changes: list[dict[str, Any]] = [
         {},
