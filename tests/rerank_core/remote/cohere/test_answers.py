@@ -97,7 +97,7 @@ def test_spans_where_the_sdk_has_them_else_a_clear_refusal(server: CohereServer,
     ],
 )
 def test_spans_are_asked_for_with_options(
-    server: CohereServer, mode: str, asked: Any, sent: dict[str, float]
+    server: CohereServer, mode: str, asked: Any, sent: dict[str, Any]
 ) -> None:
     if "relevant_spans" not in SDK_OPTIONS:
         pytest.skip("this SDK knows no spans")
