@@ -194,7 +194,8 @@ def _complete(files: ModelFiles) -> ModelFiles:
             "a fast tokenizer is needed"
         )
     check_file(files.tokenizer)
-    if "precision" in read_object(files.folder / _EXPORT):  # our own: it gives scores
+    exported = "precision" in read_object(files.folder / _EXPORT)
+    if exported and not (files.folder / "modules.json").exists():  # our own gives scores
         return files
     output = states_output(files.graph)
     if output is None:

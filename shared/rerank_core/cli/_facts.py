@@ -144,7 +144,7 @@ def _export_rows(report: ExportReport) -> list[tuple[str, str]]:
         ("max length", f"{report.max_length} tokens"),
         ("scale", f"{report.scale.value} (activation {report.activation})"),
         ("last layer", last_layer),
-        ("against torch", f"{found.pairs} built-in pairs"),
+        ("against the original", f"{found.pairs} built-in pairs"),
         ("  max difference", f"{found.max_difference:.2g} (logits)"),
         ("  Kendall tau", f"{found.kendall_tau:.4f}"),
         ("  top-10 overlap", f"{found.top10_overlap:.1%}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rerank_core._checks import check_whole, describe, optional
 from rerank_core._errors import ConfigurationError, MissingExtraError
-from rerank_core._local.files import Precision
+from rerank_core._local.files import MissingGraphError, Precision
 from rerank_core._local.onnx import OnnxCrossEncoder
 from rerank_core._local.settings import Activation, check_activation, scale_of
 from rerank_core._types import Scale
@@ -20,11 +21,13 @@ from rerank_core.export._folder import check_target, new_folder, write_settings
 from rerank_core.export._verify import Verification, compare, judge
 
 if TYPE_CHECKING:
+    from rerank_core.export._ready import ReadySource
     from rerank_core.export._source import Source
 
 __all__ = ["ExportReport", "export_model"]
 
-_TOOLS = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime")
+_ONNX_TOOLS = ("onnx", "onnxruntime")
+_TOOLS = ("torch", "transformers", "sentence-transformers", *_ONNX_TOOLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,10 @@ def export_model(
     The scores are compared with those of the original model before the folder is moved into place;
     if anything fails or is interrupted, no folder is written.
 
+    With ``precision="int8"``, a folder that has a ready ONNX graph and no torch weights, or any
+    model with such a graph where sentence-transformers is not installed, is quantised without torch
+    and compared with its own graph. Modules of its head are copied as they are.
+
     Args:
         model: Hub id or folder of a cross-encoder: a model with a sequence classification head
             (BERT, RoBERTa, XLM-R, ModernBERT) of one or two labels, or Transformer + Pooling +
@@ -148,16 +155,8 @@ def export_model(
     check_target(folder, force=force)
     step = progress or (lambda _: None)
 
-    try:
-        import onnx  # noqa: F401 - used to write and quantise the graph
-        import sentence_transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("export", "Exporting a model") from error
-    from rerank_core.export._source import load_source
-
     step("loading the model")
-    name = os.fspath(model)
-    source = load_source(name, revision=revision, max_length=max_length, activation=activation)
+    source = _load(os.fspath(model), precision, revision, max_length, activation)
 
     facts: dict[str, Any] = {
         "source": source.reference.name,
@@ -176,7 +175,7 @@ def export_model(
         found = compare(source.reference, exported, source.max_length)
         warnings = judge(found, precision)
         write_settings(filled, {**settings, "verification": asdict(found)})
-        size = sum(path.stat().st_size for path in filled.iterdir())
+        size = sum(path.stat().st_size for path in filled.rglob("*") if path.is_file())
     return ExportReport(
         **facts,
         folder=folder,
@@ -188,16 +187,61 @@ def export_model(
     )
 
 
+def _load(
+    model: str,
+    precision: Precision,
+    revision: str | None,
+    max_length: int | None,
+    activation: Activation | None,
+) -> Source | ReadySource:
+    """Load the torch model; to quantise, take a ready graph where torch or its weights lack."""
+    options: dict[str, Any] = {
+        "revision": revision,
+        "max_length": max_length,
+        "activation": activation,
+    }
+    missing = MissingExtraError("export", "Exporting a model")
+    try:
+        import onnx  # noqa: F401 - used to write and quantise the graph
+    except ImportError as error:
+        raise missing from error
+    from rerank_core.export._ready import has_torch_weights, load_ready
+
+    if precision == "int8" and not has_torch_weights(model):
+        return load_ready(model, **options)
+    try:
+        import sentence_transformers  # noqa: F401
+    except ImportError as error:
+        if precision == "int8":
+            with suppress(MissingGraphError):
+                return load_ready(model, **options)
+        raise missing from error
+    from rerank_core.export._source import load_source
+
+    return load_source(model, **options)
+
+
 def _write_model(
-    source: Source, precision: Precision, filled: Path, scratch: Path, step: Callable[[str], None]
+    source: Source | ReadySource,
+    precision: Precision,
+    filled: Path,
+    scratch: Path,
+    step: Callable[[str], None],
 ) -> str | None:
     """Write the graph and the tokenizer.
 
     Returns:
         The reason why the last layer is computed for every token; None if it is not.
     """
+    from rerank_core.export._quantise import gather_graph, quantise_graph
+    from rerank_core.export._ready import ReadySource, write_quantised
+
+    if isinstance(source, ReadySource):
+        step("quantising")
+        write_quantised(source.files, filled, scratch)
+        return "the graph was there"
     from rerank_core.export._first_token import first_token_only
-    from rerank_core.export._graph import PairLogits, gather_graph, quantise_graph, write_graph
+    from rerank_core.export._graph import PairLogits, write_graph
 
     traced, prepared, quantised = (scratch / name for name in ("traced", "prepared", "quantised"))
     for folder in (traced, prepared, quantised):
@@ -216,16 +260,23 @@ def _write_model(
     return kept_whole
 
 
-def _settings(source: Source, kept_whole: str | None) -> dict[str, Any]:
+def _settings(source: Source | ReadySource, kept_whole: str | None) -> dict[str, Any]:
     """Return the settings of the folder that are not in the report as well."""
+    from rerank_core.export._ready import ReadySource
+
+    ready = isinstance(source, ReadySource)
+    config = source.config if isinstance(source, ReadySource) else source.model.config.to_dict()
     return {
         "source_fingerprint": source.reference.fingerprint,
-        "model_type": source.model.config.model_type,
-        "max_position_embeddings": getattr(source.model.config, "max_position_embeddings", None),
+        "model_type": config.get("model_type"),
+        "max_position_embeddings": config.get("max_position_embeddings"),
         "pad_token_id": source.pad_token_id,
         "last_layer": "first token only" if kept_whole is None else f"whole: {kept_whole}",
         "exporter": {
             "rerank-core": __version__,
-            **{tool: str(import_module(tool.replace("-", "_")).__version__) for tool in _TOOLS},
+            **{
+                tool: str(import_module(tool.replace("-", "_")).__version__)
+                for tool in (_ONNX_TOOLS if ready else _TOOLS)
+            },
         },
     }

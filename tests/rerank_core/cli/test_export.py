@@ -48,7 +48,7 @@ def test_it_says_what_it_did(tiny: Callable[..., TinyModel], tmp_path: Path) -> 
     assert shown["max length"] == "40 tokens"
     assert shown["scale"] == "unit (activation sigmoid)"
     assert shown["last layer"] == "first token only"
-    assert shown["against torch"] == "248 built-in pairs"
+    assert shown["against the original"] == "248 built-in pairs"
     assert float(shown["Kendall tau"]) > 0.8
     assert shown["top-10 overlap"].endswith("%")
     assert "Traceback" not in done.stderr

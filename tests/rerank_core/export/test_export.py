@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -274,3 +275,48 @@ def test_without_the_extra_the_install_line_is_shown(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r'pip install "rerank-core\[export\]"'):
         export_model("owner/model", tmp_path / "out")
+
+
+QUANTISE = """
+import sys
+from pathlib import Path
+for name in ("torch", "sentence_transformers"):
+    sys.modules[name] = None
+from rerank_core.export import export_model
+report = export_model(sys.argv[1], Path(sys.argv[2]), precision="int8")
+print(report.precision, report.verification.pairs, report.kept_whole)
+"""
+
+
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_a_ready_graph_and_its_modules_are_quantised_without_torch(
+    modular: Callable[..., Path], tmp_path: Path, with_weights: bool
+) -> None:
+    ready, out = shutil.copytree(modular(), tmp_path / "ready"), tmp_path / "out"
+    if not with_weights:
+        (ready / "model.safetensors").unlink()
+    command = [sys.executable, "-c", QUANTISE, str(ready), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "int8 248 the graph was there\n", done.stderr
+    ours, original = OnnxCrossEncoder(out), OnnxCrossEncoder(ready)
+    assert (ours.max_length, ours.scale) == (original.max_length, original.scale)
+    assert (out / "model.onnx").stat().st_size < 0.8 * (ready / original.graph).stat().st_size
+    found = load_scorer(out).score(QUERY, TEXTS).scores
+    assert found == ours.score(QUERY, TEXTS).scores != original.score(QUERY, TEXTS).scores
+    assert settings(out)["verification"]["kendall_tau"] > 0.8
+    assert set(settings(out)["exporter"]) == {"rerank-core", "onnx", "onnxruntime"}
+
+
+def test_a_ready_graph_that_is_quantised_or_no_reranker_is_refused(
+    tiny: Callable[..., TinyModel], int8_model: Path, modular: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="is quantised already"):
+        export_model(int8_model, tmp_path / "out", precision="int8")
+    ready = shutil.copytree(modular(), tmp_path / "ready")
+    (ready / "model.safetensors").unlink()
+    (ready / "modules.json").unlink()
+    with pytest.raises(ConfigurationError, match=r"no modules\.json"):
+        export_model(ready, tmp_path / "out", precision="int8")
+    export_model(tiny().onnx, tmp_path / "plain", precision="int8")
+    assert names(tmp_path / "plain") == FILES
+    assert names(tmp_path) == ["plain", "ready"]

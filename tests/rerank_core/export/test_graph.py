@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from rerank_core import OnnxCrossEncoder
-from rerank_core.export._graph import gather_graph, quantise_graph
+from rerank_core.export._quantise import gather_graph, quantise_graph
 from support.models import TinyModel
 
 TEXTS = ["drug discovery", "river mountain", "python list " * 5, "health"]
