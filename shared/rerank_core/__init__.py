@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rerank_core._local.bi_encoder import BiEncoderScorer
     from rerank_core._local.onnx import OnnxCrossEncoder
     from rerank_core._local.torch import TorchCrossEncoder
+    from rerank_core._models import RecommendedModel, list_models
     from rerank_core._remote.base import HttpScorer
     from rerank_core._remote.cohere import CohereScorer
     from rerank_core._remote.nim import NimScorer
@@ -82,6 +83,7 @@ __all__ = [
     "RankedItem",
     "Ranking",
     "RateLimitError",
+    "RecommendedModel",
     "RerankError",
     "Scale",
     "Scorer",
@@ -99,6 +101,7 @@ __all__ = [
     "Windowed",
     "__version__",
     "arerank",
+    "list_models",
     "load_scorer",
     "rerank",
 ]
@@ -131,6 +134,7 @@ _LAZY = {
     "RankedItem": "_types",
     "Ranking": "_types",
     "RateLimitError": "_errors",
+    "RecommendedModel": "_models",
     "RerankError": "_errors",
     "Scale": "_types",
     "Scorer": "_scorer",
@@ -147,6 +151,7 @@ _LAZY = {
     "VoyageScorer": "_remote.voyage",
     "Windowed": "_combinators.windowed",
     "arerank": "_reranking",
+    "list_models": "_models",
     "load_scorer": "_loading",
     "rerank": "_reranking",
 }

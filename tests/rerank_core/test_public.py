@@ -29,9 +29,10 @@ PUBLIC = {
         AllScorersFailed AuthenticationError BiEncoderScorer Blend Cached Cascade CohereScorer
         ConfigurationError Deadline DeadlineExceeded DiskStore Fallback HttpScorer InvalidInputError
         MalformedResponseError MemoryStore MissingExtraError NimScorer NonFiniteScoreError
-        OnnxCrossEncoder Prices Progress RankedItem Ranking RateLimitError RerankError Scale Scorer
-        ScorerError Scoring ServiceError SglangScorer Span StopScoring Store TeiScorer
-        TorchCrossEncoder Usage VoyageScorer Windowed __version__ arerank load_scorer rerank
+        OnnxCrossEncoder Prices Progress RankedItem Ranking RateLimitError RecommendedModel
+        RerankError Scale Scorer ScorerError Scoring ServiceError SglangScorer Span StopScoring
+        Store TeiScorer TorchCrossEncoder Usage VoyageScorer Windowed __version__ arerank
+        list_models load_scorer rerank
     """,
     "rerank_core.evaluation": """
         DEFAULT_METRICS FIRST_STAGE MEAN Candidate Collection CollectionReport Comparison

@@ -1,4 +1,4 @@
-"""The command line: ``rerank rank``, ``eval``, ``info``, ``export`` and ``demo``."""
+"""The command line: ``rerank rank``, ``eval``, ``info``, ``models``, ``export`` and ``demo``."""
 
 from __future__ import annotations
 

@@ -183,6 +183,17 @@ def info(
         show_info(as_json=as_json)
 
 
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """List recommended models, with sizes, licences and published figures."""
+    from rerank_core.cli._models_table import show_models
+
+    with guarded():
+        show_models(as_json=as_json)
+
+
 @app.command(cls=Command)
 def demo(scorer: ScorerOption = "nano") -> None:
     """Show what reranking changes, on a few passages and on real documentation."""

@@ -21,10 +21,13 @@ from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import cpu_features, graph_candidates
 from rerank_core._local.onnx import default_threads
 from rerank_core._local.reading import read_object
+from rerank_core._models import list_models
 from rerank_core.cli._guard import interrupt_raised, to_stderr
 from rerank_core.cli._output import output_console, rendered, write_lines
 
 if TYPE_CHECKING:
+    from huggingface_hub import CachedRevisionInfo
+
     from rerank_core.export import ExportReport
 
 __all__ = ["EXTRAS", "gather_facts", "run_export", "show_info"]
@@ -119,6 +122,8 @@ def _info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if not models["cached"]:
         rows.append(("models, cached", f"no cross-encoder in {models['cache']}"))
+    there = [name for name, is_cached in models["recommended"].items() if is_cached]
+    rows.append(("recommended, cached", ", ".join(there) or "none of those in `rerank models`"))
     return rows + list(facts["environment"].items())
 
 
@@ -158,10 +163,13 @@ def gather_facts() -> dict[str, Any]:
         ``versions`` (None where not installed), ``providers`` of onnxruntime, ``threads`` that a
         local model uses unless told otherwise, ``cpu`` (the features that quantised graphs are
         made for, best first), ``models`` (``embedded`` and ``cached``, sizes in bytes; ``int8`` is
-        the graph that ``precision="int8"`` would take here) and ``environment`` (of a key only
-        whether it is set, never the key).
+        the graph that ``precision="int8"`` would take here; ``recommended``, each with whether it
+        is in the cache) and ``environment`` (of a key only whether it is set, never the key).
     """
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+
+    cached = _cached_models(Path(HF_HUB_CACHE))
+    names = {model["name"] for model in cached}
 
     return {
         "versions": {
@@ -175,7 +183,8 @@ def gather_facts() -> dict[str, Any]:
         "models": {
             "embedded": _embedded_models(),
             "cache": HF_HUB_CACHE,
-            "cached": _cached_models(Path(HF_HUB_CACHE)),
+            "cached": cached,
+            "recommended": {name: name in names for name in _recommended_repositories()},
         },
         "environment": {
             "CO_API_KEY": _presence("CO_API_KEY"),
@@ -217,8 +226,13 @@ def _embedded_models() -> list[dict[str, Any]]:
     ]
 
 
+def _recommended_repositories() -> list[str]:
+    """List the recommended models that come from the hub."""
+    return [model.name for model in list_models() if "/" in model.name]
+
+
 def _cached_models(cache: Path) -> list[dict[str, Any]]:
-    """List the models in the hub's cache whose own files say that they are cross-encoders."""
+    """List the cross-encoders in the hub's cache: those whose own files say so, or recommended."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -226,9 +240,14 @@ def _cached_models(cache: Path) -> list[dict[str, Any]]:
         repositories = scan_cache_dir(cache).repos
     except CacheNotFound:
         return []
-    found = []
+    found, recommended = [], _recommended_repositories()
     for repository in sorted(repositories, key=lambda repository: repository.repo_id):
-        revisions = [r for r in repository.revisions if _is_cross_encoder(r.snapshot_path)]
+        known = repository.repo_id in recommended
+        revisions = [
+            revision
+            for revision in repository.revisions
+            if (_has_weights(revision) if known else _is_cross_encoder(revision.snapshot_path))
+        ]
         if repository.repo_type == "model" and revisions:
             files = [file for revision in revisions for file in revision.files]
             found.append(
@@ -245,6 +264,13 @@ def _cached_models(cache: Path) -> list[dict[str, Any]]:
 def _int8_graph(snapshot: Path) -> str | None:
     there = (graph for graph in graph_candidates("int8") if (snapshot / graph).exists())
     return next(there, None)
+
+
+def _has_weights(revision: CachedRevisionInfo) -> bool:
+    """Return whether more than settings was fetched."""
+    return any(
+        file.file_name.endswith((".onnx", ".safetensors", ".bin")) for file in revision.files
+    )
 
 
 def _is_cross_encoder(snapshot: Path) -> bool:

@@ -19,7 +19,7 @@ def test_version() -> None:
     assert (result.exit_code, result.stdout) == (0, f"rerank {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["rank"], ["info"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["rank"], ["info"], ["models"], ["demo"]])
 def test_help(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import rerank_core
+from rerank_core import list_models
 from rerank_core._local.files import graph_candidates
 from rerank_core.cli import _facts
 
@@ -114,3 +115,23 @@ def test_the_int8_graph_for_this_cpu_is_named(tmp_path: Path) -> None:
     assert facts["cpu"]
     said = " ".join(info(HF_HUB_CACHE=str(tmp_path), COLUMNS="200").split())
     assert f"org/ready (0.0 MB, onnx, int8: {suited[1]})" in said
+
+
+def test_the_recommended_models_in_the_cache_are_named(tmp_path: Path) -> None:
+    backbone = {"config.json": {"architectures": ["ModernBertModel"]}}
+    here, half = "cross-encoder/ettin-reranker-17m-v1", "cross-encoder/ettin-reranker-32m-v1"
+    cache_model(tmp_path, here, {**backbone, "onnx/model.onnx": "1"})
+    cache_model(tmp_path, half, backbone)
+    models = json.loads(info("--json", HF_HUB_CACHE=str(tmp_path)))["models"]
+    assert [name for name, cached in models["recommended"].items() if cached] == [here]
+    assert models["recommended"].keys() == {m.name for m in list_models() if "/" in m.name}
+    assert [model["name"] for model in models["cached"]] == [here]
+    assert f"recommended, cached {here}" in " ".join(
+        info(HF_HUB_CACHE=str(tmp_path), COLUMNS="200").split()
+    )
+
+
+def test_a_cache_without_recommended_models_points_to_their_list(tmp_path: Path) -> None:
+    for cache in (tmp_path, tmp_path / "no"):
+        shown = " ".join(info(HF_HUB_CACHE=str(cache), COLUMNS="200").split())
+        assert "recommended, cached none of those in `rerank models`" in shown
