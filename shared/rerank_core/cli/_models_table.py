@@ -17,6 +17,8 @@ from rerank_core.cli._output import output_console, rendered, write_lines
 
 __all__ = ["show_models"]
 
+_LEAST_WIDTH = 80  # a name that is broken into lines cannot be pasted
+
 
 def show_models(*, as_json: bool) -> None:
     """Write the recommended models to standard output.
@@ -32,7 +34,9 @@ def show_models(*, as_json: bool) -> None:
         write_lines([json.dumps([asdict(model) for model in models], indent=2)], None)
     else:
         parts = (_table(models), *_quality(models), *_notes(models))
-        write_lines(rendered(output_console(), *parts), None)
+        console = output_console()
+        console.width = max(console.width, _LEAST_WIDTH)
+        write_lines(rendered(console, *parts), None)
 
 
 def _table(models: Sequence[RecommendedModel]) -> Table:

@@ -14,8 +14,11 @@ from rerank_core.cli._app import app
 runner = CliRunner()
 
 
-def test_every_fact_is_shown_within_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", ["10", "80"])
+def test_every_fact_is_shown_within_80_columns(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     result = runner.invoke(app, ["models"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
