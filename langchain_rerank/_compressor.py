@@ -24,7 +24,14 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core._adapters import AdapterOptions, MetadataKey, check_items
+from rerank_core._adapters import (
+    AdapterOptions,
+    MetadataKey,
+    ScoredText,
+    check_items,
+    scored_text,
+    shift_spans,
+)
 from rerank_core._blend import BlendLike
 from rerank_core._checks import describe
 from rerank_core._loading import ScorerLike
@@ -55,6 +62,8 @@ class CommonOptions(TypedDict, total=False):
     count_tokens: Callable[[str], int] | None
     score_key: str | None
     span_key: str | None
+    rank_fields: Sequence[str] | None
+    text_key: str | None
     prior_key: str | None
 
 
@@ -84,7 +93,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
             blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
-        max_tokens: At most this many tokens of text stay, by `count_tokens`.
+        max_tokens: At most this many tokens of scored text stay, by `count_tokens`.
         count_tokens: Counts the tokens of a text as the LLM will.
         score_key: Metadata key that gets the score as a plain float. A document that was not
             scored does not have it, not even from an earlier reranker. None leaves all metadata
@@ -96,6 +105,14 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
             passage's own score where it is known. A document whose passages are not known (only
             scorers such as `rerank_core.Windowed` know them) does not have it. Default: None, no
             such key.
+        rank_fields: Metadata keys whose values are read before the text, in this order, as
+            ``key: value`` lines with a blank line after them. A key that is missing, None or
+            blank is left out; a value is written on one line, and one that is no string by
+            ``str``, at most 1,000 characters of it. Default: None, the text alone.
+        text_key: Metadata key of a text that is scored in place of the document's own, such as
+            a sentence of a parent document. The document itself stays as it is. Where the key is
+            missing, None or blank, the own text is scored. Passages are given only where both
+            texts are the same. Default: None.
         distinct_ids: Keep only the first of several documents with the same id, as ensemble and
             multi-query retrievers give them; documents without id all stay. Default False.
 
@@ -196,8 +213,12 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
         if by_score and self.prior_key is not None:
             prior = [document.metadata.get(self.prior_key) for document in documents]
-        texts = [document.page_content for document in documents]
+        texts = [self._scored(document).text for document in documents]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
+
+    def _scored(self, document: Document) -> ScoredText:
+        text, metadata = document.page_content, document.metadata
+        return scored_text(text, metadata, self.rank_fields, self.text_key)
 
     def _kept(self, documents: list[Document], ranking: Ranking) -> list[Document]:
         own = [*self._written_keys.values()]  # without what an earlier reranker wrote
@@ -206,7 +227,9 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         for item in ranking:
             document = documents[item.index]
             metadata = copy_metadata(document.metadata, without=own)
-            metadata.update(results(item.score, item.spans, **keys))
+            start, length = self._scored(document).start, len(document.page_content)
+            spans = [] if start is None else shift_spans(item.spans, start, length)
+            metadata.update(results(item.score, spans, **keys))
             kept.append(document.model_copy(update={"metadata": metadata}))
         return kept
 

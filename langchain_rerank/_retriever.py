@@ -46,7 +46,8 @@ class RerankRetriever(BaseRetriever):
         distinct_ids: Keep only the first of several documents with the same id, as ensemble and
             multi-query retrievers give them; documents without id all stay. Default True.
         **options: Arguments of `RerankCompressor`: `scorer`, `depth`, `min_score`, `blend`,
-            `max_tokens`, `count_tokens`, `score_key`, `span_key`, `prior_key`.
+            `max_tokens`, `count_tokens`, `score_key`, `span_key`, `rank_fields`, `text_key`,
+            `prior_key`.
 
     Raises:
         ConfigurationError: If there are `options` beside a `compressor`.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
@@ -14,8 +14,22 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
 from llamaindex_rerank._spans import spans_in_node
-from rerank_core import Blend, InvalidInputError, Ranking, arerank, rerank
-from rerank_core._adapters import AdapterOptions, check_items
+from rerank_core import (
+    Blend,
+    ConfigurationError,
+    InvalidInputError,
+    Ranking,
+    Span,
+    arerank,
+    rerank,
+)
+from rerank_core._adapters import (
+    AdapterOptions,
+    check_items,
+    replacement_text,
+    scored_text,
+    shift_spans,
+)
 from rerank_core._checks import describe
 from rerank_core._metadata import copy_metadata, first_of_each_id, results
 
@@ -30,7 +44,8 @@ dispatcher = get_dispatcher(__name__)
 class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     """Scores nodes against the query, reorders them and keeps the best.
 
-    What is scored is the text an embedding model would see; `metadata_mode` is the choice.
+    What is scored is the text an embedding model would see; `metadata_mode`, `rank_fields` and
+    `text_key` are the choices.
     Where metadata cannot be written as text, the node's own text is scored alone.
     First-stage scores are those of the nodes.
 
@@ -63,12 +78,21 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
             and the passage's own score where it is known. A node whose passages are not known
             (only scorers such as `rerank_core.Windowed` know them), or lie wholly in its
             metadata, does not have it. Default: None, no such key.
+        rank_fields: Metadata keys whose values are read before the text, in this order, as
+            ``key: value`` lines with a blank line after them. A key that is missing, None or
+            blank is left out; a value is written on one line, and one that is no string by
+            ``str``, at most 1,000 characters of it. Default: None, what `metadata_mode` says.
+        text_key: Metadata key of a text that is scored in place of the node's own, such as
+            the ``"window"`` of a sentence; it is no part of the metadata that `metadata_mode`
+            lets through. The node itself stays as it is. Where the key is missing, None or blank,
+            the own text is scored. Passages are given only where both texts are the same.
+            Default: None.
         distinct_ids: Keep only the first of several nodes with the same id, as fusion and
             multi-query retrievers give them. Default False.
         metadata_mode: Which metadata is scored with a node's text, as in
             ``node.get_content(metadata_mode)``: a `MetadataMode` or its value. With ``"none"``
             the text alone is scored, as LangChain's adapter does with a document of the same
-            text. Default ``"embed"``.
+            text. Default ``"embed"``; with `rank_fields`, which cannot be given beside it, None.
         keep_retrieval_score: Put the score a node came with into its metadata, under
             ``"retrieval_score"``. Default False.
         callback_manager: Set by the query engine.
@@ -91,7 +115,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         ```
     """
 
-    metadata_mode: MetadataMode = MetadataMode.EMBED
+    metadata_mode: MetadataMode | None = None
     keep_retrieval_score: StrictBool = False
 
     @model_validator(mode="before")
@@ -102,14 +126,30 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
             return {name: value for name, value in data.items() if name != "class_name"}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_mode(cls, data: Any) -> Any:
+        names = ("rank_fields", "metadata_mode")
+        if isinstance(data, Mapping) and all(data.get(name) is None for name in names):
+            return {**data, "metadata_mode": MetadataMode.EMBED}
+        return data
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Self:
+        if self.rank_fields is not None and self.metadata_mode is not None:
+            raise ConfigurationError(
+                "rank_fields and metadata_mode both choose the metadata to read; give only one"
+            )
+        return self
+
     @property
     def _written_keys(self) -> dict[str, str]:
         kept = {"keep_retrieval_score": _RETRIEVAL_SCORE_KEY} if self.keep_retrieval_score else {}
         return {**super()._written_keys, **kept}
 
     @field_serializer("metadata_mode")
-    def _write_mode(self, value: MetadataMode) -> str:
-        return value.value
+    def _write_mode(self, value: MetadataMode | None) -> str | None:
+        return None if value is None else value.value
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """Return the arguments in plain JSON values, secrets left out.
@@ -181,8 +221,37 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     def _arguments(self, nodes: list[NodeWithScore]) -> dict[str, Any]:
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
         prior = [node.score for node in nodes] if by_score else None
-        texts = [_scored_text(node.node, self.metadata_mode) for node in nodes]
+        texts = [self._read(node.node) for node in nodes]
         return {"candidates": texts, "prior": prior, **self._for_rerank()}
+
+    def _read(self, node: BaseNode) -> str:
+        """Return the text of a node as it is scored."""
+        if self.rank_fields is not None:
+            text = node.get_content(MetadataMode.NONE)
+            return scored_text(text, node.metadata, self.rank_fields, self.text_key).text
+        return _scored_text(self._with_text(node), self.metadata_mode or MetadataMode.EMBED)
+
+    def _with_text(self, node: BaseNode) -> BaseNode:
+        """Return the node, or a copy that has the text of `text_key` as its own only."""
+        if self.text_key not in node.metadata:
+            return node
+        text = replacement_text(node.metadata, self.text_key)
+        metadata = {key: value for key, value in node.metadata.items() if key != self.text_key}
+        other = node.model_copy(update={"metadata": metadata})
+        if text is not None:
+            other.set_content(text)
+        return other
+
+    def _spans(self, node: BaseNode, scored: str, spans: Sequence[Span]) -> list[Span]:
+        """Return the passages of a node's own text."""
+        text = node.get_content(MetadataMode.NONE)
+        if self.rank_fields is not None:
+            start = scored_text(text, node.metadata, self.rank_fields, self.text_key).start
+            return [] if start is None else shift_spans(spans, start, len(text))
+        read = self._with_text(node)
+        if read.get_content(MetadataMode.NONE) != text:
+            return []
+        return spans_in_node(read, scored, self.metadata_mode or MetadataMode.EMBED, spans)
 
     def _copies(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         """Copy nodes without what an earlier reranker wrote."""
@@ -205,7 +274,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         keys = {"score_key": self.score_key, "span_key": self.span_key}
         for item in ranking:
             copy = copies[item.index]
-            spans = spans_in_node(copy.node, item.text, self.metadata_mode, item.spans)
+            spans = self._spans(copy.node, item.text, item.spans)
             written = results(item.score, spans, **keys)
             if self.keep_retrieval_score and copy.score is not None:
                 written[_RETRIEVAL_SCORE_KEY] = float(copy.score)

@@ -8,6 +8,7 @@ from uuid import uuid4
 from llama_index.core.schema import BaseNode, MetadataMode
 
 from rerank_core import Span
+from rerank_core._adapters import shift_spans
 
 __all__ = ["spans_in_node"]
 
@@ -30,13 +31,7 @@ def spans_in_node(
         return []
     text = node.get_content(MetadataMode.NONE)
     before = 0 if text == scored else _before(node, text, scored, mode)
-    if before is None:
-        return []
-    moved = (
-        span._replace(start=max(0, span.start - before), end=min(len(text), span.end - before))
-        for span in spans
-    )
-    return [span for span in moved if span.start < span.end]
+    return [] if before is None else shift_spans(spans, before, len(text))
 
 
 def _before(node: BaseNode, text: str, scored: str, mode: MetadataMode) -> int | None:

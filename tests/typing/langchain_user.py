@@ -19,6 +19,7 @@ def compressors(documents: list[Document]) -> None:
     assert_type(compressor.to_dict(), dict[str, Any])
     assert_type(RerankCompressor.from_dict(compressor.to_dict()), RerankCompressor)
     RerankCompressor(scorer=Windowed(load_scorer("nano")), span_key="passage")
+    RerankCompressor(rank_fields=["title"], text_key="window")
     RerankCompressor(blend=Blend("minmax", weight=0.3), prior_key="similarity")
     RerankCompressor(max_tokens=2000, count_tokens=len, score_key=None)
     RerankCompressor(top_n="three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

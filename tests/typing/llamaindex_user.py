@@ -17,6 +17,7 @@ def postprocessors(nodes: list[NodeWithScore]) -> None:
     RerankPostprocessor(scorer=load_scorer("nano"), blend=Blend("minmax", weight=0.3))
     RerankPostprocessor(max_tokens=2000, count_tokens=len, score_key=None)
     RerankPostprocessor(span_key="passage", metadata_mode=MetadataMode.NONE)
+    RerankPostprocessor(rank_fields=["title"], text_key="window")
     RerankPostprocessor(top_n="three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     RerankPostprocessor(topn=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
