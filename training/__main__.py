@@ -11,9 +11,11 @@ import typer
 
 from training.evaluate import card, evaluate
 from training.export import export
+from training.label import label
 from training.mining import mine
 from training.prepare import prepare
 from training.settings import Settings, load_settings
+from training.start import start
 from training.teachers import embed
 from training.train import train
 
@@ -26,6 +28,8 @@ class Step(StrEnum):
     PREPARE = "prepare"
     EMBED = "embed"
     MINE = "mine"
+    LABEL = "label"
+    START = "start"
     TRAIN = "train"
     EXPORT = "export"
     EVALUATE = "evaluate"
@@ -37,6 +41,8 @@ _STEPS: dict[Step, Callable[[Settings], None]] = {
     Step.PREPARE: prepare,
     Step.EMBED: embed,
     Step.MINE: mine,
+    Step.LABEL: label,
+    Step.START: start,
     Step.TRAIN: train,
     Step.EXPORT: export,
     Step.EVALUATE: evaluate,

@@ -1,4 +1,4 @@
-"""Steps 6 and 7: evaluating the exported model, and writing the figures into its card."""
+"""Steps 8 and 9: evaluating the exported model, and writing the figures into its card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 5: saving the student as a folder, and exporting the folder to ONNX."""
+"""Step 7: saving the student as a folder, and exporting the folder to ONNX."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tokenizers import processors
 
 from rerank_core.export import export_model
 from training.settings import Settings
+from training.sparse import sparse_folder
+from training.student import EXPANDED
 from training.teachers import minilm_folder, read_tokenizer
 from training.train import load_student
 
@@ -43,11 +45,14 @@ def save_folder(settings: Settings, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     config = json.loads((minilm_folder() / "config.json").read_text(encoding="utf-8"))
+    sparse = json.loads((sparse_folder() / "config.json").read_text(encoding="utf-8"))
     config |= {
         "architectures": ["GatedCrossEncoder"],
         "open_layers": len(student.gates),
         "first_content_token": student.first_content,
         "max_length": settings.section("export")["max_length"],
+        "expanded": EXPANDED,
+        "sparse": sparse,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: value.contiguous() for name, value in student.state_dict().items()}

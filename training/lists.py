@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,26 +49,33 @@ class Lists:
 
     def __init__(self, settings: Settings) -> None:
         self._options = settings.section("train")
-        self._target = settings.section("target")
         self._seed = settings.seed
         labelled = read_labelled(settings.work)
+        mined = Mined(settings.work)
+        self._places = mined.places
         tokenizer = read_tokenizer(minilm_folder())
         self._queries = _ids(
-            tokenizer, [item.query for item in labelled], self._options["max_query_tokens"]
+            tokenizer,
+            [labelled[number].query for number in mined.queries],
+            self._options["max_query_tokens"],
         )
         self._passages = _ids(
             tokenizer, read_passages(settings.work), self._options["max_passage_tokens"]
         )
-        self._mined = Mined(settings.work)
-        self._labelled = labelled
-        self._spread = np.array([row.std(axis=1) for row in self._mined.scores])
-        self._spread = np.maximum(self._spread, self._spread.mean(axis=0) / 2)
-        self._orders: dict[int, list[int]] = {}
-        self._usable = [
-            number
-            for number, labels in enumerate(self._mined.labels)
-            if (labels != 1).sum() >= self._options["candidates"] and (labels == 1).any()
-        ]
+        target = settings.section("target")
+        with np.load(settings.work / "scores.npz", allow_pickle=False) as stored:
+            scores = {name: _scaled(stored[name]) for name in stored}
+        count = len(next(iter(scores.values())))
+        of_code = [labelled[number].source == "stdlib" for number in mined.queries[:count]]
+        usual, code = (
+            sum((target[kind][name] * scores[name] for name in scores), np.zeros(()))
+            for kind in ("weights", "code_weights")
+        )
+        self._targets: NDArray[np.float64] = target["sharpness"] * np.where(
+            np.array(of_code)[:, None], code, usual
+        )
+        self._targets += target["label"] * (mined.labels[:count] == 1)
+        self._held_out = settings.section("mining")["held_out"]
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield batches without end, from step `start` on."""
@@ -77,56 +84,36 @@ class Lists:
             yield from self._window(window)[skip:]
             window, skip = window + 1, 0
 
+    def held_out(self, most: int) -> Iterator[Batch]:
+        """Yield batches of the first `most` lists that are held out."""
+        size = self._options["lists"]
+        numbers = range(min(self._held_out, most))
+        return (self._batch(numbers[start : start + size]) for start in numbers[::size])
+
     def _window(self, window: int) -> list[Batch]:
-        rng = np.random.default_rng((self._seed, window))
-        size = _WINDOW * self._options["lists"]
-        first = window * size
-        chosen = [self._choose(self._query(place), rng) for place in range(first, first + size)]
-        chosen.sort(key=lambda item: sum(len(self._passages[place]) for place in item[1]))
         step = self._options["lists"]
+        size = _WINDOW * step
+        chosen = [self._list(place) for place in range(window * size, (window + 1) * size)]
+        chosen.sort(
+            key=lambda item: sum(len(self._passages[place]) for place in self._places[item])
+        )
         groups = [chosen[i : i + step] for i in range(0, size, step)]
-        return [self._batch(groups[i]) for i in rng.permutation(len(groups))]
+        order = np.random.default_rng((self._seed, window)).permutation(len(groups))
+        return [self._batch(groups[i]) for i in order]
 
-    def _query(self, position: int) -> int:
-        """Return the query at a position of the endless order, which is permuted every epoch."""
-        epoch, offset = divmod(position, len(self._usable))
-        if epoch not in self._orders:
-            order = np.random.default_rng((self._seed, 1, epoch)).permutation(self._usable)
-            self._orders[epoch] = order.tolist()
-        return self._orders[epoch][offset]
+    def _list(self, position: int) -> int:
+        """Return the list at a position of the endless order, which is permuted every epoch."""
+        count = len(self._targets) - self._held_out
+        epoch, offset = divmod(position, count)
+        order = np.random.default_rng((self._seed, 1, epoch)).permutation(count)
+        return int(self._held_out + order[offset])
 
-    def _choose(
-        self, number: int, rng: np.random.Generator
-    ) -> tuple[int, list[int], NDArray[np.float64]]:
-        """Choose one of the query's own passages, high-ranked other ones, and lower-ranked ones."""
-        places, labels = self._mined.places[number], self._mined.labels[number]
-        strength = self._strength(number)
-        own = rng.choice(np.flatnonzero(labels == 1))
-        others = np.flatnonzero((labels == 0) | (labels == -1))
-        others = others[np.argsort(-strength[others], kind="stable")]
-        count = self._options["candidates"] - 2
-        near = min(count * 2 // 3, len(others))
-        hard = rng.choice(others[: 2 * near], near, replace=False)
-        rest = np.setdiff1d(np.flatnonzero(labels != 1), hard)
-        lower = rng.choice(rest, self._options["candidates"] - 1 - near, replace=False)
-        taken = np.concatenate([[own], hard, lower]).astype(int)
-        target = self._target["sharpness"] * strength[taken]
-        target += self._target["label"] * (labels[taken] == 1)
-        return number, places[taken].tolist(), target
-
-    def _strength(self, number: int) -> NDArray[np.float64]:
-        """Return the weighted sum of the teachers' scores, each divided by its spread."""
-        of_code = self._labelled[number].source == "stdlib"
-        weights = self._target["code_weights" if of_code else "weights"]
-        scaled = self._mined.scores[number] / self._spread[number][:, None]
-        return np.asarray(np.array(weights) @ scaled)
-
-    def _batch(self, chosen: list[tuple[int, list[int], NDArray[np.float64]]]) -> Batch:
-        targets = torch.tensor(np.stack([target for _, _, target in chosen]), dtype=torch.float32)
-        rows = [self._passages[place] for _, places, _ in chosen for place in places]
+    def _batch(self, chosen: Sequence[int]) -> Batch:
+        targets = torch.tensor(self._targets[list(chosen)], dtype=torch.float32)
+        rows = [self._passages[place] for number in chosen for place in self._places[number]]
         by_length = np.argsort([len(row) for row in rows], kind="stable")
         return Batch(
-            pad([self._queries[number] for number, _, _ in chosen]),
+            pad([self._queries[number] for number in chosen]),
             [
                 (pad([rows[i] for i in part]), torch.from_numpy(part // targets.shape[1]))
                 for part in np.array_split(by_length, _PARTS)
@@ -134,6 +121,12 @@ class Lists:
             torch.from_numpy(np.argsort(by_length)),
             targets.log_softmax(-1),
         )
+
+
+def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Divide each list's scores by their spread, or by half of the mean one if that is more."""
+    spread = scores.std(axis=1, keepdims=True)
+    return np.asarray(scores / np.maximum(spread, spread.mean() / 2), np.float64)
 
 
 def _ids(tokenizer: Tokenizer, texts: list[str], most: int) -> list[list[int]]:

@@ -1,7 +1,8 @@
-"""Step 3: mining candidates for each query from the pool, and the teachers' scores for them."""
+"""Step 3: mining a list of candidates for each query from the pool."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import bm25s
@@ -9,34 +10,37 @@ import numpy as np
 import Stemmer
 from numpy.typing import NDArray
 
-from training.prepare import read_labelled, read_passages
+from training.prepare import Labelled, read_labelled, read_passages
 from training.settings import Settings, whole_file
 from training.sparse import SparseTeacher
-from training.teachers import TEACHERS, read_vectors
+from training.teachers import read_vectors
 
-__all__ = ["Mined", "mine"]
+__all__ = ["MINED_BY", "Mined", "mine"]
+
+MINED_BY = ("minilm", "sparse")
+"""Names of the teachers that choose the candidates."""
 
 
 class Mined:
-    """Mined candidates of every query.
+    """Lists of candidates, in the order of a permutation; those that are held out come first.
 
     Args:
         work: Folder with the output of `mine`.
 
     Attributes:
-        places: For each query, the positions of its candidates in the pool.
-        labels: For each query, the labels of its candidates: 1 for a labelled positive, 0 for a
-            labelled negative, -1 for a mined passage, -2 for a random one.
-        scores: For each query, one row of scores per teacher: those of `TEACHERS`, then the sparse
-            teacher.
+        queries: Position of each list's query among the labelled ones, (lists,).
+        places: Positions of the candidates in the pool, (lists, candidates).
+        labels: 1 for a labelled positive, 0 for a labelled negative, -1 for a mined passage,
+            (lists, candidates).
+        scores: Scores of the teachers `MINED_BY`, (2, lists, candidates).
     """
 
     def __init__(self, work: Path) -> None:
         with np.load(work / "mined.npz", allow_pickle=False) as stored:
-            ends = stored["ends"]
-            self.places = np.split(stored["places"], ends[:-1])
-            self.labels = np.split(stored["labels"], ends[:-1])
-            self.scores = np.split(stored["scores"], ends[:-1], axis=1)
+            self.queries: NDArray[np.int32] = stored["queries"]
+            self.places: NDArray[np.int32] = stored["places"]
+            self.labels: NDArray[np.int8] = stored["labels"]
+            self.scores: NDArray[np.float32] = stored["scores"]
 
 
 def mine(settings: Settings) -> None:
@@ -48,12 +52,9 @@ def mine(settings: Settings) -> None:
     options = settings.section("mining")
     labelled, passages = read_labelled(settings.work), read_passages(settings.work)
     rng = np.random.default_rng(settings.seed)
-    sparse = SparseTeacher(passages, options["max_tokens"])
-    vectors = [
-        tuple(read_vectors(settings.work, teacher.name, kind) for kind in ("queries", "passages"))
-        for teacher in TEACHERS
-    ]
-    queries, pool = vectors[0]
+    queries, pool = (
+        read_vectors(settings.work, "minilm", kind) for kind in ("queries", "passages")
+    )
     found = np.concatenate(
         [
             _bm25(passages, [item.query for item in labelled], options["bm25"]),
@@ -61,27 +62,61 @@ def mine(settings: Settings) -> None:
         ],
         axis=1,
     )
+    used = np.unique(
+        [*found.flat, *(p for item in labelled for p in item.negatives + item.positives)]
+    )
+    sparse = SparseTeacher([passages[place] for place in used], options["max_tokens"])
+    order = rng.permutation(len(labelled)).astype(np.int32)
     places: list[NDArray[np.int32]] = []
-    labels: list[NDArray[np.int8]] = []
+    labels: list[list[int]] = []
     scores: list[NDArray[np.float32]] = []
-    for number, item in enumerate(labelled):
-        known = dict.fromkeys(item.negatives, 0) | dict.fromkeys(item.positives, 1)
-        row = {int(place): -2 for place in rng.integers(len(passages), size=options["random"])}
-        row |= {int(place): -1 for place in found[number]}
-        row |= known
+    for number in order:
+        item = labelled[number]
+        known = {*item.positives, *item.negatives}
+        more = rng.choice(used, options["candidates"])  # BM25 finds nothing for a few
+        row = {int(place): -1 for place in [*found[number], *more] if place not in known}
+        row |= _known(item, rng)
         here = np.array(list(row), np.int32)
-        places.append(here)
-        labels.append(np.array(list(row.values()), np.int8))
-        dense = [pool[here] @ queries[number] for queries, pool in vectors]
-        scores.append(np.stack([*dense, sparse.scores(item.query, here)]))
+        both = np.stack(
+            [
+                pool[here] @ queries[number],
+                sparse.scores(item.query, np.searchsorted(used, here).astype(np.int32)),
+            ]
+        )
+        kept = _choose(both, [*row.values()], options["candidates"], options["hard"], rng)
+        places.append(here[kept])
+        labels.append([list(row.values())[i] for i in kept])
+        scores.append(both[:, kept])
     with whole_file(settings.work / "mined.npz") as out:
         np.savez(
             out,
-            ends=np.cumsum([len(row) for row in places]),
-            places=np.concatenate(places),
-            labels=np.concatenate(labels),
-            scores=np.concatenate(scores, axis=1).astype(np.float32),
+            queries=order,
+            places=np.stack(places),
+            labels=np.array(labels, np.int8),
+            scores=np.stack(scores, axis=1),
         )
+
+
+def _known(item: Labelled, rng: np.random.Generator) -> dict[int, int]:
+    """Return up to two of a query's positives, and its negatives, with their labels."""
+    positives = rng.permutation(item.positives)[:2]
+    return dict.fromkeys(item.negatives, 0) | dict.fromkeys(map(int, positives), 1)
+
+
+def _choose(
+    scores: NDArray[np.float32],
+    labels: Sequence[int],
+    count: int,
+    hard: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Choose what is labelled, the `hard` best of the rest, and others at random."""
+    spread = scores.std(axis=1, keepdims=True) + 1e-6
+    best = np.argsort(-(scores / spread).sum(axis=0), kind="stable")
+    mined = best[np.array(labels)[best] == -1]
+    known = np.flatnonzero(np.array(labels) >= 0)
+    rest = rng.permutation(mined[hard:])
+    return np.concatenate([known, mined[:hard], rest])[:count]
 
 
 def _bm25(passages: list[str], queries: list[str], most: int) -> NDArray[np.int64]:

@@ -53,7 +53,7 @@ def prepare(settings: Settings) -> None:
 
     for source, most in sorted(options["queries"].items()):
         pairs = _read_set(settings.data / "train" / f"{source}.jsonl.gz")
-        for query in _sample(rng, sorted(pairs), most):
+        for query in _runs(rng, list(pairs), most, options["run"]):
             positives, negatives = pairs[query]
             kept = _sample(rng, negatives, options["given_negatives"])
             labelled.append(
@@ -64,6 +64,11 @@ def prepare(settings: Settings) -> None:
                     [place(text) for text in kept if text not in positives],
                 )
             )
+    questions = _lines(settings.data / "train" / "queries_only_wellformedness.txt.gz")
+    labelled += [
+        Labelled("questions", query, [], [])
+        for query in _sample(rng, questions, options["questions"])
+    ]
     for query, code in _sample(rng, sorted(set(_code_pairs())), options["code_pairs"]):
         # Whitespace is kept, as it is part of the code.
         labelled.append(Labelled("stdlib", query, [pool.setdefault(code, len(pool))], []))
@@ -97,6 +102,11 @@ def _read_set(path: Path) -> dict[str, tuple[list[str], list[str]]]:
             positives += [text for text in found if text not in positives and text.strip()]
             negatives += [text for text in row.get("negs") or [] if text.strip()]
     return {query: value for query, value in pairs.items() if query and value[0]}
+
+
+def _lines(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [line.strip() for line in lines if line.strip()]
 
 
 def _sections(path: Path, words: int = 110) -> Iterator[str]:
@@ -146,6 +156,12 @@ def _code_pair(node: ast.FunctionDef) -> tuple[str, str] | None:
 
 def _sample(rng: random.Random, items: list[T], most: int) -> list[T]:
     return rng.sample(items, min(most, len(items)))
+
+
+def _runs(rng: random.Random, items: list[T], most: int, size: int) -> list[T]:
+    """Sample runs of neighbours, as the questions about one passage or article stand together."""
+    starts = _sample(rng, list(range(0, len(items), size)), -(-most // size))
+    return [item for start in starts for item in items[start : start + size]]
 
 
 def _write(path: Path, rows: Iterable[object]) -> None:

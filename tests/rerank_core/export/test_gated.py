@@ -10,17 +10,26 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from rerank_core import ConfigurationError, OnnxCrossEncoder
 from rerank_core.export import export_model
 from rerank_core.export._source import load_source
 from support.models import WORDS
-from training.student import Student
+from training.student import EXPANDED, Student
 
 QUERY = "what is drug discovery"
 TEXTS = [" ".join(WORDS[i : i + 1 + 3 * i]) for i in range(20)]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+SHAPE = {"open_layers": 2, "first_content": len(SPECIALS), "expansions": 20}
+SPARSE = {
+    "vocab_size": len(SPECIALS) + len(WORDS),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +50,23 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def student(encoder: Path) -> Student:
-    made = Student(encoder, open_layers=2, first_content=len(SPECIALS)).eval()
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sparse")
+    torch.manual_seed(4)
+    model: Any = BertForMaskedLM(BertConfig(**SPARSE, initializer_range=0.3))
+    torch.nn.init.normal_(model.cls.predictions.bias)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(encoder: Path, sparse: Path) -> Student:
+    made = Student(encoder, sparse, **SHAPE).eval()
     with torch.no_grad():  # what starts at zero, and what starts all but closed
         for parameter in (made.gates, made.shared_token, made.late, *made.weigh.parameters()):
             parameter.copy_(torch.randn_like(parameter))
-        made.head.weight.copy_(torch.randn_like(made.head.weight) / 8)
+        for layer in (made.head, made.sparse_weight):
+            layer.weight.copy_(torch.randn_like(layer.weight) / 8)
     return made
 
 
@@ -65,6 +85,8 @@ def folder(student: Student, tmp_path: Path) -> Path:
         "num_attention_heads": 4,
         "intermediate_size": 64,
         "max_position_embeddings": 64,
+        "expanded": EXPANDED,
+        "sparse": SPARSE,
     }
     (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     state = {name: value.contiguous() for name, value in student.state_dict().items()}
@@ -123,23 +145,37 @@ def test_queries_of_different_length_share_a_batch(
     assert scores == pytest.approx(expected, abs=1e-4)
 
 
-def test_it_begins_as_the_bi_encoder(encoder: Path) -> None:
-    fresh = Student(encoder, open_layers=2, first_content=len(SPECIALS)).eval()
-    bert: Any = BertModel.from_pretrained(encoder, add_pooling_layer=False)
-    bert.eval()
+def test_it_begins_as_the_weighted_sum_of_its_parts(encoder: Path, sparse: Path) -> None:
+    fresh = Student(encoder, sparse, **SHAPE).eval()
+    bert: Any = BertModel.from_pretrained(encoder, add_pooling_layer=False).eval()
+    splade: Any = BertForMaskedLM.from_pretrained(sparse).eval()
     encode = tokenizer()
 
+    def tokens(text: str) -> torch.Tensor:
+        return torch.tensor([encode.encode(text).ids])
+
     def vector(text: str) -> torch.Tensor:
-        with torch.no_grad():
-            states = bert(torch.tensor([encode.encode(text).ids])).last_hidden_state[0]
+        states = bert(tokens(text)).last_hidden_state[0]
         return torch.nn.functional.normalize(states.mean(0), dim=-1)
+
+    def words(text: str) -> torch.Tensor:
+        weights: torch.Tensor = splade(tokens(text)).logits[0].amax(0).relu().log1p()
+        return weights
+
+    def product(text: str) -> float:
+        own = tokens(QUERY)[0]
+        weights = words(QUERY)[:20].clone()
+        more = weights.topk(EXPANDED).indices
+        read = torch.cat([own, more[~torch.isin(more, own)]])
+        return float((words(QUERY) * words(text))[read].sum())
 
     with torch.no_grad():
         fresh.gates.fill_(-30.0)  # where they start, they let a little through
-        tau = float(fresh.tau)
-    expected = [tau * float(vector(QUERY) @ vector(text)) for text in TEXTS]
-    found = trained_form(fresh, [QUERY], TEXTS, [0] * len(TEXTS))
-    assert found == pytest.approx(expected, abs=1e-3)
+        tau, weight = float(fresh.tau), float(fresh.sparse_weight.bias)
+        dense = [tau * float(vector(QUERY) @ vector(text)) for text in TEXTS]
+        sum_ = [one + weight * product(text) for one, text in zip(dense, TEXTS, strict=True)]
+    assert max(abs(one - other) for one, other in zip(sum_, dense, strict=True)) > 0.5
+    assert trained_form(fresh, [QUERY], TEXTS, [0] * len(TEXTS)) == pytest.approx(sum_, abs=1e-3)
 
 
 def test_its_settings_are_kept(folder: Path, tmp_path: Path) -> None:
