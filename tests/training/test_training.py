@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from training.student import Student
 from training.teachers import minilm_folder, read_tokenizer, token_batches
 from training.train import train
 
-VALUES = {
+VALUES: dict[str, Any] = {
     "seed": 3,
     "data": {
         "given_negatives": 1,

@@ -22,7 +22,7 @@ QUERY = "what is drug discovery"
 TEXTS = [" ".join(WORDS[i : i + 1 + 3 * i]) for i in range(20)]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 SHAPE = {"open_layers": 2, "first_content": len(SPECIALS), "expansions": 20}
-SPARSE = {
+SPARSE: dict[str, Any] = {
     "vocab_size": len(SPECIALS) + len(WORDS),
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -147,8 +147,8 @@ def test_queries_of_different_length_share_a_batch(
 
 def test_it_begins_as_the_weighted_sum_of_its_parts(encoder: Path, sparse: Path) -> None:
     fresh = Student(encoder, sparse, **SHAPE).eval()
-    bert: Any = BertModel.from_pretrained(encoder, add_pooling_layer=False).eval()
-    splade: Any = BertForMaskedLM.from_pretrained(sparse).eval()
+    bert: Any = BertModel.from_pretrained(encoder, add_pooling_layer=False)
+    splade: Any = BertForMaskedLM.from_pretrained(sparse)
     encode = tokenizer()
 
     def tokens(text: str) -> torch.Tensor:
