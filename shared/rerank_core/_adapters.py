@@ -235,6 +235,8 @@ def scored_text(
     Raises:
         InvalidInputError: If the value of `text_key` is neither a string nor None.
     """
+    if not rank_fields and text_key is None:
+        return ScoredText(text, 0)
     body = replacement_text(metadata, text_key)
     body = text if body is None else body
     values = {field: _value_text(metadata.get(field)) for field in rank_fields or ()}
