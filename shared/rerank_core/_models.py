@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 __all__ = ["RecommendedModel", "RunsOn", "list_models"]
 
 RunsOn: TypeAlias = Literal["embedded", "ONNX Runtime", "torch", "service"]
-"""What runs a model."""
+"""Runtime of a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

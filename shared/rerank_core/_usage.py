@@ -31,8 +31,8 @@ class Usage:
         padding: Padding tokens computed beside them.
         truncated: Texts that were cut to the model's maximum length.
         truncated_queries: Pairs in which the query was cut, because it is too long for the model.
-        requests: Requests sent to a remote service, failed attempts included; those that a
-            `Deadline` cut are not known.
+        requests: Requests sent to a remote service, failed attempts and those that a
+            `Deadline` cut included.
         billed_units: Units the service billed, by its own name for them, such as
             ``{"search_units": 1.0}``. At most 16 are kept, those that the APIs document first, and
             only names of at most 40 letters, digits, ``_``, ``.`` and ``-``.
@@ -75,10 +75,10 @@ class Usage:
         units = dict(self.billed_units)
         for unit, amount in other.billed_units.items():
             units[unit] = units.get(unit, 0.0) + amount
-        sums = {
-            f.name: getattr(self, f.name) + getattr(other, f.name)
-            for f in fields(self)
-            if f.name not in ("billed_units", "cost")
-        }
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
         return Usage(**sums, billed_units=units, cost=cost)
+
+
+# Looked up once, as each pair that is scored adds a usage.
+_SUMMED = tuple(f.name for f in fields(Usage) if f.name not in ("billed_units", "cost"))

@@ -257,7 +257,7 @@ class _Call:
 
     @property
     def _mixed(self) -> bool:
-        """Whether stored scores and those of the missing texts are on different scales."""
+        """True if stored scores and those of the missing texts are on different scales."""
         return self._added.scale is not None and bool(self._entries)
 
     def _valid(self, position: int, score: object, spans: object) -> Entry | None:

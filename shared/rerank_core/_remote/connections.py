@@ -68,7 +68,7 @@ class _Client:
 
     @property
     def usable(self) -> bool:
-        """Whether new requests may use it: it is open, of this process, and not worn out."""
+        """True if new requests may use it: it is open, of this process, and not worn out."""
         here = self._loop is asyncio.get_running_loop()
         return here and self._garbage.alive and self._cancellations < _CANCELLATIONS
 
@@ -127,7 +127,7 @@ class Connections:
 
     @property
     def opened(self) -> bool:
-        """Whether the client has been opened, so that all that is needed is imported."""
+        """True if the client has been opened, so that all that is needed is imported."""
         return self._client is not None
 
     def send(self, exchange: Exchange) -> Coroutine[Any, Any, httpx.Response]:

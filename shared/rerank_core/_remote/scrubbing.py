@@ -72,9 +72,8 @@ class Scrubber:
         try:
             yield
         finally:
-            _current.set(
-                before
-            )  # a reset would fail where the garbage collector closes a coroutine
+            # A reset would fail where the garbage collector closes a coroutine.
+            _current.set(before)
 
     def _without_key(self, text: str) -> str:
         return _pattern(self._key).sub("[key]", text) if self._key else text
