@@ -70,7 +70,7 @@ def test_the_same_model_passes(tiny: Callable[..., TinyModel]) -> None:
     original = TorchCrossEncoder(str(tiny().torch), device="cpu", activation="identity")
     found = compare(original, OnnxCrossEncoder(tiny().onnx, activation="identity"), max_length=64)
     assert found.max_difference < 1e-4
-    assert found.top10_overlap > 0.95
+    assert found.kendall_tau > 0.99  # equal scores of two texts round differently on each CPU
     assert judge(found, "fp32") == ()
 
 
