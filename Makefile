@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint fuzz docs matrix coverage count format clean
+.PHONY: demo test lint fuzz docs docs-outputs matrix coverage count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -26,6 +26,10 @@ fuzz: $(VENV)/dev.done
 
 docs: $(VENV)/dev.done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What the pages' and docstrings' examples print is compared by the tests; this writes it anew.
+docs-outputs: $(VENV)/dev.done
+	$(BIN)/python -m pytest -q --update-outputs tests/docs tests/test_readme.py
 
 matrix: $(VENV)/dev.done
 	$(BIN)/nox

@@ -19,6 +19,19 @@ settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-outputs",
+        action="store_true",
+        help="rewrite the outputs below the code blocks of pages and docstrings",
+    )
+
+
+@pytest.fixture(scope="session")
+def update_outputs(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-outputs"))
+
+
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on, or uses up, a developer's own keys."""

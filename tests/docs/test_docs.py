@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.markdown import cohere_stand_in, python_blocks, run_block, runs
+from support.markdown import check_outputs, cohere_stand_in, python_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -22,28 +22,13 @@ WITH_CODE = [page for page in PAGES if python_blocks(page)]
 @pytest.mark.parametrize(
     "page", WITH_CODE, ids=[page.relative_to(DOCS).as_posix() for page in WITH_CODE]
 )
-def test_the_blocks_of_a_page_run_one_after_the_other(
-    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_the_blocks_of_a_page_print_what_it_shows(
+    page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, update_outputs: bool
 ) -> None:
     monkeypatch.setenv("JINA_API_KEY", "another-key")
-    # Pages show classes, and pydantic looks up what their annotations name.
-    names: dict[str, object] = {"__name__": "__main__"}
     with cohere_stand_in(monkeypatch, tmp_path):
-        for block in python_blocks(page):
-            run_block(block, names)
-            if "\nprint(" in block and runs(block):
-                assert capsys.readouterr().out.strip()
-
-
-def test_the_tutorials_put_the_answer_first(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    for name in ("first-reranking", "langchain", "llamaindex"):
-        names: dict[str, object] = {"__name__": "__main__"}
-        for block in python_blocks(DOCS / "tutorial" / f"{name}.md")[:2]:
-            run_block(block, names)
-        lines = capsys.readouterr().out.splitlines()
-        assert any(line.startswith(("1 ", "json ", "[('json.dumps")) for line in lines), lines
+        # Pages show classes, and pydantic looks up what their annotations name.
+        check_outputs(page, {"__name__": "__main__"}, update=update_outputs)
 
 
 def test_few_blocks_need_something() -> None:
