@@ -31,6 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_SHOWN_BY_REPR = (str, bytes, int, float, bool, type(None), list, tuple, dict)
+
+
 def describe(value: object) -> str:
     """Describe a value in a few words for an error message.
 
@@ -38,7 +41,7 @@ def describe(value: object) -> str:
         value: Anything.
 
     Returns:
-        Its ``repr`` cut to 60 characters, and its type.
+        Its ``repr`` cut to 60 characters, and its type unless the ``repr`` shows it.
     """
     try:
         text = repr(value[:60] if isinstance(value, str | bytes) else value)
@@ -46,7 +49,7 @@ def describe(value: object) -> str:
         text = object.__repr__(value)
     if len(text) > 60:
         text = text[:57] + "..."
-    return f"{text} ({type(value).__name__})"
+    return text if type(value) in _SHOWN_BY_REPR else f"{text} ({type(value).__name__})"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

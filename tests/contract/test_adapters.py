@@ -106,7 +106,7 @@ def test_defaults_keep_the_best_five_by_the_embedded_model(harness: Harness) -> 
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (["a text"], r"\[0\] must be a (Document|NodeWithScore), not 'a text' \(str\)"),
+        (["a text"], r"\[0\] must be a (Document|NodeWithScore), not 'a text'"),
         ("a text", r"must be a list of (Document|NodeWithScore), not str"),
         ({"a": "a text"}, r"(documents|nodes) must be a list, not dict: .* keys"),
     ],

@@ -147,7 +147,7 @@ def test_passages_of_another_text_are_not_given(harness: Harness, more: dict[str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rank_fields": "title"}, r"rank_fields must be a list of metadata keys.*'title' \(str\)"),
+        ({"rank_fields": "title"}, r"rank_fields must be a list of metadata keys.*'title'"),
         ({"rank_fields": {"title"}}, "rank_fields must be a list"),
         ({"rank_fields": []}, "rank_fields is empty"),
         ({"rank_fields": ["a", "b", "a"]}, "rank_fields has 'a' twice"),

@@ -156,7 +156,7 @@ def test_a_hub_model_out_of_reach_names_the_file() -> None:
         ({"type": "onnx", "model": "nano", "max_lenght": 5}, "'max_lenght'"),
         ({"type": "onnx", "model": nested(100_000, list)}, "'onnx' does not fit"),
         ({"type": "torch", "model": "a/b", "model_kwargs": "x"}, "'torch' does not fit"),
-        ({"type": nested(100_000, list)}, r"type <list object at .*> \(list\)"),
+        ({"type": nested(100_000, list)}, r"type <list object at .*>"),
         ({"type": "onnx", "model": "nano", "x" * 1_000_000: 1}, "'onnx' does not fit: .{500}$"),
     ],
 )
@@ -182,7 +182,7 @@ def test_deep_wide_and_endless_configurations_are_refused() -> None:
 
 
 def test_a_name_longer_than_any_path_is_cut_in_the_message() -> None:
-    with pytest.raises(ConfigurationError, match=r"scorer 'x{56}\.\.\. \(str\) is no name"):
+    with pytest.raises(ConfigurationError, match=r"scorer 'x{56}\.\.\. is no name"):
         load_scorer("x" * 1_000_000)
 
 

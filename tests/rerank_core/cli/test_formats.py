@@ -277,7 +277,7 @@ def test_many_fields_are_read_quickly() -> None:
     read = Read(lines)
     assert time.process_time() - started < 5
     assert read.texts == ["a"]
-    assert "'key0' (str) is there twice" in read.bad[0][1]
+    assert "'key0' is there twice" in read.bad[0][1]
 
 
 def test_lines_that_may_mean_something_else_are_noted() -> None:
