@@ -13,7 +13,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # some tests fork
 import pytest
 from hypothesis import settings
 
-from support.models import TinyModel, build_modular_model, build_tiny_model, quantise
+from support.models import (
+    TinyModel,
+    build_causal_model,
+    build_modular_model,
+    build_tiny_model,
+    quantise,
+)
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
@@ -62,6 +68,12 @@ def modular(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return build_modular_model(tmp_path_factory.mktemp("modular"), pooling, activation)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny causal reranker with a chat template."""
+    return build_causal_model(tmp_path_factory.mktemp("causal"))
 
 
 @pytest.fixture(scope="session")

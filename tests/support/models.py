@@ -129,6 +129,77 @@ def build_modular_model(
     return target
 
 
+# As those of Qwen3-Reranker: the instruction, the query and the text, and then what the model would
+# go on from.
+_TEMPLATE = """[CLS]system
+Judge whether the document answers the query.[SEP]
+[CLS]user
+<Instruct>: {{ messages | selectattr("role", "eq", "system") | map(attribute="content") | first \
+| default("search", true) }}
+<Query>: {{ messages | selectattr("role", "eq", "query") | map(attribute="content") | first }}
+<Document>: {{ messages | selectattr("role", "eq", "document") | map(attribute="content") \
+| first }}[SEP]
+[CLS]assistant
+<think>
+
+</think>
+"""
+TEMPLATE_END = "[SEP]\n[CLS]assistant\n<think>\n\n</think>"
+"""What a causal model reads after the text."""
+
+
+def build_causal_model(folder: Path, *, template: str = _TEMPLATE) -> Path:
+    """Build a causal reranker in the layout of Qwen3-Reranker: Transformer and LogitScore.
+
+    It has 512 positions, and the prompt "health care" as its default. Its scores are logits.
+
+    Args:
+        folder: Empty folder to write to.
+        template: The chat template; empty for none.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules.transformer import Transformer
+    from sentence_transformers.cross_encoder.modules.logit_score import LogitScore
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    body, target = folder / "body", folder / "causal"
+    _save_tokenizer(body, "qwen3")
+    vocabulary = json.loads((body / "tokenizer.json").read_text())["model"]["vocab"]
+    config = Qwen3Config(
+        vocab_size=len(vocabulary) + 8,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=512,
+        pad_token_id=vocabulary["[PAD]"],
+    )
+    torch.manual_seed(0)
+    model: Any = Qwen3ForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(body)
+    if template:
+        (body / "chat_template.jinja").write_text(template)
+    transformer = Transformer(
+        str(body),
+        transformer_task="text-generation",
+        processor_kwargs={"model_max_length": 512},
+    )
+    CrossEncoder(
+        modules=[transformer, LogitScore(vocabulary["y"], vocabulary["n"])],
+        prompts={"care": "health care"} if template else None,
+        default_prompt_name="care" if template else None,
+        activation_fn=torch.nn.Identity(),
+    ).save_pretrained(str(target))
+    return target
+
+
 def quantise(source: Path, target: Path) -> Path:
     """Copy an ONNX folder, its graph dynamically quantised to int8."""
     import logging

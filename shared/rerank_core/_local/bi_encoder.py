@@ -12,8 +12,11 @@ from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import model_name
 from rerank_core._local.pairs import batch_usage, plan_batches, rounds
 from rerank_core._local.sentence_transformers import (
+    Attention,
+    DType,
     LoadedBiEncoder,
     SentenceTransformersScorer,
+    check_precision,
     load_bi_encoder,
 )
 from rerank_core._planning import Tally
@@ -54,10 +57,13 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
             model's own.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, … Default: ``"cpu"``.
         batch_tokens: Maximum number of tokens of a batch, padding included. Default: 4,096.
-        query_prompt: Prefix of a query, such as ``"query: "``. Default: the model's own.
+        query_prompt: Prefix of a query, such as ``"query: "``: what `instruction` is in
+            `TorchCrossEncoder`. Default: the model's own.
         document_prompt: Prefix of a text, such as ``"passage: "``. Default: the model's own.
         revision: Branch, tag or commit on the hub. Default: its main branch.
         local_files_only: Never ask the hub. Default: False.
+        dtype: As in `TorchCrossEncoder`. Default: that of transformers.
+        attn_implementation: As in `TorchCrossEncoder`. Default: that of transformers.
 
     Raises:
         ConfigurationError: If an option is invalid. A model that cannot be loaded raises it at
@@ -86,6 +92,8 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
         document_prompt: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        dtype: DType | None = None,
+        attn_implementation: Attention | None = None,
     ) -> None:
         for name, prompt in (("query_prompt", query_prompt), ("document_prompt", document_prompt)):
             if prompt is not None and not isinstance(prompt, str):
@@ -100,6 +108,7 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
             "revision": revision,
             "local_files_only": bool(local_files_only) or None,
             "batch_tokens": optional(check_whole, batch_tokens, "batch_tokens"),
+            **check_precision(dtype, attn_implementation),
         }
 
     @property
@@ -119,7 +128,7 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
         return (
             f"{self.name}@{loaded.identity}:dtype={loaded.encoder.dtype}"
             f":max_length={loaded.max_length}:prompts={loaded.prompts!r}"
-            f":device={self._options['device']}"
+            f":device={self._options['device']}:attention={self._options['attn_implementation']}"
         )
 
     def embed_queries(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:

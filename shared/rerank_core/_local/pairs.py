@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 __all__ = [
+    "CHARACTERS_PER_TOKEN",
+    "CHUNK",
     "ROUND",
     "EncodedPairs",
     "Ends",
@@ -36,11 +38,14 @@ T = TypeVar("T")
 ROUND = 256
 """Number of texts tokenised and batched at a time; a long list gives its first scores early."""
 
-# Texts tokenised at a time. Encodings hold far more than ids, so this bounds the memory they take,
-# and the time until the next chance to stop.
-_CHUNK = 64
-# Of a text with more characters than this per token of room, only the beginning is tokenised.
-_CHARACTERS_PER_TOKEN = 16
+# Encodings hold far more than ids, so this bounds the memory they take, and the time until the next
+# chance to stop.
+CHUNK = 64
+"""Number of texts tokenised at a time."""
+
+CHARACTERS_PER_TOKEN = 16
+"""Of a text with more characters than this per token of room, only the beginning is tokenised."""
+
 _MARGIN = 64  # tokens near the end of a part may differ from those of the whole, others do not
 
 
@@ -112,24 +117,28 @@ class PairEncoder:
     Args:
         tokenizer: A tokenizer that nothing else uses: its truncation and padding are switched off.
         max_length: Maximum number of tokens of a pair, special tokens included.
+        template: Number of tokens of a template around query and text, which takes the place of
+            the tokenizer's layout; its tokens are not known. Default: the tokenizer's layout.
 
     Raises:
         ConfigurationError: If the tokenizer has no layout of pairs, or it leaves no room for a
             query and a text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, template: int | None = None) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         pair = tokenizer.encode("a", "b")
-        sides = pair.sequence_ids
+        ids, types, sides = pair.ids, pair.type_ids, pair.sequence_ids
+        if template is not None:
+            ids = types = [0] * (template + 2)
+            sides = [None] * template + [0, 1]
         if 0 not in sides or 1 not in sides or sides.index(0) > sides.index(1):
             raise ConfigurationError("the tokenizer has no layout for (query, text) pairs")
         query_start, text_start = sides.index(0), sides.index(1)
         query_end = query_start + sides.count(0)
         text_end = text_start + sides.count(1)
-        ids, types = pair.ids, pair.type_ids
         self._before = (ids[:query_start], types[:query_start])
         self._between = (ids[query_end:text_start], types[query_end:text_start])
         self._after = (_array(ids[text_end:]), _array(types[text_end:]))
@@ -139,10 +148,11 @@ class PairEncoder:
         if max_length < special + 2:
             raise ConfigurationError(
                 f"max_length {max_length} leaves no room for a query and a text beside the "
-                f"{special} special tokens; it must be at least {special + 2}"
+                f"{special} {'special tokens' if template is None else 'tokens of the template'}; "
+                f"it must be at least {special + 2}"
             )
         self._room = max_length - special  # for a query and a text together
-        self._half = min(max_length // 2, self._room - 1)
+        self._half = min((max_length - (template or 0)) // 2, self._room - 1)
 
     def encode(
         self, query: str, texts: Sequence[str], report: Callable[[], None] | None = None
@@ -169,10 +179,10 @@ class PairEncoder:
         arrays: list[npt.NDArray[np.int32]] = []
         cut_texts: list[int] = []
         cut_queries: list[int] = []
-        for start in range(0, len(texts), _CHUNK):
+        for start in range(0, len(texts), CHUNK):
             if start and report is not None:
                 report()
-            for text_ids in self._encode_chunk(texts[start : start + _CHUNK], text_room):
+            for text_ids in self._encode_chunk(texts[start : start + CHUNK], text_room):
                 row, length = len(arrays), min(len(text_ids), text_room)
                 if len(text_ids) > text_room:
                     cut_texts.append(row)
@@ -193,7 +203,7 @@ class PairEncoder:
     def cut(self, text: str, length: int) -> str:
         """Return the part of a text that its first `length` tokens cover."""
         enough = length + _MARGIN
-        encoding = _encode(self._tokenizer, text[: enough * _CHARACTERS_PER_TOKEN])
+        encoding = _encode(self._tokenizer, text[: enough * CHARACTERS_PER_TOKEN])
         if len(encoding.ids) < enough:
             encoding = _encode(self._tokenizer, text)
         return text[: encoding.offsets[length - 1][1]]
@@ -206,7 +216,7 @@ class PairEncoder:
     def _encode_chunk(self, texts: Sequence[str], room: int) -> list[npt.NDArray[np.int32]]:
         """Return the token ids of each text: of one that does not fit, the first `room` + 1."""
         enough = room + _MARGIN
-        limit = enough * _CHARACTERS_PER_TOKEN
+        limit = enough * CHARACTERS_PER_TOKEN
         encoded = self._ids([text[:limit] for text in texts])
         short = [i for i, ids in enumerate(encoded) if len(texts[i]) > limit and len(ids) < enough]
         for i, ids in zip(short, self._ids([texts[i] for i in short]), strict=True):
@@ -226,7 +236,7 @@ def read_ends(tokenizer: Tokenizer, text: str, length: int) -> Ends:
         text: The text; of a very long one, only the beginning and the end are read.
         length: Maximum number of tokens that will be kept.
     """
-    limit = (length + _MARGIN) * _CHARACTERS_PER_TOKEN
+    limit = (length + _MARGIN) * CHARACTERS_PER_TOKEN
     read, whole = text, True
     if len(text) > 2 * limit:
         read, whole = _ends_of(text, limit)

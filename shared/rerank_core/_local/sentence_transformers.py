@@ -1,28 +1,37 @@
-"""Models of sentence-transformers: loading them safely, and running them on batches."""
+"""Models of sentence-transformers: what bi-encoders and cross-encoders share, and bi-encoders."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    get_args,
+)
 from uuid import uuid4
 
 import numpy as np
 
-from rerank_core._checks import describe
+from rerank_core._checks import check_choice, describe, optional
 from rerank_core._concurrency import Lazy, ProcessLock, importing
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerError
 from rerank_core._local.failures import failures_as, loading, tokenizing
 from rerank_core._local.files import local_path, model_name
-from rerank_core._local.pairs import PairEncoder, cut_middle, read_ends
+from rerank_core._local.pairs import cut_middle, read_ends
 from rerank_core._local.reading import folder_files, hash_files, read_json
-from rerank_core._local.settings import Activation, configured_activation, resolve_max_length
+from rerank_core._local.settings import resolve_max_length
 from rerank_core._scorer import Scorer
 
 if TYPE_CHECKING:
@@ -30,109 +39,57 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = [
+    "Attention",
+    "DType",
     "LoadedBiEncoder",
-    "LoadedCrossEncoder",
     "Prompts",
     "SentenceTransformersScorer",
+    "check_precision",
+    "checked_files",
+    "compute_alone_in_children",
+    "fast_tokenizer",
+    "hub_commit",
     "load_bi_encoder",
-    "load_cross_encoder",
-    "saved_activation",
+    "loading_model",
+    "model_failure",
+    "weights_identity",
+    "weights_options",
+]
+
+DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Attention: TypeAlias = Literal[
+    "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"
 ]
 
 
-class LoadedCrossEncoder(NamedTuple):
-    """A cross-encoder and its settings; the type of `encoder` differs between versions."""
-
-    encoder: Any
-    pairs: PairEncoder
-    activation: Activation
-    max_length: int
-    identity: str
-
-    def predict(self, pairs: list[tuple[str, str]]) -> Any:
-        """Return the logits of one batch.
-
-        Raises:
-            ScorerError: If the model fails.
-        """
-        from torch.nn import Identity
-
-        with failures_as(lambda error: _failure(f"{len(pairs)} pairs", error)):
-            return self.encoder.predict(
-                pairs,
-                batch_size=len(pairs),
-                activation_fn=Identity(),
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
-
-
-def load_cross_encoder(
-    model: str,
-    options: Mapping[str, Any],
-    token: str | bool | None,
-    activation: Activation | None,
-) -> LoadedCrossEncoder:
-    """Load a cross-encoder, and read its settings.
-
-    Args:
-        model: Hub id or folder.
-        options: Arguments of ``CrossEncoder``; those that are None are left out.
-        token: Access token for private models.
-        activation: Activation instead of the saved one, or None.
+def check_precision(dtype: object, attn_implementation: object) -> dict[str, Any]:
+    """Return the two options of how a model is computed, by name, if they are known or None.
 
     Raises:
-        MissingExtraError: If sentence-transformers is not installed.
-        ConfigurationError: If the model cannot be loaded.
+        ConfigurationError: If one is unknown.
     """
-    with _loading(model, "cross-encoder"):
-        files = _check_folder(model, trusted=bool(options["trust_remote_code"]))
-        encoder = _make_cross_encoder(model, options, token)
-        limits = {
-            **encoder.config.to_dict(),
-            "max_length": None,  # in a configuration of transformers a setting of text generation
-            "model_max_length": encoder.tokenizer.model_max_length,
-        }
-        max_length = resolve_max_length(limits, options["max_length"], model_name(model))
-        return LoadedCrossEncoder(
-            encoder,
-            PairEncoder(_fast_tokenizer(encoder, model), max_length),
-            activation or saved_activation(encoder),
-            max_length,
-            _identity(encoder.model.config, model, files),
-        )
+    return {
+        "dtype": optional(check_choice, dtype, "dtype", get_args(DType)),
+        "attn_implementation": optional(
+            check_choice, attn_implementation, "attn_implementation", get_args(Attention)
+        ),
+    }
 
 
-def saved_activation(encoder: Any) -> Activation:
-    """Return the activation that a loaded ``CrossEncoder`` was saved with."""
-    # With one label sentence-transformers has read the configuration. With two its attribute is
-    # the same for a default and for a saved activation.
-    named = {"activation_fn": type(encoder.activation_fn).__name__}
-    return configured_activation(named if encoder.num_labels == 1 else encoder.config.to_dict())
+def weights_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of ``from_pretrained``: those chosen, and none but safetensors files.
 
-
-def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | bool | None) -> Any:
-    try:
-        with importing():
-            from sentence_transformers import CrossEncoder
-    except ImportError as error:
-        raise MissingExtraError("torch", "TorchCrossEncoder") from error
-    _compute_alone_in_children()
-    chosen = {name: value for name, value in options.items() if value is not None}
-    if token is not None:
-        chosen["token"] = token
-    if "backend" not in chosen:
-        chosen["model_kwargs"] = {**chosen.get("model_kwargs", {}), "use_safetensors": True}
-    known = inspect.signature(CrossEncoder.__init__).parameters
-    if "processor_kwargs" in chosen and "processor_kwargs" not in known:
-        chosen["tokenizer_kwargs"] = chosen.pop("processor_kwargs")  # its name before 5.4
-    unknown = sorted(set(chosen) - set(known) - {"tokenizer_kwargs"})
-    if unknown:
-        raise ConfigurationError(
-            f"the installed sentence-transformers does not know {', '.join(unknown)}; upgrade it"
-        )
-    with importing(lazily=True):  # transformers imports what a model needs
-        return CrossEncoder(model, **chosen)
+    Args:
+        options: A scorer's options, with those of `check_precision`.
+    """
+    chosen = {
+        "torch_dtype": options["dtype"],  # releases of transformers before 4.56 know only this name
+        "attn_implementation": options["attn_implementation"],
+    }
+    return {
+        "use_safetensors": True,
+        **{name: value for name, value in chosen.items() if value is not None},
+    }
 
 
 class Prompts(NamedTuple):
@@ -181,7 +138,7 @@ class LoadedBiEncoder(NamedTuple):
         Raises:
             ScorerError: If the model fails.
         """
-        with failures_as(lambda error: _failure(f"{len(texts)} texts", error)):
+        with failures_as(lambda error: model_failure(f"{len(texts)} texts", error)):
             vectors = self.encoder.encode(
                 texts,
                 prompt=prompt or None,
@@ -193,7 +150,12 @@ class LoadedBiEncoder(NamedTuple):
             return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.width)
 
 
-Loaded = TypeVar("Loaded", LoadedCrossEncoder, LoadedBiEncoder)
+class _Loaded(Protocol):
+    @property
+    def max_length(self) -> int: ...
+
+
+Loaded = TypeVar("Loaded", bound=_Loaded)
 
 
 class SentenceTransformersScorer(Scorer, Generic[Loaded]):
@@ -254,16 +216,16 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
             from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtraError("torch", "BiEncoderScorer") from error
-    _compute_alone_in_children()
-    with _loading(model, "sentence-transformers bi-encoder"):
-        files = _check_folder(model, trusted=False)
+    compute_alone_in_children()
+    with loading_model(model, "sentence-transformers bi-encoder"):
+        files = checked_files(model, trusted=False)
         with importing(lazily=True):  # transformers imports what a model needs
             encoder = SentenceTransformer(
                 model,
                 device=options["device"],
                 revision=options["revision"],
                 local_files_only=bool(options["local_files_only"]),
-                model_kwargs={"use_safetensors": True},
+                model_kwargs=weights_options(options),
             )
         config = getattr(getattr(encoder[0], "auto_model", None), "config", None)
         max_length = int(encoder.max_seq_length or 0)
@@ -273,16 +235,16 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
         encoder.max_seq_length = max_length
         return LoadedBiEncoder(
             encoder,
-            _fast_tokenizer(encoder, model),
+            fast_tokenizer(encoder, model),
             _prompts(encoder.prompts or {}, options["query_prompt"], options["document_prompt"]),
             max_length,
             len(encoder.encode(["a"], show_progress_bar=False)[0]),
-            _identity(config, model, files),
+            weights_identity(model, files, options),
         )
 
 
 @cache
-def _compute_alone_in_children() -> None:
+def compute_alone_in_children() -> None:
     """Let torch compute on one thread in forked children, which do not have its other threads.
 
     With more, OpenMP would wait for those of the parent for ever.
@@ -309,7 +271,7 @@ def _prompts(saved: Mapping[str, str | None], query: str | None, document: str |
     return Prompts(query, document)
 
 
-def _check_folder(model: str, *, trusted: bool) -> list[Path] | None:
+def checked_files(model: str, *, trusted: bool) -> list[Path] | None:
     """Check the files of a folder before a library opens them.
 
     Args:
@@ -343,7 +305,12 @@ def _check_folder(model: str, *, trusted: bool) -> list[Path] | None:
     return files
 
 
-def _fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
+def fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
+    """Return a copy of a model's fast tokenizer, without truncation and padding.
+
+    Raises:
+        ConfigurationError: If it has none.
+    """
     from tokenizers import Tokenizer
 
     fast = getattr(encoder.tokenizer, "backend_tokenizer", None)
@@ -356,16 +323,37 @@ def _fast_tokenizer(encoder: Any, model: str) -> Tokenizer:
     return tokenizer
 
 
-def _identity(config: Any, model: str, files: list[Path] | None) -> str:
-    """Return an identifier of the exact weights: a hash of the files, or the hub's commit."""
+def weights_identity(model: str, files: list[Path] | None, options: Mapping[str, Any]) -> str:
+    """Return an identifier of the exact weights: a hash of the files, or the hub's commit.
+
+    Args:
+        model: Folder, or hub id of a model that was loaded.
+        files: The folder's files; None for a hub id.
+        options: A scorer's options: where and at what revision the model was looked for.
+    """
     folder = local_path(model)
     if files is not None and folder is not None:
         return hash_files(files, folder)
     # Without a commit the weights are unknown.
-    return getattr(config, "_commit_hash", None) or uuid4().hex
+    return hub_commit(model, options) or uuid4().hex
 
 
-def _loading(model: str, kind: str) -> AbstractContextManager[None]:
+def hub_commit(model: str, options: Mapping[str, Any]) -> str | None:
+    """Return the commit of a model in the hub's cache; None if it is not there, or is a folder."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if local_path(model) is not None:
+        return None
+    folder = options.get("cache_folder") or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
+    for name in ("modules.json", "config.json"):
+        found = try_to_load_from_cache(model, name, folder, options["revision"])
+        if isinstance(found, str):
+            return Path(found).parent.name
+    return None
+
+
+def loading_model(model: str, kind: str) -> AbstractContextManager[None]:
+    """Raise `ConfigurationError` in place of what is raised while a model of a kind is loaded."""
     return loading(
         f"model {model!r} could not be loaded",
         f"it must be a folder or hub id of a {kind} with safetensors weights, in the local cache "
@@ -373,7 +361,8 @@ def _loading(model: str, kind: str) -> AbstractContextManager[None]:
     )
 
 
-def _failure(batch: str, error: BaseException) -> ScorerError:
+def model_failure(batch: str, error: BaseException) -> ScorerError:
+    """Return the error of a model that failed on a batch."""
     return ScorerError(
         f"the model failed on a batch of {batch}: {type(error).__name__}",
         provider="torch",

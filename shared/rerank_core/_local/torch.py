@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rerank_core._checks import check_name, check_whole, optional
+from rerank_core._checks import check_name, check_whole, describe, optional
 from rerank_core._errors import ConfigurationError
+from rerank_core._local.cross_encoder import LoadedCrossEncoder, load_cross_encoder
 from rerank_core._local.files import model_name
 from rerank_core._local.graph import apply_activation, to_logits
 from rerank_core._local.pairs import batch_usage, plan_batches, rounds
 from rerank_core._local.sentence_transformers import (
-    LoadedCrossEncoder,
+    Attention,
+    DType,
     SentenceTransformersScorer,
-    load_cross_encoder,
+    check_precision,
 )
 from rerank_core._local.settings import Activation, check_activation, scale_of
 from rerank_core._planning import Tally
@@ -36,6 +38,10 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
     middle. Calls from several threads run one at a time, since the tokenizer of transformers
     cannot be used by two threads at once. In a forked child, torch computes on one thread.
 
+    Causal models, such as Qwen3-Reranker, are those that sentence-transformers 5.4 or newer loads:
+    a language model and a LogitScore, which reads the logits of "yes" and "no" after the pair. They
+    read it in their chat template, of which nothing is cut, so that the score is read at its end.
+
     Args:
         model: Hub id or folder of the model.
         revision: Branch, tag or commit on the hub. Default: its main branch.
@@ -51,15 +57,24 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
         token: Access token for private models; never shown, pickled or written out. Default:
             HF_TOKEN or the stored login.
         trust_remote_code: Run code from the model's repository. Default: False.
-        model_kwargs: Arguments of the model's ``from_pretrained``, such as
-            ``{"torch_dtype": "bfloat16"}``.
+        model_kwargs: Further arguments of the model's ``from_pretrained``.
         processor_kwargs: Arguments of the tokenizer.
         config_kwargs: Arguments of the model's configuration.
         backend: ``"torch"``, ``"onnx"`` or ``"openvino"``, as in sentence-transformers.
+        instruction: What counts as relevant, in plain words, for models trained to follow one: the
+            ``prompt`` of sentence-transformers. A chat template puts it where it belongs; for
+            another model it is the beginning of the query, as `query_prompt` is in
+            `BiEncoderScorer`. ``""`` is none. Default: the prompt that the model was saved with as
+            its default, else none.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``, which weights are converted to.
+            Default: that of transformers, which since its version 5 is the one they were saved in.
+        attn_implementation: ``"eager"``, ``"sdpa"``, ``"flash_attention_2"``,
+            ``"flash_attention_3"`` or ``"flex_attention"``, as far as the installed packages and
+            the device have it. Default: that of transformers, mostly ``"sdpa"``.
 
     Raises:
-        ConfigurationError: If an option is invalid. A model that cannot be loaded raises it at
-            first use.
+        ConfigurationError: If an option is invalid. A model that cannot be loaded, or takes no
+            instruction, raises it at first use.
 
     Example:
         ```python
@@ -90,6 +105,9 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
         processor_kwargs: Mapping[str, Any] | None = None,
         config_kwargs: Mapping[str, Any] | None = None,
         backend: str = "torch",
+        instruction: str | None = None,
+        dtype: DType | None = None,
+        attn_implementation: Attention | None = None,
     ) -> None:
         if (model_kwargs or {}).get("use_safetensors") is False:
             raise ConfigurationError(
@@ -112,7 +130,19 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
             "processor_kwargs": processor_kwargs and dict(processor_kwargs),
             "config_kwargs": config_kwargs and dict(config_kwargs),
             "backend": None if backend == "torch" else backend,
+            "instruction": instruction,
+            **check_precision(dtype, attn_implementation),
         }
+        if instruction is not None and not isinstance(instruction, str):
+            raise ConfigurationError(f"instruction must be a str, not {describe(instruction)}")
+        chosen = {name for name in ("dtype", "attn_implementation") if self._options[name]}
+        again = {name.removeprefix("torch_") for name in model_kwargs or ()} & chosen
+        if again or (chosen and backend != "torch"):
+            raise ConfigurationError(
+                f"{min(again)} is in model_kwargs, too; leave it out there"
+                if again
+                else f"{min(chosen)} is for backend='torch', not {describe(backend)}"
+            )
         for name in ("model_kwargs", "processor_kwargs", "config_kwargs"):
             if {"token", "use_auth_token"} & set(self._options[name] or {}):
                 raise ConfigurationError(
@@ -176,21 +206,19 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
 
         try:
             for start, chunk in rounds(texts):
-                encoded = loaded.pairs.encode(query, chunk, report)
-                lengths = [encoded.length(row) for row in range(len(chunk))]
-                cut = list(chunk)
-                for row in encoded.truncated:
-                    cut[row] = loaded.pairs.cut(chunk[row], len(encoded.texts[row]))
+                pairs = loaded.pairs.fit(query, chunk, report)
+                lengths = [pair.length for pair in pairs]
+                cut = {row for row, pair in enumerate(pairs) if pair.text_cut}
+                cut_queries = {row for row, pair in enumerate(pairs) if pair.query_cut}
                 # The first stage's best first, in case the scoring is stopped early.
                 for batch in sorted(plan_batches(lengths, budget), key=min):
-                    pairs = [(encoded.heads[row].query, cut[row]) for row in batch]
                     with self._lock:
-                        outputs = loaded.predict(pairs)
+                        outputs = loaded.predict([pairs[row][:2] for row in batch])
                     logits = to_logits(outputs, self.name, len(batch)).tolist()
                     tally.add(
                         [start + row for row in batch],
                         apply_activation(loaded.activation, logits),
-                        batch_usage(batch, lengths, encoded.truncated, encoded.truncated_queries),
+                        batch_usage(batch, lengths, cut, cut_queries),
                     )
                     report()
         except StopScoring:
@@ -198,7 +226,9 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
         return tally.scoring()
 
     def _load(self) -> LoadedCrossEncoder:
-        return load_cross_encoder(self._model, self._options, self._token, self._activation)
+        return load_cross_encoder(
+            self._model, self._options, self._token, self._activation, self._lock
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_token": None}

@@ -12,10 +12,11 @@ import torch
 from tokenizers import Tokenizer
 
 from rerank_core._errors import ConfigurationError
+from rerank_core._local.cross_encoder import LoadedCrossEncoder, saved_activation
 from rerank_core._local.failures import loading, tokenizing
 from rerank_core._local.pairs import PairEncoder
 from rerank_core._local.reading import folder_files, read_object, read_tokenizer
-from rerank_core._local.sentence_transformers import LoadedCrossEncoder, saved_activation
+from rerank_core._local.sentence_transformers import hub_commit
 from rerank_core._local.settings import Activation, resolve_max_length
 from rerank_core._local.torch import TorchCrossEncoder
 from rerank_core._scorer import Scorer
@@ -86,7 +87,8 @@ def load_source(
         device="cpu",
         max_length=max_length,
         activation="identity",
-        model_kwargs={"torch_dtype": "float32", "attn_implementation": "eager"},
+        dtype="float32",
+        attn_implementation="eager",
     )
     encoder = reference.loaded.encoder
     modules = _modules(encoder, reference.name)
@@ -100,7 +102,7 @@ def load_source(
         tokenizer=tokenizer,
         input_names=encoder.tokenizer.model_input_names,
         pad_token_id=encoder.tokenizer.pad_token_id,
-        revision=getattr(encoder.model.config, "_commit_hash", None),
+        revision=hub_commit(model, {"revision": revision}),
         max_length=reference.loaded.max_length,
         activation=activation or saved_activation(encoder),
     )
@@ -185,6 +187,11 @@ def _modules(encoder: Any, name: str) -> tuple[Any, ...]:
     modules = tuple(encoder) if several else ()
     if several:
         names = [type(module).__name__ for module in modules]
+        if names[-1] == "LogitScore":
+            raise ConfigurationError(
+                f"model {name!r} is a causal language model, which is not exported: run it on "
+                "torch, as TorchCrossEncoder or 'torch:MODEL' does"
+            )
         output = getattr(modules[-1], "module_output_name", None)
         known = names[0] == "Transformer" and _MODULES.issuperset(names[1:]) and output == "scores"
         kind, labels = f"a pipeline of {' + '.join(names)}", encoder.num_labels

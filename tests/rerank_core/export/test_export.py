@@ -240,20 +240,11 @@ def test_a_model_of_three_labels_is_refused(tiny: Callable[..., TinyModel], tmp_
         export_model(tiny("bert", 3).torch, tmp_path / "out")
 
 
-def test_a_causal_language_model_is_refused(tiny: Callable[..., TinyModel], tmp_path: Path) -> None:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    folder = tmp_path / "causal"
-    config = Qwen3Config(
-        vocab_size=600, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, head_dim=8, intermediate_size=16,
-    )  # fmt: skip
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((tiny("modernbert").torch / name).read_bytes())
-    with pytest.raises(ConfigurationError, match=r"LogitScore; supported are .*ModernBERT"):
-        export_model(folder, tmp_path / "out")
-    assert names(tmp_path) == ["causal"]
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_causal_language_model_is_refused(causal: Path, tmp_path: Path, precision: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"'causal' is a causal .* run it on torch, as"):
+        export_model(causal, tmp_path / "out", precision=precision)
+    assert names(tmp_path) == []
 
 
 def test_a_model_with_a_prompt_is_refused(tiny: Callable[..., TinyModel], tmp_path: Path) -> None:

@@ -69,6 +69,20 @@ def test_prompts_are_used_and_can_be_replaced(
     assert given.fingerprint != plain.fingerprint
 
 
+def test_precision_and_attention_are_options(model: Path) -> None:
+    halves = BiEncoderScorer(str(model), dtype="bfloat16", attn_implementation="eager")
+    peer = SentenceTransformer(str(model), device="cpu", model_kwargs={"torch_dtype": "bfloat16"})
+    vectors = peer.encode(TEXTS, normalize_embeddings=True)
+    assert halves.embed_documents(TEXTS) == pytest.approx(vectors, abs=0.02)
+    written = halves.to_config()
+    assert (written["dtype"], written["attn_implementation"]) == ("bfloat16", "eager")
+    assert load_scorer(written).fingerprint == halves.fingerprint
+    others = (BiEncoderScorer(str(model)), BiEncoderScorer(str(model), dtype="bfloat16"))
+    assert halves.fingerprint not in [other.fingerprint for other in others]
+    with pytest.raises(ConfigurationError, match="dtype must be"):
+        BiEncoderScorer(str(model), dtype="int8")  # type: ignore[arg-type]
+
+
 def test_long_texts_are_cut_and_counted(model: Path) -> None:
     scorer = BiEncoderScorer(str(model), max_length=8)
     long = " ".join(WORDS)

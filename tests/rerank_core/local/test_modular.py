@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 from rerank_core import ConfigurationError, OnnxCrossEncoder, Scorer, TorchCrossEncoder, load_scorer
 from rerank_core._local.auto import HubCrossEncoder
 from rerank_core._local.files import MissingGraphError
-from support.models import TinyModel, quantise
+from support.models import FAMILIES, TinyModel, quantise
 
 QUERY = "drug query"
 TEXTS = ["list error", "python river " * 5, "a", "drug discovery molecule protein", "market " * 90]
@@ -70,15 +69,19 @@ def test_scores_are_those_of_sentence_transformers(
     assert one_by_one == scores(OnnxCrossEncoder(folder, batch_tokens=4096), TEXTS)
 
 
-def test_torch_is_not_imported(modular: Callable[..., Path]) -> None:
+def test_torch_is_not_imported(
+    tiny: Callable[..., TinyModel], modular: Callable[..., Path]
+) -> None:
     script = (
-        "import sys; from rerank_core import load_scorer; scorer = load_scorer(sys.argv[1]);"
-        "print(scorer.score('drug', ['list']).scores, scorer.fingerprint);"
+        "import sys; from rerank_core import load_scorer\n"
+        "for name in sys.argv[1:]:\n"
+        "    scorer = load_scorer(name)\n"
+        "    assert scorer.score('drug', ['list']).usage.pairs == 1 and scorer.fingerprint\n"
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
     )
-    for name in (str(modular()), f"onnx:{modular()}"):
-        command = [sys.executable, "-c", script, name]
-        subprocess.run(command, env={**os.environ}, capture_output=True, check=True, timeout=60)
+    folders = [modular(), *(tiny(family).onnx for family in FAMILIES)]
+    names = [f"{prefix}{folder}" for folder in folders for prefix in ("", "onnx:")]
+    subprocess.run([sys.executable, "-c", script, *names], check=True, timeout=60)
 
 
 def test_settings_of_older_versions_are_read(folder: Path) -> None:

@@ -18,6 +18,7 @@ from rerank_core import (
     MissingExtraError,
     Scale,
     TorchCrossEncoder,
+    load_scorer,
 )
 from support.models import WORDS, TinyModel
 
@@ -73,6 +74,58 @@ def test_options_reach_sentence_transformers(tiny: Callable[..., TinyModel]) -> 
     assert scorer.to_config()["processor_kwargs"] == {"model_max_length": 48}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["bert", "modular", "causal"])
+def test_weights_of_a_precision_give_the_scores_of_sentence_transformers(
+    tiny: Callable[..., TinyModel],
+    modular: Callable[..., Path],
+    causal: Path,
+    kind: str,
+    dtype: Any,
+) -> None:
+    path = str({"bert": tiny().torch, "modular": modular(), "causal": causal}[kind])
+    theirs = CrossEncoder(path, device="cpu", model_kwargs={"torch_dtype": dtype})
+    scorer = TorchCrossEncoder(path, device="cpu", dtype=dtype)
+    expected = theirs.predict([("drug", text) for text in TEXTS]).tolist()
+    assert scorer.score("drug", TEXTS).scores == pytest.approx(expected, abs=1e-4)
+    assert f"dtype=torch.{dtype}:" in scorer.fingerprint
+    written = scorer.to_config()
+    assert written == {"type": "torch", "model": path, "device": "cpu", "dtype": dtype}
+    assert load_scorer(written).fingerprint == scorer.fingerprint
+
+
+def test_weights_are_computed_as_they_were_saved_by_default(
+    tiny: Callable[..., TinyModel], tmp_path: Path
+) -> None:
+    halves = CrossEncoder(str(tiny().torch), device="cpu", model_kwargs={"torch_dtype": "bfloat16"})
+    halves.save_pretrained(str(tmp_path))
+    assert "dtype=torch.bfloat16" in TorchCrossEncoder(str(tmp_path), device="cpu").fingerprint
+    whole = TorchCrossEncoder(str(tmp_path), device="cpu", dtype="float32")
+    assert "dtype=torch.float32" in whole.fingerprint
+
+
+def test_attention_is_computed_as_asked(tiny: Callable[..., TinyModel], causal: Path) -> None:
+    for path in (str(tiny().torch), str(causal)):
+        plain, *others = (
+            TorchCrossEncoder(path, device="cpu", attn_implementation=name)
+            for name in (None, "eager", "sdpa")
+        )
+        expected = plain.score("drug", TEXTS).scores
+        for scorer in others:
+            assert scorer.score("drug", TEXTS).scores == pytest.approx(expected, abs=1e-4)
+            assert scorer.fingerprint != plain.fingerprint
+    with pytest.raises(ConfigurationError, match=r"could not be loaded: .*[Ff]lash"):
+        TorchCrossEncoder(path, device="cpu", attn_implementation="flash_attention_2").load()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_gpu_gives_the_order_of_a_cpu(causal: Path, dtype: Any) -> None:
+    here = TorchCrossEncoder(str(causal), device="cpu", dtype="float32").score("drug", TEXTS)
+    there = TorchCrossEncoder(str(causal), device="cuda", dtype=dtype).score("drug", TEXTS)
+    assert there.scores == pytest.approx(here.scores, abs=0.2)
+
+
 def test_a_token_never_leaves(tiny: Callable[..., TinyModel]) -> None:
     scorer = TorchCrossEncoder(str(tiny().torch), device="cpu", token="hf_secret")
     assert "hf_secret" not in f"{scorer!r} {scorer.to_config()} {scorer.fingerprint}"
@@ -99,6 +152,14 @@ def test_pickled_weights_are_not_loaded(tiny: Callable[..., TinyModel], tmp_path
         ({"activation": "gelu"}, "activation"),
         ({"max_length": 0}, "max_length"),
         ({"batch_tokens": -1}, "batch_tokens"),
+        ({"instruction": 3}, "instruction must be a str, not 3"),
+        ({"dtype": "int8"}, "dtype must be one of 'float32', 'bfloat16', 'float16'"),
+        ({"dtype": "float61"}, "did you mean 'float16'"),
+        ({"attn_implementation": "flash"}, "attn_implementation must be one of 'eager', "),
+        ({"attn_implementation": "owner/kernel"}, "attn_implementation must be"),
+        ({"dtype": "float16", "model_kwargs": {"torch_dtype": "float32"}}, "dtype is in model_kw"),
+        ({"dtype": "float16", "model_kwargs": {"dtype": "float32"}}, "dtype is in model_kwargs"),
+        ({"dtype": "float16", "backend": "onnx"}, "dtype is for backend='torch', not 'onnx'"),
     ],
 )
 def test_options_out_of_range_are_refused_at_once(options: dict[str, Any], message: str) -> None:
