@@ -125,7 +125,8 @@ _MODELS = (
         32_768,
         "torch",
         "100+",
-        "causal, through sentence-transformers 5.4 or newer; not run by rerank-core's own tests",
+        "causal, through sentence-transformers 5.4 or newer; takes an instruction, and is not "
+        "exported; rerank-core's tests run a miniature of its layout, not its weights",
     ),
     _service("cohere:rerank-v5.0-pro", None),
     _service("cohere:rerank-v5.0-fast", None),

@@ -125,6 +125,9 @@ def test_a_path_that_is_not_there_says_so(spec: str) -> None:
         ({"type": "onnx", "model": "nano", "top_n": 3}, "top_n"),
         ({"type": "hub", "model": "a/b", "device": "cpu"}, "device"),
         ({"type": "hub"}, "model"),
+        ({"type": "onnx", "model": "nano", "instruction": "i"}, "'onnx' does not fit: .*'instruc"),
+        ({"type": "bi", "model": "a/b", "instruction": "i"}, "'bi' does not fit: .*'instruction'"),
+        ({"type": "tei", "base_url": "http://h", "instruction": "i"}, "unexpected .*'instruction'"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_named(

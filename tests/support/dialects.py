@@ -90,7 +90,7 @@ DIALECTS = [
             "usage": {"prompt_tokens": TOKENS, "total_tokens": TOKENS},
             "results": _with_documents(scored, request, multi_modal=None),
         },
-        BASIC | {"truncate_prompt_tokens", "use_activation", "max_tokens_per_doc"},
+        BASIC | {"truncate_prompt_tokens", "use_activation", "max_tokens_per_doc", "instruction"},
     ),
     Dialect(  # Jina's form, as gateways give it: https://docs.newapi.pro/en/api/jinaai-rerank
         "jina",

@@ -83,6 +83,9 @@ class CohereScorer(HttpScorer):
             those with a score above one from 0 to 1 (Cohere's default: 0.1), and for so many of
             each text at most (default: all). Needs a v5 model and an SDK that has it. Default:
             False.
+        instruction: What counts as relevant, in plain words, for a server of your own that takes
+            ``instruction``, such as vLLM with Qwen3-Reranker. Cohere's service takes none. Default:
+            the server's.
         raw_scores: The server sends logits: the scale is `LOGIT`, and any number is valid. Most
             must be asked to, in `extra_body`. Default: False, scores from 0 to 1.
         extra_body: Further fields of the request, as the server knows them: ``{"raw_scores":
@@ -94,9 +97,10 @@ class CohereScorer(HttpScorer):
         client: A ready ``cohere.ClientV2``, ``AsyncClientV2``, ``BedrockClientV2`` or
             ``SagemakerClientV2`` instead of `api_key`, `base_url` and `path`; its key, address
             and HTTP settings apply, and closing it stays with you. The SDK reads its answers,
-            without a limit on their size, and takes ``"index": "1"`` for 1. With a sync one,
-            `ascore` works in a thread; with an async one there is only `ascore`, in that client's
-            event loop.
+            without a limit on their size, and takes ``"index": "1"`` for 1. `timeout` is then the
+            longest wait for a connection and for each piece of an answer, and the call as a whole
+            has no limit: put a `Deadline` around it. With a sync one, `ascore` works in a thread;
+            with an async one there is only `ascore`, in that client's event loop.
 
     Raises:
         ConfigurationError: If an option is out of range, the model is retired, or an explicit
@@ -136,6 +140,7 @@ class CohereScorer(HttpScorer):
         max_tokens_per_doc: int | None = None,
         priority: int | None = None,
         relevant_spans: bool | Mapping[str, float] = False,
+        instruction: str | None = None,
         raw_scores: bool = False,
         extra_body: Mapping[str, Any] | None = None,
         prices: Prices | Mapping[str, float] | None = None,
@@ -170,12 +175,23 @@ class CohereScorer(HttpScorer):
         self._priority = optional(check_whole, priority, "priority", least=0)
         self._relevant_spans = _check_spans(relevant_spans)
         self._extra_body = optional(_check_extra_body, extra_body, "extra_body")
+        self._instruction = optional(check_name, instruction, "instruction", "Find the law.")
+        self._fields = dict(self._extra_body or {})
+        if self._instruction is not None:
+            if self._needs_key():
+                raise ConfigurationError(
+                    "Cohere's service takes no instruction; a server that takes one, such as "
+                    "vLLM, needs base_url"
+                )
+            if "instruction" in self._fields:
+                raise ConfigurationError("instruction is in extra_body, too; leave it out there")
+            self._fields["instruction"] = self._instruction
 
     @property
     def fingerprint(self) -> str:
         """Address, model and options; with a ready client, this scorer only."""
         own = f"client-{self._client_id}"
-        extra = sorted((self._extra_body or {}).items())
+        extra = sorted(self._fields.items())
         return (
             f"cohere:{self._model}@{self._address + self._path if self._client is None else own}"
             f":max_tokens_per_doc={self._max_tokens_per_doc}"
@@ -209,8 +225,8 @@ class CohereScorer(HttpScorer):
     def _request(self, query: str, texts: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         # The base class retries; "timeout" is not read by SDK 5.
         sending: dict[str, Any] = {"max_retries": 0, "timeout_in_seconds": self._timeout}
-        if self._extra_body:
-            sending["additional_body_parameters"] = self._extra_body
+        if self._fields:
+            sending["additional_body_parameters"] = self._fields
         options = {
             "max_tokens_per_doc": self._max_tokens_per_doc,
             "priority": self._priority,

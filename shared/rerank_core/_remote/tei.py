@@ -53,11 +53,13 @@ class TeiScorer(HttpScorer):
         api_key: The key; a function that returns it; or False to send none, whatever the
             environment holds.
         batch_size: Texts of one request. Default: as many as the server's ``/info`` allows, which
-            is asked for once and not counted as a request; 32 where it does not say.
+            is asked for until it answers, and not counted as a request; 32 where it does not say.
         truncate: Cut pairs that are too long, instead of refusing them. Default: True.
         truncation_direction: End that is cut, ``"right"`` or ``"left"``. Default: ``"right"``.
         raw_scores: Ask for logits: the scale is `LOGIT`. Default: False, sigmoids.
-        timeout: Seconds, as in `HttpScorer`. Default: 30.
+        timeout: Seconds, as in `HttpScorer`. The request for ``/info`` has as many of its own, so
+            that a server that hangs takes twice as long to fail; with a `batch_size` there is none.
+            Default: 30.
         max_retries: Attempts after the first, as in `HttpScorer`. Default: 2.
         prices: As in `HttpScorer`. Default: not known.
         scale: As in `HttpScorer`. Default: ``"unit"``.

@@ -22,6 +22,11 @@ from rerank_core._local.files import cpu_features, graph_candidates
 from rerank_core._local.onnx import default_threads
 from rerank_core._local.reading import read_object
 from rerank_core._models import list_models
+from rerank_core._remote.cohere import CohereScorer
+from rerank_core._remote.nim import NimScorer
+from rerank_core._remote.sglang import SglangScorer
+from rerank_core._remote.tei import TeiScorer
+from rerank_core._remote.voyage import VoyageScorer
 from rerank_core.cli._guard import interrupt_raised, to_stderr
 from rerank_core.cli._output import output_console, rendered, write_lines
 
@@ -45,6 +50,8 @@ EXTRAS = {
     "torch": "torch",
 }
 """The packages that matter, and the extra of rerank-core that brings each; None for the base."""
+
+_SERVICES = (CohereScorer, VoyageScorer, TeiScorer, SglangScorer, NimScorer)
 
 
 def show_info(*, as_json: bool) -> None:
@@ -187,8 +194,7 @@ def gather_facts() -> dict[str, Any]:
             "recommended": {name: name in names for name in _recommended_repositories()},
         },
         "environment": {
-            "CO_API_KEY": _presence("CO_API_KEY"),
-            "COHERE_API_KEY": _presence("COHERE_API_KEY"),
+            **{name: _presence(name) for service in _SERVICES for name in service.key_variables},
             "HF_HUB_OFFLINE": "on" if HF_HUB_OFFLINE else "off",
         },
     }

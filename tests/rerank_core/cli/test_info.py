@@ -73,9 +73,14 @@ def test_json_holds_what_was_found(tmp_path: Path) -> None:
 
 def test_keys_are_never_shown(tmp_path: Path) -> None:
     env = {"CO_API_KEY": "", "COHERE_API_KEY": "sesame-open", "HF_HUB_CACHE": str(tmp_path / "no")}
+    env |= {"VOYAGE_API_KEY": "sesame-shut", "TEI_API_KEY": "sesame-ajar"}
     assert json.loads(info("--json", **env))["environment"] == {
         "CO_API_KEY": "empty",
         "COHERE_API_KEY": "set",
+        "VOYAGE_API_KEY": "set",
+        "TEI_API_KEY": "set",
+        "SGLANG_API_KEY": "not set",
+        "NVIDIA_API_KEY": "not set",
         "HF_HUB_OFFLINE": "on" if os.environ.get("HF_HUB_OFFLINE") == "1" else "off",
     }
     shown = info(**env)

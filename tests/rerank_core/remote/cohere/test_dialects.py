@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import cohere
 import pytest
 
 from rerank_core import CohereScorer, ConfigurationError, MalformedResponseError, Scale, load_scorer
@@ -94,12 +95,26 @@ def test_what_changes_scores_changes_the_fingerprint() -> None:
         {"extra_body": {"truncate_prompt_tokens": 128}},
         {"extra_body": {"truncate_prompt_tokens": 256}},
         {"base_url": "http://127.0.0.1:9/v1"},
+        {"instruction": "Find the law."},
     ]
     prints = {
         CohereScorer("m", **{"base_url": "http://127.0.0.1:9", **change}).fingerprint
         for change in changes
     }
     assert len(prints) == len(changes)
+
+
+def test_an_instruction_is_sent_to_a_server_that_takes_it(mode: str) -> None:
+    (vllm,) = (dialect for dialect in DIALECTS if dialect.name == "vllm")
+    with ScriptedServer(respond=vllm.answer) as server:
+        scorer = CohereScorer("m", base_url=server.url, instruction="Prefer the newest law.")
+        for same in (scorer, load_scorer(scorer.to_config()), pickle.loads(pickle.dumps(scorer))):
+            assert run(same, mode, QUERY, TEXTS).scores == SCORES
+            assert same.fingerprint == scorer.fingerprint
+    assert all(r.body["instruction"] == "Prefer the newest law." for r in server.requests)
+    for refused in ({}, {"base_url": "https://api.cohere.com"}, {"client": cohere.ClientV2(KEY)}):
+        with pytest.raises(ConfigurationError, match="Cohere's service takes no instruction"):
+            CohereScorer("m", instruction="Prefer the newest law.", **refused)
 
 
 def logits(request: Request) -> Reply:
@@ -141,6 +156,11 @@ def test_raw_scores_are_on_the_logit_scale(asked: dict[str, bool], mode: str) ->
         ({"extra_body": {1: "x"}}, "extra_body must be a mapping"),
         ({"extra_body": {"documents": []}}, "'documents'"),
         ({"extra_body": {"top_n": 3}}, "'top_n'"),
+        ({"instruction": " "}, "instruction must be a name such as 'Find the law.'"),
+        (
+            {"instruction": "a", "extra_body": {"instruction": "b"}, "base_url": "http://h"},
+            "instruction is in extra_body, too",
+        ),
     ],
 )
 def test_options_that_cannot_work(options: dict[str, Any], said: str) -> None:
