@@ -27,15 +27,19 @@ from rerank_core import (
 from rerank_core._adapters import (
     AdapterOptions,
     MetadataKey,
-    ScoredText,
     check_items,
-    scored_text,
-    shift_spans,
 )
 from rerank_core._blend import BlendLike
 from rerank_core._checks import describe
 from rerank_core._loading import ScorerLike
-from rerank_core._metadata import copy_metadata, first_of_each_id, results
+from rerank_core._metadata import (
+    ScoredText,
+    copy_metadata,
+    first_of_each_id,
+    results,
+    scored_text,
+    shift_spans,
+)
 
 if TYPE_CHECKING:
     from typing import Unpack

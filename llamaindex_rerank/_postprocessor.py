@@ -26,12 +26,16 @@ from rerank_core import (
 from rerank_core._adapters import (
     AdapterOptions,
     check_items,
+)
+from rerank_core._checks import describe
+from rerank_core._metadata import (
+    copy_metadata,
+    first_of_each_id,
     replacement_text,
+    results,
     scored_text,
     shift_spans,
 )
-from rerank_core._checks import describe
-from rerank_core._metadata import copy_metadata, first_of_each_id, results
 
 __all__ = ["RerankPostprocessor"]
 

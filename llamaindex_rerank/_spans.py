@@ -8,7 +8,7 @@ from uuid import uuid4
 from llama_index.core.schema import BaseNode, MetadataMode
 
 from rerank_core import Span
-from rerank_core._adapters import shift_spans
+from rerank_core._metadata import shift_spans
 
 __all__ = ["spans_in_node"]
 

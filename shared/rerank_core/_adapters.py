@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, model_validator
 
@@ -20,29 +20,21 @@ from rerank_core._checks import (
     check_ordered,
     check_whole,
     describe,
-    is_blank,
     optional,
     refuse_unknown,
 )
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
+from rerank_core._metadata import check_fields
 from rerank_core._scorer import Scorer
-from rerank_core._types import Span
 
 __all__ = [
     "AdapterOptions",
     "MetadataKey",
-    "ScoredText",
     "check_items",
-    "replacement_text",
-    "scored_text",
-    "shift_spans",
 ]
 
 T = TypeVar("T")
-
-# The most characters that a value which is no string adds to a text.
-_VALUE_CHARACTERS = 1000
 
 # The arguments of `rerank` among the options.
 _FOR_RERANK = (
@@ -62,25 +54,6 @@ def _check_key(value: object, argument: str) -> str:
             f"{argument} must be None or the name of a metadata key, not {describe(value)}"
         )
     return value
-
-
-def _check_fields(value: object, argument: str) -> list[str]:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise ConfigurationError(
-            f"{argument} must be a list of metadata keys, such as ['title'], not {describe(value)}"
-        )
-    if not value:
-        raise ConfigurationError(f"{argument} is empty; leave it out to read no metadata by name")
-    fields: list[str] = []
-    for position, field in enumerate(value):
-        if not isinstance(field, str) or is_blank(field):
-            raise ConfigurationError(
-                f"{argument}[{position}] must be the name of a metadata key, not {describe(field)}"
-            )
-        if field in fields:
-            raise ConfigurationError(f"{argument} has {field!r} twice; name each key once")
-        fields.append(field)
-    return fields
 
 
 def _check_counter(value: object) -> Any:
@@ -151,7 +124,7 @@ class AdapterOptions(BaseModel):
     ] = None
     score_key: Annotated[str | None, MetadataKey("score_key")] = "relevance_score"
     span_key: Annotated[str | None, MetadataKey("span_key")] = None
-    rank_fields: Annotated[Sequence[str] | None, _named(_check_fields, "rank_fields")] = None
+    rank_fields: Annotated[Sequence[str] | None, _named(check_fields, "rank_fields")] = None
     text_key: Annotated[str | None, MetadataKey("text_key")] = None
     distinct_ids: Annotated[bool, PlainValidator(partial(check_flag, argument="distinct_ids"))] = (
         False
@@ -204,88 +177,6 @@ class AdapterOptions(BaseModel):
         """
         _write_scorer(self._for_rerank()["scorer"])
         _write_counter(self.count_tokens)
-
-
-class ScoredText(NamedTuple):
-    """A text as it is scored, and where a document's own text is in it.
-
-    Attributes:
-        text: What is scored.
-        start: The number of characters before the document's own text; None if it is not in
-            there.
-    """
-
-    text: str
-    start: int | None
-
-
-def scored_text(
-    text: str, metadata: Mapping[str, Any], rank_fields: Sequence[str] | None, text_key: str | None
-) -> ScoredText:
-    """Return a document's text as it is scored, with the metadata that options name.
-
-    Args:
-        text: The document's own text.
-        metadata: Its metadata.
-        rank_fields: Keys whose values go before the text as ``key: value`` lines, in this order,
-            and a blank line after them. A key that is missing, None, blank or has no text is left
-            out.
-        text_key: Key of the text that is scored in place of the document's own.
-
-    Raises:
-        InvalidInputError: If the value of `text_key` is neither a string nor None.
-    """
-    if not rank_fields and text_key is None:
-        return ScoredText(text, 0)
-    body = replacement_text(metadata, text_key)
-    body = text if body is None else body
-    values = {field: _value_text(metadata.get(field)) for field in rank_fields or ()}
-    header = "\n".join(f"{field}: {value}" for field, value in values.items() if value)
-    if header and not is_blank(body):
-        header += "\n\n"
-    return ScoredText(header + body, len(header) if body == text else None)
-
-
-def replacement_text(metadata: Mapping[str, Any], text_key: str | None) -> str | None:
-    """Return the text to score in place of a document's own, or None if there is none.
-
-    Raises:
-        InvalidInputError: If the value of `text_key` is neither a string nor None.
-    """
-    text = None if text_key is None else metadata.get(text_key)
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise InvalidInputError(
-            f"text_key names {text_key!r}, whose value must be a str, not {describe(text)}"
-        )
-    return None if is_blank(text) else text
-
-
-def _value_text(value: object) -> str:
-    """Return a metadata value as one line, or nothing where it has no text."""
-    if value is None:
-        return ""
-    try:
-        text = value if isinstance(value, str) else str(value)[:_VALUE_CHARACTERS]
-    except Exception:  # noqa: BLE001 - nested too deeply, or a class of the user's
-        return ""
-    return "" if is_blank(text) else " ".join(text.split())
-
-
-def shift_spans(spans: Iterable[Span], start: int, length: int) -> list[Span]:
-    """Return the parts of passages that lie in a document's own text, in its characters.
-
-    Args:
-        spans: Passages of the text that was scored.
-        start: The number of characters in it before the document's own text.
-        length: The length of that text.
-    """
-    moved = (
-        span._replace(start=max(0, span.start - start), end=min(length, span.end - start))
-        for span in spans
-    )
-    return [span for span in moved if span.start < span.end]
 
 
 def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T]:

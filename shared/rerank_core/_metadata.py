@@ -1,4 +1,4 @@
-"""Metadata of documents, nodes and records: copies, results written into them, repeated ids."""
+"""Metadata of documents, nodes and records: read with a text, copied, results written into them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,135 @@ import copy
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from rerank_core._checks import describe, is_blank
+from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._types import Span
 
-__all__ = ["copy_metadata", "first_of_each_id", "results"]
+__all__ = [
+    "ScoredText",
+    "check_fields",
+    "copy_metadata",
+    "first_of_each_id",
+    "replacement_text",
+    "results",
+    "scored_text",
+    "shift_spans",
+]
 
 T = TypeVar("T")
 
+# The most characters that a value which is no string adds to a text.
+_VALUE_CHARACTERS = 1000
+
 _CONTAINERS = (dict, list, tuple, set, bytearray, deque)
+
+
+def check_fields(value: object, argument: str) -> list[str]:
+    """Return a list of different metadata keys.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise ConfigurationError(
+            f"{argument} must be a list of metadata keys, such as ['title'], not {describe(value)}"
+        )
+    if not value:
+        raise ConfigurationError(f"{argument} is empty; leave it out to read no metadata by name")
+    fields: list[str] = []
+    for position, field in enumerate(value):
+        if not isinstance(field, str) or is_blank(field):
+            raise ConfigurationError(
+                f"{argument}[{position}] must be the name of a metadata key, not {describe(field)}"
+            )
+        if field in fields:
+            raise ConfigurationError(f"{argument} has {field!r} twice; name each key once")
+        fields.append(field)
+    return fields
+
+
+class ScoredText(NamedTuple):
+    """A text as it is scored, and where a document's own text is in it.
+
+    Attributes:
+        text: What is scored.
+        start: The number of characters before the document's own text; None if it is not in
+            there.
+    """
+
+    text: str
+    start: int | None
+
+
+def scored_text(
+    text: str, metadata: Mapping[str, Any], rank_fields: Sequence[str] | None, text_key: str | None
+) -> ScoredText:
+    """Return a document's text as it is scored, with the metadata that options name.
+
+    Args:
+        text: The document's own text.
+        metadata: Its metadata.
+        rank_fields: Keys whose values go before the text as ``key: value`` lines, in this order,
+            and a blank line after them. A key that is missing, None, blank or has no text is left
+            out.
+        text_key: Key of the text that is scored in place of the document's own.
+
+    Raises:
+        InvalidInputError: If the value of `text_key` is neither a string nor None.
+    """
+    if not rank_fields and text_key is None:
+        return ScoredText(text, 0)
+    body = replacement_text(metadata, text_key)
+    body = text if body is None else body
+    values = {field: _value_text(metadata.get(field)) for field in rank_fields or ()}
+    header = "\n".join(f"{field}: {value}" for field, value in values.items() if value)
+    if header and not is_blank(body):
+        header += "\n\n"
+    return ScoredText(header + body, len(header) if body == text else None)
+
+
+def replacement_text(metadata: Mapping[str, Any], text_key: str | None) -> str | None:
+    """Return the text to score in place of a document's own, or None if there is none.
+
+    Raises:
+        InvalidInputError: If the value of `text_key` is neither a string nor None.
+    """
+    text = None if text_key is None else metadata.get(text_key)
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidInputError(
+            f"text_key names {text_key!r}, whose value must be a str, not {describe(text)}"
+        )
+    return None if is_blank(text) else text
+
+
+def _value_text(value: object) -> str:
+    """Return a metadata value as one line, or nothing where it has no text."""
+    if value is None:
+        return ""
+    try:
+        text = value if isinstance(value, str) else str(value)[:_VALUE_CHARACTERS]
+    except Exception:  # noqa: BLE001 - nested too deeply, or a class of the user's
+        return ""
+    return "" if is_blank(text) else " ".join(text.split())
+
+
+def shift_spans(spans: Iterable[Span], start: int, length: int) -> list[Span]:
+    """Return the parts of passages that lie in a document's own text, in its characters.
+
+    Args:
+        spans: Passages of the text that was scored.
+        start: The number of characters in it before the document's own text.
+        length: The length of that text.
+    """
+    moved = (
+        span._replace(start=max(0, span.start - start), end=min(length, span.end - start))
+        for span in spans
+    )
+    return [span for span in moved if span.start < span.end]
 
 
 def results(

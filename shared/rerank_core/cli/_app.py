@@ -134,6 +134,14 @@ def rank(
     text_field: Annotated[
         str, typer.Option(metavar="NAME", help="The field or column that holds the text.")
     ] = "text",
+    rank_fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rank-fields",
+            metavar="NAME",
+            help="A field that is read before the text, as a line NAME: value; may be repeated.",
+        ),
+    ] = None,
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", "-f", help="auto: a table on a terminal, jsonl elsewhere."),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,14 @@ from rerank_core._checks import check_query
 from rerank_core._display import change_of_place, printable
 from rerank_core._errors import ConfigurationError
 from rerank_core._files import bounded_lines
-from rerank_core._metadata import first_of_each_id, results
+from rerank_core._metadata import (
+    ScoredText,
+    check_fields,
+    first_of_each_id,
+    results,
+    scored_text,
+    shift_spans,
+)
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
 from rerank_core._types import RankedItem, Ranking
@@ -75,6 +82,7 @@ class RankOptions:
         distinct_ids: Keep only the first candidate of each id.
         input_format: The format of the input.
         text_field: The field or column that holds the text.
+        rank_fields: Fields that are read before the text, as ``key: value`` lines.
         output_format: The format of the output.
         output: The file to write; None for standard output.
         strict: Fail at the first bad line.
@@ -94,6 +102,7 @@ class RankOptions:
     distinct_ids: bool = False
     input_format: InputFormat = InputFormat.AUTO
     text_field: str = "text"
+    rank_fields: Sequence[str] | None = None
     output_format: OutputFormat = OutputFormat.AUTO
     output: Path | None = None
     strict: bool = False
@@ -119,16 +128,27 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
         raise ConfigurationError(
             f"--score-key and --span-key are both {options.span_key!r}; give each a name of its own"
         )
+    rank_fields = check_fields(options.rank_fields, "--rank-fields") if options.rank_fields else []
+    for taken in (options.text_field, options.score_key, options.span_key):
+        if taken in rank_fields:
+            raise ConfigurationError(
+                f"--rank-fields names {taken!r}, which is the text itself or what is written; "
+                "name other fields"
+            )
     check_target(options.output)
     records = _read(file, options)
     if not records:  # nothing to load a model for
         write_lines([], options.output)
         return
     total = len(records)
+    read = [
+        scored_text(record.text, record.metadata(rank_fields), rank_fields, None)
+        for record in records
+    ]
     with progress_bar("scoring", total, wanted=total > LONG) as progress:
         ranking = rerank(
             options.query,
-            [record.text for record in records],
+            [scored.text for scored in read],
             scorer,
             depth=options.depth,
             top_n=options.top_n,
@@ -139,8 +159,18 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
             prior=[record.prior for record in records],
             progress=partial(progress, "scoring"),
         )
-    write_lines(_lines(ranking, records, options), options.output)
+    write_lines(_lines(_own_texts(ranking, records, read), records, options), options.output)
     _report(ranking, options)
+
+
+def _own_texts(ranking: Ranking, records: list[Record], read: list[ScoredText]) -> Ranking:
+    """Put the records' own texts in place of what was read, and count the passages in them."""
+    items = []
+    for item in ranking:
+        text = records[item.index].text
+        spans = shift_spans(item.spans, read[item.index].start or 0, len(text))
+        items.append(replace(item, text=text, spans=tuple(spans)))
+    return replace(ranking, items=tuple(items))
 
 
 def _read(file: str, options: RankOptions) -> list[Record]:

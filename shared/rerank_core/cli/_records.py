@@ -46,6 +46,10 @@ class Record:
     prior: float | None
     members: dict[str, str]
 
+    def metadata(self, fields: Iterable[str]) -> dict[str, Any]:
+        """Return the values of these members, of those that there are."""
+        return {name: _value(self.members[name]) for name in fields if name in self.members}
+
     def to_json(self, results: Mapping[str, object], keys: Iterable[str]) -> str:
         """Write the record on one line.
 
@@ -256,6 +260,18 @@ def _members(source: str) -> dict[str, str]:
         members[name] = _LINE_BREAK.sub(_join, source[position:end])
         position = skip_gap(source, end)
     return members
+
+
+def _value(member: str) -> Any:
+    """Parse the value of a member as it was written."""
+    decode = json.JSONDecoder(parse_int=_whole).raw_decode
+    _, end = decode(member)
+    value, _ = decode(member, skip_gap(member, end))
+    return value
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) < 1000 else digits  # int() refuses very many
 
 
 def _join(line_break: re.Match[str]) -> str:

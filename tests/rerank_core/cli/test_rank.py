@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rerank_core import Blend, ConfigurationError, InvalidInputError, Scoring, Usage
+from rerank_core import Blend, ConfigurationError, InvalidInputError, Scoring, Span, Usage
 from rerank_core._blend import make_blend
 from rerank_core.cli._guard import Failure
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
@@ -52,6 +52,44 @@ def test_top_n_and_min_score(pets: str, capsysbinary: Capture) -> None:
     assert [record["id"] for record in written(capsysbinary)] == [3]
     rank_file(pets, OverlapScorer(), RankOptions(query="cats purr", min_score=0.5))
     assert [record["id"] for record in written(capsysbinary)] == [3, 4, "two"]
+
+
+def test_fields_are_read_before_the_text(tmp_path: Path, capsysbinary: Capture) -> None:
+    records = [
+        {"id": 1, "text": "dogs bark", 'a:"b': "cats", "year": 10**18 + 1, "tags": ["x", 1]},
+        {"id": 2, "text": "cats", 'a:"b': None},
+        {"id": 3, "text": " ", "year": 1999.5},
+    ]
+    file = jsonl(tmp_path / "pets.jsonl", *records)
+    read = (
+        f"year: {10**18 + 1}\na:\"b: cats\ntags: ['x', 1]\n\ndogs bark",
+        "cats",
+        "year: 1999.5 ",
+    )
+    spans = ((Span(6, len(read[0])),), (Span(1, 4),), (Span(0, 4),))
+    scorer = ScriptedScorer(Scoring((0.0, 1.0, 2.0), spans=spans))
+    options = RankOptions(query="q", span_key="spans", rank_fields=["year", 'a:"b', "tags", "no"])
+    rank_file(file, scorer, options)
+    assert scorer.calls == [("q", read)]
+    assert [(r["id"], r["text"], r.get("spans")) for r in written(capsysbinary)] == [
+        (3, " ", None),
+        (2, "cats", [{"start": 1, "end": 4}]),
+        (1, "dogs bark", [{"start": 0, "end": 9}]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (["text"], "--rank-fields names 'text', which is the text itself"),
+        (["relevance_score"], "names 'relevance_score', which"),
+        (["a", "a"], "--rank-fields has 'a' twice"),
+        ([""], r"--rank-fields\[0\] must be the name of a metadata key"),
+    ],
+)
+def test_fields_that_cannot_be_read(pets: str, fields: list[str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        rank_file(pets, OverlapScorer(), RankOptions(query="q", rank_fields=fields))
 
 
 def test_blending_uses_the_field_score(pets: str, capsysbinary: Capture) -> None:
