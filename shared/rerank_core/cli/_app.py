@@ -225,7 +225,15 @@ def demo(scorer: ScorerOption = "nano") -> None:
     "130 interrupted, 143 ended by SIGTERM (with --resume, the same command continues from there).",
 )
 def evaluate(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Test collections.")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIR...", help="Test collections.")
+    ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample", help="The collection that is built in: 146 questions about Python."
+        ),
+    ] = False,
     scorer: Annotated[
         list[str] | None,
         typer.Option(

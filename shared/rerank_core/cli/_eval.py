@@ -42,7 +42,8 @@ _LABELLED = re.compile(r"([\w.+-]+)=(.+)", re.DOTALL)
 class EvalOptions:
     """The options of ``rerank eval``, by their names; see its help."""
 
-    folders: Sequence[Path]
+    folders: Sequence[Path] | None
+    sample: bool
     scorer: Sequence[str] | None
     blend: Sequence[str] | None
     depth: Sequence[str] | None
@@ -128,12 +129,16 @@ def _point_to(journal: Journal) -> None:
 
 
 def _read_collections(options: EvalOptions) -> list[Collection]:
-    names = [folder.resolve().name for folder in options.folders]
+    folders = options.folders or ()
+    if not folders and not options.sample:
+        raise ConfigurationError("name the folder of a collection, or give --sample")
+    names = [folder.resolve().name for folder in folders]
     qrels = _by_collection(options.qrels or (), names, "--qrels")
-    return [
+    read = [
         read_collection(folder, qrels=_only(qrels[name], name, "--qrels"))
-        for folder, name in zip(options.folders, names, strict=True)
+        for folder, name in zip(folders, names, strict=True)
     ]
+    return [Collection.sample(), *read] if options.sample else read
 
 
 def _make_tasks(

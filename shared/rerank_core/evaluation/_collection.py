@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +25,7 @@ MOST_GRADE = 1_000_000
 """The highest grade: the programs that measure count all up to it."""
 
 _QRELS = ("query-id", "corpus-id", "score")
+_SAMPLE = ("question", "answers")
 _TREC_QRELS = ("query-id", "iteration", "corpus-id", "score")
 
 
@@ -55,6 +58,33 @@ class Collection:
     judgements: Judgements
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+
+    @classmethod
+    def sample(cls) -> Collection:
+        """Load the collection that ships with the package: 146 questions about Python.
+
+        Its 2,819 documents are passages of Python's own documentation. The questions were written
+        by hand, and fixed before any reranker was run on them.
+
+        Example:
+            ```python
+            from rerank_core.evaluation import Collection
+
+            sample = Collection.sample()
+            print(len(sample.queries), "questions over", len(sample.documents), "passages")
+            print(sample.queries["q075"])
+            print(sample.judgements["q075"])
+            ```
+        """
+        folder = Path(__file__).with_name("sample")
+        passages = json.loads(gzip.decompress((folder / "passages.json.gz").read_bytes()))
+        documents = {name: f"{name.partition('#')[0]}: {text}" for name, text in passages.items()}
+        queries, judgements = {}, {}
+        for line, (question, answers) in read_table(folder / "questions.tsv", _SAMPLE, _SAMPLE):
+            query = f"q{line.number - 1:03}"
+            queries[query] = question
+            judgements[query] = dict.fromkeys(answers.split(", "), 1)
+        return cls("python-docs", documents, queries, judgements)
 
     @cached_property
     def evaluated(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,6 +75,24 @@ def test_several_collections_with_their_own_settings(small: Path, tmp_path: Path
     assert list(found["mean"]) == ["first stage", "a @2/3", "b @2/3"]
     assert "Mean of 2 collections" in result.stdout
     assert "b @2/3: cannot tell whether it is better or worse than a @2/3" in result.stdout
+
+
+def test_the_built_in_sample_needs_no_folder(small: Path) -> None:
+    alone = run("--sample", "--queries", "2", "--depth", "5")
+    assert alone.exit_code == 0, alone.output
+    heading = "python-docs: 2 queries, 2,819 documents, first stage bm25, top 5"
+    assert alone.stdout.splitlines()[0] == heading
+    both = run("--sample", small, "--queries", "1", "--depth", "5", "--depth", "small=3")
+    assert re.findall(r"^(\S+): 1 queries.* top (\d)$", both.stdout, re.MULTILINE) == [
+        ("python-docs", "5"),
+        ("small", "3"),
+    ]
+
+
+def test_something_to_evaluate_on_is_required() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "name the folder of a collection, or give --sample" in result.stderr
 
 
 def test_a_cascade_is_tuned(small: Path, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from rerank_core import InvalidInputError
-from rerank_core.evaluation import read_collection
+from rerank_core.evaluation import Collection, read_collection
 from support.collections import write_collection
 
 
@@ -125,3 +126,23 @@ def test_the_fingerprint_follows_the_texts(tmp_path: Path) -> None:
     two = read_collection(write_collection(tmp_path / "two"))
     other = read_collection(write_collection(tmp_path / "three", queries={"q1": "river"}))
     assert one.fingerprint == two.fingerprint != other.fingerprint
+
+
+def test_every_question_of_the_sample_has_answers() -> None:
+    sample = Collection.sample()
+    assert len(sample.evaluated) == len(sample.queries) == 146
+    assert len(set(sample.queries.values())) == 146
+    for query in sample.evaluated:
+        assert sample.judgements[query].keys() <= sample.documents.keys(), query
+    assert sum(sample.documents[name].startswith(f"{name}: ") for name in sample.documents) > 2000
+
+
+def test_the_questions_of_the_sample_are_not_cut_out_of_their_answers() -> None:
+    sample = Collection.sample()
+    for query, question in sample.queries.items():
+        for answer in sample.judgements[query]:
+            asked, written = (
+                re.findall(r"\w+", text.lower()) for text in (question, sample.documents[answer])
+            )
+            runs = {tuple(written[i : i + 6]) for i in range(len(written))}
+            assert not any(tuple(asked[i : i + 6]) in runs for i in range(len(asked) - 5)), question
