@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint fuzz docs docs-outputs matrix coverage count format clean
+.PHONY: demo test lint fuzz docs docs-check docs-outputs matrix coverage count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -25,11 +25,15 @@ fuzz: $(VENV)/dev.done
 	$(BIN)/python -m pytest -q --hypothesis-profile=fuzz tests/fuzz || exit 1; done
 
 docs: $(VENV)/dev.done
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
+
+# In Chromium, which pip does not install: `apt-get install chromium`. SCREENSHOTS may name a folder.
+docs-check: docs
+	PYTHONPATH=tests $(BIN)/python -m support.site build/docs $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
 
 # What the pages' and docstrings' examples print is compared by the tests; this writes it anew.
 docs-outputs: $(VENV)/dev.done
-	$(BIN)/python -m pytest -q --update-outputs tests/docs tests/test_readme.py
+	$(BIN)/python -m pytest -q --update-outputs tests/docs tests/test_readme.py tests/rerank_core/test_models.py
 
 matrix: $(VENV)/dev.done
 	$(BIN)/nox

@@ -8,6 +8,12 @@ from rerank_core import OnnxCrossEncoder, RecommendedModel, list_models, load_sc
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODELS = list_models()
+HEADINGS = {
+    "embedded": "In the package",
+    "ONNX Runtime": "Without torch",
+    "torch": "On torch",
+    "service": "Services",
+}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
@@ -39,28 +45,33 @@ def test_the_embedded_model_is_described_as_it_is() -> None:
     assert "4.4 M parameters" in card
 
 
-def test_the_list_stands_in_the_documentation() -> None:
-    page = (DOCS / "how-to" / "choose.md").read_text(encoding="utf-8")
-    shown = page.partition("<!-- models -->\n")[2].partition("<!-- end of models -->")[0]
-    assert shown == table(MODELS), f"the table must be:\n{table(MODELS)}"
+def test_the_list_stands_in_the_documentation(update_outputs: bool) -> None:
+    page = DOCS / "models.md"
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition("<!-- models -->\n")
+    _, end, after = rest.partition("<!-- end of models -->")
+    current = before + begin + listing(MODELS) + end + after
+    if update_outputs:
+        page.write_text(current, encoding="utf-8")
+    else:
+        assert current == text, "`make docs-outputs` rewrites the list"
 
 
-def table(models: tuple[RecommendedModel, ...]) -> str:
-    lines = [
-        "| name | languages | parameters | tokens | licence | runs on | published quality |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for model in models:
-        source = str(model.source)
-        link = source if source.startswith("https:") else "../explanation/nano.md"
-        cells = (
-            f"`{model.name}`",
-            model.languages or "",
-            "" if model.parameters is None else f"{model.parameters / 1e6:.3g} M",
-            "" if model.max_length is None else f"{model.max_length:,}",
-            model.licence or "",
-            model.runs_on,
-            "" if model.quality is None else f"[{model.quality}]({link}), {model.benchmark}",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def listing(models: tuple[RecommendedModel, ...]) -> str:
+    text = ""
+    for runs_on, heading in HEADINGS.items():
+        text += f"\n## {heading}\n\n"
+        for model in (model for model in models if model.runs_on == runs_on):
+            facts = (
+                model.languages,
+                None if model.parameters is None else f"{model.parameters / 1e6:.3g} M parameters",
+                None if model.max_length is None else f"reads {model.max_length:,} tokens",
+                model.licence,
+            )
+            text += f"`{model.name}`\n: {', '.join(filter(None, facts))}\n"
+            if model.quality is not None:
+                source = str(model.source)
+                link = source if source.startswith("https:") else "explanation/nano.md"
+                text += f": [{model.quality}]({link}) on {model.benchmark}\n"
+            text += f": {model.note}\n\n" if model.note else "\n"
+    return text
