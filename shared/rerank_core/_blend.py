@@ -145,6 +145,8 @@ def make_blend(spec: BlendLike | None) -> Blend | None:
         fields = dict(spec)
     try:
         return Blend(**fields)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"blend {describe(spec)}: {error}") from None
     except TypeError as error:
         raise ConfigurationError(f"blend cannot be made from {describe(spec)}: {error}") from error
 

@@ -223,6 +223,7 @@ class _Request:
             return item.score is None, score is None, -(score or 0.0)
 
         items.sort(key=place)
+        best_score = items[0].score if items else None
         if (least := self.min_score) is not None:
             # A cascade's strong stage reads the best, so what is unread is worse than what it read,
             # unless something failed.
@@ -245,6 +246,7 @@ class _Request:
             usage=scoring.usage,
             degraded="; ".join(reasons) or None,
             causes=unique((*scoring.causes, *([BUDGET] if too_long else ()))),
+            best_score=best_score,
         )
 
     def _fitting(self, items: list[RankedItem]) -> tuple[list[RankedItem], str | None]:

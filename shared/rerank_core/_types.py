@@ -242,6 +242,8 @@ class Ranking(Sequence[RankedItem]):
             is whole.
         causes: Why, in codes for programs: those of `Scoring`, and ``"budget"``, the best text
             takes more than `max_tokens`.
+        best_score: The best score of all candidates, those that were dropped included; None if
+            none was scored. It tells how far an empty ranking is from a threshold.
 
     Example:
         ```python
@@ -259,6 +261,7 @@ class Ranking(Sequence[RankedItem]):
     usage: Usage = field(default_factory=Usage)
     degraded: str | None = None
     causes: tuple[str, ...] = ()
+    best_score: float | None = None
 
     def __len__(self) -> int:
         return len(self.items)

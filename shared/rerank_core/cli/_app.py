@@ -15,9 +15,19 @@ from rerank_core._blend import make_blend
 from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
 from rerank_core._version import __version__
-from rerank_core.cli._guard import Command, guarded
+from rerank_core.cli._command import Command, Group, examples
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.cli._records import InputFormat
+from rerank_core.cli._values import (
+    choice,
+    choices,
+    hub_models,
+    number,
+    output_file,
+    scorers,
+    suggested,
+    whole,
+)
 
 __all__ = ["app"]
 
@@ -30,18 +40,30 @@ class ExportPrecision(StrEnum):
 
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug shows a plain traceback, without local variables
+    rich_markup_mode=None,  # its tables of options are unreadable in narrow terminals
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Rerank retrieved candidates: score them against a query, reorder and trim them.",
+    epilog=examples(
+        'rerank rank -q "How do plants eat?" candidates.jsonl',
+        "rerank rank --help",
+        "rerank demo",
+    ),
 )
 
 ScorerOption = Annotated[
     str,
     typer.Option(
-        "--scorer", "-s", help="The scorer: nano (built in), onnx:…, torch:…, cohere:…, a hub id."
+        "--scorer",
+        "-s",
+        metavar="NAME",
+        autocompletion=scorers,
+        help="The scorer: nano (built in), onnx:…, torch:…, cohere:…, or a hub id.",
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -54,7 +76,9 @@ def _show_version(wanted: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Take the options that come before a command."""
@@ -62,96 +86,137 @@ def _root(
 
 @app.command(
     cls=Command,
-    help="Sort candidates by how well each answers the query, best first.\n\n"
-    "Reads JSON Lines, JSON arrays, CSV and TSV with a header, and plain lines, compressed by gzip "
-    'or not. The text is in the field or column "text", unless --text-field names another. Writes '
-    "JSON Lines: every field is kept as it is, and relevance_score is added or replaced. A "
-    "candidate that was not scored, such as a blank text, has no score and comes last. Plain lines "
-    "become objects with the line number as id. Bad lines are skipped and reported on standard "
-    "error.",
-    epilog="Exit codes: 0 done, perhaps with lines skipped; 1 failed, or a bad line with --strict; "
+    help="Sort candidates by how well each answers a query, best first.\n\n"
+    "Reads JSON Lines, JSON arrays, CSV and TSV with a header, and plain lines, compressed with "
+    'gzip or not. The text is in the field or column "text" unless --text-field names another. '
+    "Writes JSON Lines: every field is kept as it is, and relevance_score is added or replaced. "
+    "Candidates that were not scored, such as blank texts, have no score and come last. Plain "
+    "lines become objects with the line number as id. Bad lines are skipped and reported on "
+    "standard error.",
+    epilog=examples(
+        'rerank rank -q "How do plants eat?" -n 5 candidates.jsonl',
+        'rerank rank -q "How do plants eat?" --text-field body docs.csv -o best.jsonl',
+        'rerank rank -q "How do plants eat?" -s cohere:rerank-v5.0-fast texts.txt',
+    )
+    + "\n\n"
+    "Exit codes: 0 done, perhaps with lines skipped; 1 failed, or a bad line with --strict; "
     "2 wrong argument or setting; 130 interrupted; 141 the reader of the output has gone; "
     "143 ended by SIGTERM.",
 )
 def rank(
-    query: Annotated[str, typer.Option("--query", "-q", help="What the user asked.")],
+    query: Annotated[
+        str, typer.Option("--query", "-q", metavar="TEXT", help="What the user asked.")
+    ],
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The candidates; - is standard input.")
     ] = "-",
     scorer: ScorerOption = "nano",
     depth: Annotated[
         int | None,
-        typer.Option(min=1, help="Score only the first so many candidates; the others follow."),
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help="Score only the first N candidates; the rest follow, unscored.",
+        ),
     ] = None,
     top_n: Annotated[
-        int | None, typer.Option("--top-n", "-n", min=1, help="Keep at most so many candidates.")
+        int | None,
+        typer.Option(
+            "--top-n", "-n", metavar="N", parser=whole(1), help="Keep only the N best candidates."
+        ),
     ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
-            help="Drop candidates that score lower, on the scale of the scorer or the blend."
+            metavar="SCORE",
+            parser=number(),
+            help="Drop candidates that score lower, on the scale of the scorer or of the blend.",
         ),
     ] = None,
     blend: Annotated[
         str | None,
         typer.Option(
             metavar="METHOD:WEIGHT",
-            help="Mix with the first stage: rrf (by position), minmax or zscore (by the field of "
-            "--prior-key). The weight is that of the first stage, 0.5 unless given.",
+            autocompletion=suggested("rrf", "minmax", "zscore"),
+            help="Mix in the first stage: rrf (by position), minmax or zscore (by the scores in "
+            "the field of --prior-key). WEIGHT is the share of the first stage, 0.5 if left out.",
         ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Keep at most so many tokens of text.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help="Keep as many of the best candidates as have N tokens between them.",
+        ),
     ] = None,
     count_tokens: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="The function that counts them. Default: the embedded model's tokenizer.",
+            help="The function that counts tokens. Default: the embedded model's tokenizer.",
         ),
     ] = None,
     score_key: Annotated[
-        str, typer.Option(metavar="NAME", help="The field that gets the score.")
+        str, typer.Option(metavar="FIELD", help="The field to write the score to.")
     ] = "relevance_score",
     span_key: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The field that gets the passages, if the scorer finds them."
+            metavar="FIELD",
+            help="The field to write the best passages to, if the scorer finds any.",
         ),
     ] = None,
     prior_key: Annotated[
-        str, typer.Option(metavar="NAME", help="The field that holds the first-stage score.")
+        str, typer.Option(metavar="FIELD", help="The field that holds the first-stage score.")
     ] = "score",
     distinct_ids: Annotated[
-        bool, typer.Option("--distinct-ids", help="Keep only the first candidate of each id.")
+        bool, typer.Option("--distinct-ids", help="Keep only the first candidate with each id.")
     ] = False,
     input_format: Annotated[
         InputFormat,
         typer.Option(
-            help="auto: by the content, and where that cannot tell, by the file's ending."
+            metavar="FORMAT",
+            parser=choice(InputFormat),
+            autocompletion=suggested(*choices(InputFormat)),
+            help="jsonl, json, csv, tsv or lines; auto decides by the content, then by the name "
+            "of the file.",
         ),
     ] = InputFormat.AUTO,
     text_field: Annotated[
-        str, typer.Option(metavar="NAME", help="The field or column that holds the text.")
+        str, typer.Option(metavar="FIELD", help="The field or column that holds the text.")
     ] = "text",
     rank_fields: Annotated[
         list[str] | None,
         typer.Option(
             "--rank-fields",
-            metavar="NAME",
-            help="A field that is read before the text, as a line NAME: value; may be repeated.",
+            metavar="FIELD",
+            help="A field to read before the text, as a line FIELD: value; may be repeated.",
         ),
     ] = None,
     output_format: Annotated[
         OutputFormat,
-        typer.Option("--format", "-f", help="auto: a table on a terminal, jsonl elsewhere."),
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            parser=choice(OutputFormat),
+            autocompletion=suggested(*choices(OutputFormat)),
+            help="jsonl or table; auto writes a table to a terminal, jsonl elsewhere.",
+        ),
     ] = OutputFormat.AUTO,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write to this file, whole or not at all."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=output_file,
+            help="Write to this file, whole or not at all; - is standard output.",
+        ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first bad line, and write nothing.")
+        bool, typer.Option("--strict", help="Stop at the first bad line and write nothing.")
     ] = False,
     usage: Annotated[
         bool, typer.Option("--usage", help="Report on standard error what the scoring cost.")
@@ -159,11 +224,10 @@ def rank(
 ) -> None:
     """Reorder the candidates of a file."""
     options = locals()  # an option and its field have the same name
-    with guarded():
-        source, scorer_name = options.pop("file"), options.pop("scorer")
-        options["blend"] = make_blend(blend)
-        options["count_tokens"] = count_tokens and _function(count_tokens)
-        rank_file(source, load_scorer(scorer_name), RankOptions(**options))
+    source, scorer_name = options.pop("file"), options.pop("scorer")
+    options["blend"] = make_blend(blend)
+    options["count_tokens"] = count_tokens and _function(count_tokens)
+    rank_file(source, load_scorer(scorer_name), RankOptions(**options))
 
 
 def _function(name: str) -> Callable[[str], int]:
@@ -176,39 +240,8 @@ def _function(name: str) -> Callable[[str], int]:
             f"--count-tokens {name}: {error}; it must be MODULE:FUNCTION"
         ) from error
     if not callable(found):
-        raise ConfigurationError(f"--count-tokens {name}: is no function")
+        raise ConfigurationError(f"--count-tokens {name}: is not a function")
     return found  # type: ignore[no-any-return]
-
-
-@app.command()
-def info(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Show the versions, providers, threads, models and settings found here."""
-    from rerank_core.cli._facts import show_info
-
-    with guarded():
-        show_info(as_json=as_json)
-
-
-@app.command()
-def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-) -> None:
-    """List recommended models, with sizes, licences and published figures."""
-    from rerank_core.cli._models_table import show_models
-
-    with guarded():
-        show_models(as_json=as_json)
-
-
-@app.command(cls=Command)
-def demo(scorer: ScorerOption = "nano") -> None:
-    """Show what reranking changes, on a few passages and on real documentation."""
-    with guarded():
-        from rerank_core.cli.demo import WholeConsole, run_demo
-
-        run_demo(WholeConsole(), scorer=scorer)
 
 
 @app.command(
@@ -219,19 +252,26 @@ def demo(scorer: ScorerOption = "nano") -> None:
     "(TREC's qrels and runs are read too). Every scorer, alone and with each blend, at each depth, "
     "is compared with the first stage and with the others: metrics of ir-measures, bootstrap "
     "intervals, a randomisation test with Holm's correction, latency, and the queries won and "
-    "lost. COLLECTION=VALUE sets an option for one collection, as in --first-stage "
+    "lost. COLLECTION=VALUE sets an option for one collection only, as in --first-stage "
     "trec_dl19=run:bm25.",
-    epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, file or installation; "
-    "130 interrupted, 143 ended by SIGTERM (with --resume, the same command continues from there).",
+    epilog=examples(
+        "rerank eval --sample --queries 20",
+        "rerank eval my-collection",
+        "rerank eval my-collection -s nano -s torch:my-model --resume scores.jsonl",
+        "rerank eval my-collection --blend rrf:0.3 --depth 50 --plot quality.svg",
+    )
+    + "\n\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong argument, file or installation; 130 interrupted, "
+    "143 ended by SIGTERM (with --resume, the same command continues from there).",
 )
 def evaluate(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR...", help="Test collections.")
+        list[Path] | None, typer.Argument(metavar="DIR", help="Test collections.")
     ] = None,
     sample: Annotated[
         bool,
         typer.Option(
-            "--sample", help="The collection that is built in: 146 questions about Python."
+            "--sample", help="Also use the built-in collection: 146 questions about Python."
         ),
     ] = False,
     scorer: Annotated[
@@ -240,7 +280,8 @@ def evaluate(
             "--scorer",
             "-s",
             metavar="[NAME=]SCORER",
-            help="A scorer; may be repeated: nano, onnx:…, torch:…, bi:…, cohere:…, a hub id. "
+            autocompletion=scorers,
+            help="A scorer: nano, onnx:…, torch:…, bi:…, cohere:…, or a hub id; may be repeated. "
             "Default: nano.",
         ),
     ] = None,
@@ -248,20 +289,22 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="METHOD:WEIGHT",
-            help="Also try each scorer mixed with the first stage, as in rrf:0.3.",
+            autocompletion=suggested("rrf", "minmax", "zscore"),
+            help="Also try each scorer mixed with the first stage, as in rrf:0.3; may be repeated.",
         ),
     ] = None,
     depth: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[COLLECTION=]N",
-            help="Rerank the first N candidates; the others follow. Default: 50.",
+            help="Rerank the first N candidates; the rest follow. May be repeated. Default: 50.",
         ),
     ] = None,
     first_stage: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[COLLECTION=]STAGE",
+            autocompletion=suggested("bm25"),
             help="bm25, run:NAME (run.NAME.tsv in DIR, or a path), or dense:… (a bi-encoder). "
             "Default: bm25 (k1 0.9, b 0.4, English).",
         ),
@@ -276,77 +319,134 @@ def evaluate(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="A metric of ir-measures; the first decides. RR(rel=2)@10 counts grades of 2 "
-            "and above. "
-            "Default: nDCG@10, RR@10, R@10, AP.",
+            metavar="METRIC",
+            autocompletion=suggested("nDCG@10", "RR@10", "R@10", "AP"),
+            help="A metric of ir-measures; may be repeated, and the first decides. RR(rel=2)@10 "
+            "counts grades of 2 and above. Default: nDCG@10, RR@10, R@10, AP.",
         ),
     ] = None,
     queries: Annotated[
-        int | None, typer.Option(min=1, help="Sample so many queries of each collection.")
+        int | None,
+        typer.Option(
+            metavar="N", parser=whole(1), help="Take a sample of N queries of each collection."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The seed of the sample and the tests.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", parser=whole(0), help="The seed of the sample and the tests."),
+    ] = 0,
     resamples: Annotated[
-        int, typer.Option(min=100, help="Resamples of the bootstrap and the randomisation test.")
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole(100),
+            help="Resamples of the bootstrap and the randomisation test.",
+        ),
     ] = 10_000,
     examples: Annotated[
-        int, typer.Option(min=0, help="Queries won and lost to report for each system.")
+        int,
+        typer.Option(
+            metavar="N", parser=whole(0), help="Queries won and lost to report for each system."
+        ),
     ] = 3,
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Keep scores in this file, or in a file in this folder, for the next run."
+            metavar="FILE",
+            help="Keep scores in this file, or in a file in this folder, for the next run.",
         ),
     ] = None,
     prices: Annotated[
         Path | None,
         typer.Option(
-            help="A JSON file of price tables by scorer: "
-            '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}.'
+            metavar="FILE",
+            help="A JSON file with the prices of each scorer: "
+            '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}.',
         ),
     ] = None,
     cascade: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="CHEAP STRONG", help="Also find how many candidates a cascade should keep."
+            metavar="CHEAP STRONG",
+            autocompletion=scorers,
+            help="Also find how many candidates a cascade of two scorers should keep.",
         ),
     ] = None,
     max_loss: Annotated[
-        float, typer.Option(min=0.0, help="What the cascade may lose of the deciding metric.")
+        float,
+        typer.Option(
+            metavar="LOSS",
+            parser=number(0),
+            help="How much of the deciding metric the cascade may lose.",
+        ),
     ] = 0.005,
-    json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the whole report to this file; - prints it instead of the tables.",
+        ),
+    ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw quality against latency in this PNG file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw quality against latency, as PNG, SVG or PDF by the ending of FILE.",
+        ),
     ] = None,
 ) -> None:
     """Compare scorers with the first stage and with each other."""
     options = locals()
-    with guarded():
-        from rerank_core.cli._eval import EvalOptions, run_eval
+    from rerank_core.cli._eval import EvalOptions, run_eval
 
-        run_eval(EvalOptions(**options))
+    run_eval(EvalOptions(**options))
 
 
 @app.command(
     cls=Command,
-    help="Turn a torch cross-encoder into an ONNX folder that needs no torch to run.\n\n"
-    "The export is compared with the original on built-in texts, and the folder appears complete "
-    "or not at all; use it as --scorer onnx:DIR. An fp32 export whose logits differ by more than "
-    "0.001 is refused.",
-    epilog="Exit codes: 0 done; 1 failed; 2 wrong argument, setting or installation; "
-    "130 interrupted; 143 ended by SIGTERM.",
+    help="Turn a torch cross-encoder into an ONNX folder.\n\n"
+    "The folder needs no torch to run: use it as --scorer onnx:DIR. It is compared with the "
+    "original on built-in texts, and appears complete or not at all. An fp32 export whose logits "
+    "differ by more than 0.001 is refused.",
+    epilog=examples(
+        "rerank export cross-encoder/ms-marco-MiniLM-L6-v2 --out minilm",
+        "rerank export my-model --out my-model-int8 --precision int8",
+    )
+    + "\n\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong argument, setting or installation; 130 interrupted; "
+    "143 ended by SIGTERM.",
 )
 def export(
-    model: Annotated[str, typer.Argument(help="The cross-encoder: a folder or a hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=hub_models,
+            help="The cross-encoder: a folder or a hub id.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
     precision: Annotated[
         ExportPrecision,
-        typer.Option(help="int8 is smaller and faster, and ranks slightly differently."),
+        typer.Option(
+            metavar="PRECISION",
+            parser=choice(ExportPrecision),
+            autocompletion=suggested(*choices(ExportPrecision)),
+            help="fp32 or int8, which is smaller and faster, and ranks slightly differently.",
+        ),
     ] = ExportPrecision.FP32,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, help="The most tokens of a pair. Default: the model's own."),
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help="The most tokens of a pair. Default: the model's own limit.",
+        ),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(metavar="REVISION", help="A branch, tag or commit on the hub."),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Replace an earlier export once the new one is complete."),
@@ -354,7 +454,30 @@ def export(
 ) -> None:
     """Turn a torch cross-encoder into an ONNX folder."""
     options = locals()
-    with guarded():
-        from rerank_core.cli._facts import run_export
+    from rerank_core.cli._facts import run_export
 
-        run_export(**options)
+    run_export(**options)
+
+
+@app.command(cls=Command, epilog=examples("rerank models", "rerank models --json"))
+def models(as_json: JsonOption = False) -> None:
+    """List recommended models, with sizes, licences and published figures."""
+    from rerank_core.cli._models_table import show_models
+
+    show_models(as_json=as_json)
+
+
+@app.command(cls=Command, epilog=examples("rerank info", "rerank info --json"))
+def info(as_json: JsonOption = False) -> None:
+    """Show the versions, models and settings found here."""
+    from rerank_core.cli._facts import show_info
+
+    show_info(as_json=as_json)
+
+
+@app.command(cls=Command, epilog=examples("rerank demo", "rerank demo -s onnx:minilm"))
+def demo(scorer: ScorerOption = "nano") -> None:
+    """Show what reranking changes on real documentation."""
+    from rerank_core.cli.demo import WholeConsole, run_demo
+
+    run_demo(WholeConsole(), scorer=scorer)

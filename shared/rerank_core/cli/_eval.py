@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -31,6 +32,8 @@ from rerank_core.evaluation import (
     plot,
     read_collection,
 )
+from rerank_core.evaluation._metrics import check_metrics
+from rerank_core.evaluation._plot import check_ending
 
 __all__ = ["EvalOptions", "run_eval"]
 
@@ -70,11 +73,16 @@ def run_eval(options: EvalOptions) -> None:
         RerankError: If an argument or a file is wrong, or a scorer fails.
         OSError: If reading or writing fails.
     """
-    for path in (None, options.json, options.plot):
+    report_file = None if options.json == Path("-") else options.json
+    for path in (None, report_file, options.plot):
         check_target(path)
-    blends = [None, *map(make_blend, options.blend or ())]
+    if options.plot is not None:
+        check_ending(options.plot)
+    metrics = check_metrics(options.metric or DEFAULT_METRICS)
+    blends = [None, *dict.fromkeys(map(make_blend, options.blend or ()))]
     make = _scorer_maker(_read_prices(options.prices))
     labelled = [make(text) for text in options.scorer or ("nano",)]
+    _refuse_twins([label or scorer.name for label, scorer in labelled], "--scorer", "NAME=SCORER")
     systems = [System(scorer, blend, label) for label, scorer in labelled for blend in blends]
     pair = options.cascade and [make(text)[1] for text in options.cascade]
     collections = _read_collections(options)
@@ -87,7 +95,7 @@ def run_eval(options: EvalOptions) -> None:
         report = evaluate(
             tasks,
             systems,
-            metrics=options.metric or DEFAULT_METRICS,
+            metrics=metrics,
             journal=journal,
             resamples=options.resamples,
             seed=options.seed,
@@ -102,20 +110,29 @@ def run_eval(options: EvalOptions) -> None:
             journal=journal,
             progress=progress,
         )
+    if options.plot is not None:
+        with interrupt_raised():
+            plot(report, options.plot)
     if options.json is not None:
         found = report.to_json()
         if choice:
             found["cascade"] = choice.to_json()
-        write_lines([json.dumps(found, indent=1, allow_nan=False)], options.json)
-    if options.plot is not None:
-        with interrupt_raised():
-            plot(report, options.plot)
+        write_lines([json.dumps(found, indent=1, allow_nan=False)], report_file)
+        if report_file is None:
+            return
     console = output_console(160)
     lines = report_lines(report, console)
     if choice and pair:
         names = [scorer.name for scorer in pair]
         lines += keep_lines(choice, names, options.max_loss, console)
     write_lines(lines, None)
+
+
+def _refuse_twins(names: Sequence[str], what: str, instead: str) -> None:
+    """Refuse a name that is there twice, before the work that would be lost is done."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ConfigurationError(f"{what} {name!r} is given twice; give one as {instead}")
 
 
 def _point_to(journal: Journal) -> None:
@@ -133,6 +150,7 @@ def _read_collections(options: EvalOptions) -> list[Collection]:
     if not folders and not options.sample:
         raise ConfigurationError("name the folder of a collection, or give --sample")
     names = [folder.resolve().name for folder in folders]
+    _refuse_twins(names, "DIR", "a folder of another name")
     qrels = _by_collection(options.qrels or (), names, "--qrels")
     read = [
         read_collection(folder, qrels=_only(qrels[name], name, "--qrels"))
@@ -150,10 +168,12 @@ def _make_tasks(
     names = [collection.name for collection in collections]
     stages = _by_collection(options.first_stage or (), names, "--first-stage")
     depths = _by_collection(options.depth or ("50",), names, "--depth")
+    if len({len(values) for values in depths.values()}) > 1:
+        raise ConfigurationError("--depth: give every collection the same number of depths")
     tasks = []
     for collection in collections:
         name = collection.name
-        chosen = tuple(_depth(text) for text in depths[name])
+        chosen = tuple(dict.fromkeys(_depth(text) for text in depths[name]))
         spec = _only(stages[name], name, "--first-stage") or "bm25"
         watch = partial(progress, f"{name}: {spec}")
         stage = first_stage(spec, collection, max(chosen), journal=journal, progress=watch)

@@ -1,15 +1,12 @@
-"""Wrong options, exceptions and Ctrl-C: one line on standard error, and an exit code."""
+"""Exceptions and Ctrl-C: one line on standard error, and an exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
-from rerank_core._checks import suggest
 from rerank_core._display import printable
 from rerank_core._errors import (
     AllScorersFailed,
@@ -21,7 +18,6 @@ from rerank_core._errors import (
 from rerank_core.cli._interrupts import INTERRUPTED, interrupts
 
 __all__ = [
-    "Command",
     "Failure",
     "guarded",
     "interrupt_held",
@@ -32,42 +28,6 @@ __all__ = [
 
 FAILED, USAGE, BROKEN_PIPE = 1, 2, 141
 """Exit codes; the last is 128 and the number of SIGPIPE, as a shell reports it."""
-
-_COUNT = ("--top-n", "--depth")
-_OTHER_NAMES = {
-    **dict.fromkeys(("k", "top-k", "topk", "topn", "top", "limit", "count", "max-results"), _COUNT),
-    **dict.fromkeys(("m", "model", "model-name", "reranker", "ranker"), ("--scorer",)),
-    **dict.fromkeys(("threshold", "score-threshold", "cutoff"), ("--min-score",)),
-    **dict.fromkeys(("field", "column", "text-key", "text-column", "content"), ("--text-field",)),
-}
-"""Options by what other programs call them; those that the command has are suggested."""
-
-
-class Command(TyperCommand):
-    """A command that suggests an option for an unknown one."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments.
-
-        Raises:
-            Exception: If they are wrong, with a suggestion for an unknown option.
-        """
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            unknown = getattr(error, "option_name", None)
-            if unknown and hasattr(error, "possibilities"):
-                known = [option for parameter in self.params for option in parameter.opts]
-                others = _OTHER_NAMES.get(unknown.lstrip("-").replace("_", "-").lower(), ())
-                meant = [option for option in others if option in known]
-                hint = (
-                    f"; did you mean {' or '.join(map(repr, meant))}?"
-                    if meant
-                    else suggest(unknown, known)
-                )
-                error.possibilities = None
-                error.message = f"No such option: {unknown}{hint}"  # type: ignore[attr-defined]
-            raise
 
 
 class Failure(Exception):
@@ -131,8 +91,11 @@ def interrupt_raised() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def guarded(reword: Callable[[str], str] = str) -> Iterator[None]:
     """Turn errors that a user can cause into an exit code. Others are bugs and keep the traceback.
+
+    Args:
+        reword: Puts the message of a wrong argument or setting in the user's terms.
 
     Raises:
         SystemExit: With 2 for a wrong argument, setting or installation, 1 for a failed run, 130
@@ -142,7 +105,7 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        code = _report_error(error)
+        code = _report_error(error, reword)
         if code is None:
             raise
         raise SystemExit(code) from None
@@ -151,7 +114,7 @@ def guarded() -> Iterator[None]:
             interrupts.uninstall()
 
 
-def _report_error(error: BaseException) -> int | None:
+def _report_error(error: BaseException, reword: Callable[[str], str]) -> int | None:
     """Report an error on standard error, and return the exit code; None for a bug."""
     if interrupts.pressed or isinstance(error, KeyboardInterrupt):
         to_stderr("interrupted")
@@ -160,7 +123,7 @@ def _report_error(error: BaseException) -> int | None:
         case BrokenPipeError():
             return BROKEN_PIPE
         case ConfigurationError() | InvalidInputError() | MissingExtraError():
-            to_stderr(error)
+            to_stderr(reword(str(error)))
             return USAGE
         case AllScorersFailed():
             to_stderr("; ".join([error.message, *map(str, error.exceptions)]))

@@ -72,8 +72,12 @@ def write_lines(lines: Iterable[str], path: Path | None) -> None:
     if path is None:
         _to_stdout(lines)
     else:
-        with replacing(path, on_interrupt) as stream:
-            _write(stream, lines)
+        try:
+            with replacing(path, on_interrupt) as stream:
+                _write(stream, lines)
+        except OSError as error:
+            error.filename = str(path)  # not that of the draft beside it
+            raise
 
 
 def _to_stdout(lines: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rerank_core._blend import Blend
-from rerank_core._checks import check_query
+from rerank_core._checks import check_name, check_query
 from rerank_core._display import change_of_place, printable
 from rerank_core._errors import ConfigurationError
 from rerank_core._files import bounded_lines
@@ -124,17 +124,7 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
         OSError: If reading or writing fails.
     """
     check_query(options.query)  # before a long wait for input
-    if options.span_key == options.score_key:
-        raise ConfigurationError(
-            f"--score-key and --span-key are both {options.span_key!r}; give each a name of its own"
-        )
-    rank_fields = check_fields(options.rank_fields, "--rank-fields") if options.rank_fields else []
-    for taken in (options.text_field, options.score_key, options.span_key):
-        if taken in rank_fields:
-            raise ConfigurationError(
-                f"--rank-fields names {taken!r}, which is the text itself or what is written; "
-                "name other fields"
-            )
+    rank_fields = _check_fields(options)
     check_target(options.output)
     records = _read(file, options)
     if not records:  # nothing to load a model for
@@ -171,6 +161,32 @@ def _own_texts(ranking: Ranking, records: list[Record], read: list[ScoredText]) 
         spans = shift_spans(item.spans, read[item.index].start or 0, len(text))
         items.append(replace(item, text=text, spans=tuple(spans)))
     return replace(ranking, items=tuple(items))
+
+
+def _check_fields(options: RankOptions) -> list[str]:
+    """Return the fields to read, and refuse two that would overwrite each other."""
+    owners: dict[str, str] = {}
+    for option, name in (
+        ("--text-field", options.text_field),
+        ("--score-key", options.score_key),
+        ("--span-key", options.span_key),
+    ):
+        if name is None:
+            continue
+        check_name(name, option, "body")
+        if name in owners:
+            raise ConfigurationError(
+                f"{owners[name]} and {option} are both {name!r}; give each a field of its own"
+            )
+        owners[name] = option
+    if not options.rank_fields:
+        return []
+    fields = check_fields(options.rank_fields, "--rank-fields")
+    if taken := next((name for name in fields if name in owners), None):
+        raise ConfigurationError(
+            f"--rank-fields names {taken!r}, which is {owners[taken]}; name other fields"
+        )
+    return fields
 
 
 def _read(file: str, options: RankOptions) -> list[Record]:
@@ -280,7 +296,11 @@ def _snippet(item: RankedItem) -> str:
 def _report(ranking: Ranking, options: RankOptions) -> None:
     usage = ranking.usage
     if ranking.degraded:
-        to_stderr(f"degraded: {ranking.degraded}")
+        degraded = ranking.degraded.replace("max_tokens", "--max-tokens")
+        to_stderr(f"degraded: {degraded}")
+    least, best = options.min_score, ranking.best_score
+    if least is not None and best is not None and best < least:
+        to_stderr(f"--min-score {least:g} drops every scored candidate; the best scores {best:.6g}")
     if usage.truncated:
         to_stderr(f"{usage.truncated} texts were cut to the most that {ranking.scorer} reads")
     if usage.truncated_queries:

@@ -5,13 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean
 
-from rerank_core._errors import MissingExtraError
+from rerank_core._checks import describe
+from rerank_core._errors import ConfigurationError, MissingExtraError
 from rerank_core._files import replacing
 from rerank_core.evaluation._report import FIRST_STAGE, Report
 
-__all__ = ["plot"]
+__all__ = ["check_ending", "plot"]
 
 _MARKERS = "os^Dv"
+
+
+_OMITTED = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
+"""The formats, and of each the metadata that would change with a release or from day to day."""
+
+
+def check_ending(path: Path) -> str:
+    """Return the ending of the name of a file that `plot` can write.
+
+    Raises:
+        ConfigurationError: If it is of another format, or has none.
+    """
+    ending = path.suffix.lower()
+    if ending not in _OMITTED:
+        known = ", ".join(_OMITTED)
+        raise ConfigurationError(f"plot {describe(path.name)} must end in one of {known}")
+    return ending
 
 
 def plot(report: Report, path: Path) -> None:
@@ -22,9 +40,10 @@ def plot(report: Report, path: Path) -> None:
 
     Args:
         report: The report to plot.
-        path: The PNG file to write.
+        path: The file to write: PNG, SVG or PDF, by its ending.
 
     Raises:
+        ConfigurationError: If the ending is none of those.
         MissingExtraError: If matplotlib is not installed.
         OSError: If the file cannot be written.
 
@@ -41,6 +60,7 @@ def plot(report: Report, path: Path) -> None:
         plot(report, Path(mkdtemp()) / "report.png")
         ```
     """
+    ending = check_ending(path)
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -79,4 +99,4 @@ def plot(report: Report, path: Path) -> None:
     for text in legend.get_texts():
         text.set_parse_math(False)
     with replacing(path) as stream:
-        figure.savefig(stream, format="png", metadata={"Software": None})
+        figure.savefig(stream, format=ending[1:], metadata={_OMITTED[ending]: None})

@@ -34,7 +34,9 @@ def check_target(folder: Path, *, force: bool) -> None:
     if not (folder.exists() or folder.is_symlink()):
         return
     if not force:
-        raise ConfigurationError(f"out {folder} exists; choose another, or replace it with force")
+        raise ConfigurationError(
+            f"out {folder} exists; choose another, or replace it with force=True"
+        )
     ours = folder.is_dir() and ((folder / SETTINGS).is_file() or not any(folder.iterdir()))
     if folder.is_symlink() or not ours:
         raise ConfigurationError(

@@ -62,7 +62,10 @@ def test_errors_are_plain(tiny: Callable[..., TinyModel], tmp_path: Path) -> Non
     (tmp_path / "there" / "thesis.txt").write_text("x")
     model = tiny().torch
     for arguments, message in (
-        ([model, "--out", tmp_path / "there"], "exists; choose another, or replace it with force"),
+        (
+            [model, "--out", tmp_path / "there"],
+            "exists; choose another, or replace it with --force",
+        ),
         ([model, "--out", tmp_path / "there", "--force"], "is not an exported model"),
         ([model, "--out", tmp_path / "no" / "out"], "does not exist"),
         ([tmp_path / "there", "--out", tmp_path / "out"], "could not be loaded"),

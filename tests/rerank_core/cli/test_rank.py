@@ -81,7 +81,7 @@ def test_fields_are_read_before_the_text(tmp_path: Path, capsysbinary: Capture) 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        (["text"], "--rank-fields names 'text', which is the text itself"),
+        (["text"], "--rank-fields names 'text', which is --text-field"),
         (["relevance_score"], "names 'relevance_score', which"),
         (["a", "a"], "--rank-fields has 'a' twice"),
         ([""], r"--rank-fields\[0\] must be the name of a metadata key"),

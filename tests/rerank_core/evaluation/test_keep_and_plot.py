@@ -99,11 +99,14 @@ def test_a_keep_that_is_no_count_is_told_what_it_must_be(task: Task, keep: Any) 
         choose_keep([task], lazy(), lazy(), keeps=[2, keep])
 
 
-def test_the_picture_is_a_png(task: Task, tmp_path: Path) -> None:
+def test_the_ending_decides_the_format_of_the_picture(task: Task, tmp_path: Path) -> None:
     report = evaluate([task], [System(OverlapScorer("a $name$"))], resamples=100)
-    plot(report, tmp_path / "out.png")
-    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-    assert list(tmp_path.glob(".*")) == []
+    for name, begin in {"a.png": b"\x89PNG", "a.SVG": b"<?xml", "a.pdf": b"%PDF"}.items():
+        plot(report, tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(begin)
+    with pytest.raises(ConfigurationError, match=r"plot 'a.jpg' must end in one of .png, .svg"):
+        plot(report, tmp_path / "a.jpg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.SVG", "a.pdf", "a.png"]
 
 
 def test_without_the_extra_the_install_line_is_shown(

@@ -1,0 +1,82 @@
+"""Values of options: how they are read, and what a shell suggests for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from rerank_core._checks import check_choice, check_number, check_whole
+from rerank_core._errors import ConfigurationError
+from rerank_core._models import list_models
+
+__all__ = [
+    "choice",
+    "choices",
+    "hub_models",
+    "number",
+    "output_file",
+    "scorers",
+    "suggested",
+    "whole",
+]
+
+T = TypeVar("T")
+Completion = Callable[[str], list[str]]
+
+
+def whole(least: int) -> Callable[[object], int]:
+    """Return a parser of whole numbers that are large enough."""
+    return lambda value: _checked(lambda: check_whole(_converted(int, value), "", least=least))
+
+
+def number(least: float | None = None) -> Callable[[object], float]:
+    """Return a parser of finite numbers that are large enough."""
+    return lambda value: _checked(lambda: check_number(_converted(float, value), "", least=least))
+
+
+def choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
+    """Return a parser of the values of an enumeration."""
+    return lambda value: _checked(lambda: kind(check_choice(str(value), "", choices(kind))))
+
+
+def choices(kind: type[StrEnum]) -> list[str]:
+    """Return the values of an enumeration."""
+    return [known.value for known in kind]
+
+
+def output_file(value: object) -> Path | None:
+    """Read the name of a file to write; None for standard output, which is ``-``."""
+    return None if str(value) == "-" else Path(str(value))
+
+
+def _converted(kind: type[int] | type[float], value: object) -> object:
+    """Convert the text of a number; any other text is left to the check."""
+    with suppress(ValueError):
+        return kind(str(value))
+    return value
+
+
+def _checked(check: Callable[[], T]) -> T:
+    try:
+        return check()
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error).strip()) from None
+
+
+def suggested(*values: str) -> Completion:
+    """Return the completion of values that are known in advance."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+_IDS = [model.name for model in list_models() if "/" in model.name]
+hub_models = suggested(*_IDS)
+scorers = suggested(*(model.name for model in list_models()), *(f"torch:{name}" for name in _IDS))
