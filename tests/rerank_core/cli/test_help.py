@@ -43,6 +43,12 @@ def test_a_page_fits_the_terminal_and_shows_no_python(command: str) -> None:
     assert all(option in narrow for option in re.findall(r" (--[a-z-]+)", text) if option != "--")
 
 
+def test_without_arguments_the_page_is_shown_as_an_error() -> None:
+    result = CliRunner().invoke(app, [], prog_name="rerank")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: rerank [OPTIONS] COMMAND")
+
+
 def test_every_page_has_examples() -> None:
     assert all(example_lines(command) for command in COMMANDS)
     known = {line.split()[0] for line in page("").partition("Commands:\n")[2].splitlines() if line}

@@ -64,11 +64,6 @@ def test_what_cannot_be_written_is_told_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
-def test_without_arguments_a_full_standard_output_is_told(folder: Path) -> None:
-    done = shell("$RERANK >/dev/full", folder)
-    assert (done.returncode, done.stderr) == (1, "rerank: No space left on device\n")
-
-
 def test_a_file_is_written_where_all_standard_streams_are_closed(folder: Path) -> None:
     done = shell("$RERANK rank -q x -o out.jsonl in.jsonl <&- >&- 2>&-", folder)
     assert done.returncode == 0

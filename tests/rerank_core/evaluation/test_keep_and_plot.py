@@ -106,7 +106,7 @@ def test_the_ending_decides_the_format_of_the_picture(task: Task, tmp_path: Path
         assert (tmp_path / name).read_bytes().startswith(begin)
     with pytest.raises(ConfigurationError, match=r"plot 'a.jpg' must end in one of .png, .svg"):
         plot(report, tmp_path / "a.jpg")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.SVG", "a.pdf", "a.png"]
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["a.SVG", "a.pdf", "a.png"]
 
 
 def test_without_the_extra_the_install_line_is_shown(
