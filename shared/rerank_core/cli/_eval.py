@@ -110,16 +110,16 @@ def run_eval(options: EvalOptions) -> None:
             journal=journal,
             progress=progress,
         )
-    if options.plot is not None:
-        with interrupt_raised():
-            plot(report, options.plot)
     if options.json is not None:
         found = report.to_json()
         if choice:
             found["cascade"] = choice.to_json()
         write_lines([json.dumps(found, indent=1, allow_nan=False)], report_file)
-        if report_file is None:
-            return
+    if options.plot is not None:
+        with interrupt_raised():
+            plot(report, options.plot)
+    if options.json is not None and report_file is None:
+        return  # standard output has the report
     console = output_console(160)
     lines = report_lines(report, console)
     if choice and pair:
