@@ -56,7 +56,18 @@ TEXTS = [
     "drug",
 ]
 KINDS = ["overlap", "nano", "bert", "bert2", "roberta", "xlm-roberta", "modernbert", "int8"]
-KINDS += ["torch", "bi", "cohere", "tei", "voyage", "sglang", "nim", "hub-onnx", "hub-torch"]
+KINDS += [
+    "torch",
+    "causal",
+    "bi",
+    "cohere",
+    "tei",
+    "voyage",
+    "sglang",
+    "nim",
+    "hub-onnx",
+    "hub-torch",
+]
 KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "deadline", "nested"]
 
 SERVICES: dict[str, tuple[Callable[[Request], Reply], Callable[[str], Scorer]]] = {
@@ -74,6 +85,7 @@ def scorer(
     request: pytest.FixtureRequest,
     tiny: Callable[..., TinyModel],
     int8_model: Path,
+    causal: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Scorer]:
     with ExitStack() as stack:
@@ -98,6 +110,7 @@ def scorer(
             "bert2": lambda: OnnxCrossEncoder(tiny("bert", 2).onnx),
             "int8": lambda: OnnxCrossEncoder(int8_model, threads=2),
             "torch": lambda: TorchCrossEncoder(str(tiny("bert").torch), device="cpu"),
+            "causal": lambda: TorchCrossEncoder(str(causal), device="cpu", instruction="health"),
             "bi": lambda: BiEncoderScorer(
                 str(build_bi_encoder(tiny("bert").torch, tmp_path_factory.mktemp("bi") / "bi"))
             ),
