@@ -96,7 +96,8 @@ def load_cross_encoder(
         encoder = _make_cross_encoder(model, options, token)
         limits = {
             **encoder.config.to_dict(),
-            "max_length": None,  # in a configuration of transformers a setting of text generation
+            # In a configuration of transformers, "max_length" is a setting of text generation.
+            "max_length": _take_saved_limit(encoder),
             "model_max_length": encoder.tokenizer.model_max_length,
         }
         max_length = resolve_max_length(limits, options["max_length"], model_name(model))
@@ -134,6 +135,15 @@ def saved_activation(encoder: Any) -> Activation:
     return configured_activation(named if encoder.num_labels == 1 else encoder.config.to_dict())
 
 
+def _take_saved_limit(encoder: Any) -> Any:
+    """Return the maximum length that an encoder was saved with, and keep it from cutting at it."""
+    # Before sentence-transformers 5.4 there is none, and an encoder has no modules.
+    saved = encoder[0].processing_kwargs if hasattr(encoder, "modalities") else {}
+    kinds = [saved.get(kind) or {} for kind in ("common", "text", "chat_template")]
+    limits = [kind.pop("max_length", None) for kind in kinds]
+    return next((limit for limit in reversed(limits) if limit is not None), None)
+
+
 def _saved_prompt(encoder: Any) -> str:
     """Return the prompt that a model was saved with as its default; empty if there is none."""
     name = getattr(encoder, "default_prompt_name", None)
@@ -147,18 +157,21 @@ def _saved_prompt(encoder: Any) -> str:
 
 
 class _Template:
-    """The chat template of an encoder, which reads a pair as messages.
-
-    Attributes:
-        has_prompts: True if a prompt changes what the model reads.
-    """
+    """The chat template of an encoder, which reads a pair as messages."""
 
     def __init__(self, encoder: Any, prompt: str, lock: ProcessLock) -> None:
         self._encoder = encoder
         self._prompt = prompt
         self._lock = lock
-        one, other = (self._read([("a", "a")], prompt)["input_ids"].tolist() for prompt in "ab")
-        self.has_prompts = one != other
+        ids = self._ids("a", "a", prompt)
+        if ids in (self._ids("b", "a", prompt), self._ids("a", "b", prompt)):
+            # Its scores would mean nothing; later releases of sentence-transformers say so, too.
+            raise ValueError("the chat template cannot carry a 'query'/'document' pair")
+
+    @property
+    def has_prompts(self) -> bool:
+        """True if a prompt changes what the model reads."""
+        return bool(self._ids("a", "a", "a") != self._ids("a", "a", "b"))
 
     def lengths(self, pairs: list[tuple[str, str]]) -> list[int]:
         """Return the number of tokens of each pair."""
@@ -168,6 +181,9 @@ class _Template:
             mask = self._read(pairs, self._prompt)["attention_mask"]
             found: list[int] = mask.sum(dim=1).tolist()
         return found
+
+    def _ids(self, query: str, text: str, prompt: str) -> Any:
+        return self._read([(query, text)], prompt)["input_ids"].tolist()
 
     def _read(self, pairs: list[tuple[str, str]], prompt: str) -> Any:
         with self._lock:

@@ -61,11 +61,11 @@ class PairFitter:
         self._max_length = max_length
         self._prompt = prompt
         self._measure = measure
-        frame = None
+        template = None
         if measure is not None:
             own = len(tokenizer.encode("a", add_special_tokens=False).ids)
-            frame = max(0, measure([("a", "a")])[0] - 2 * own)
-        self._encoder = PairEncoder(tokenizer, max_length, frame)
+            template = max(0, measure([("a", "a")])[0] - 2 * own)
+        self._encoder = PairEncoder(tokenizer, max_length, template)
 
     def fit(
         self, query: str, texts: Sequence[str], report: Callable[[], None] | None = None

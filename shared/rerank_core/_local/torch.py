@@ -137,11 +137,11 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
             raise ConfigurationError(f"instruction must be a str, not {describe(instruction)}")
         chosen = {name for name in ("dtype", "attn_implementation") if self._options[name]}
         again = {name.removeprefix("torch_") for name in model_kwargs or ()} & chosen
-        if again or (chosen and backend != "torch"):
+        if again:
+            raise ConfigurationError(f"{min(again)} is in model_kwargs, too; leave it out there")
+        if chosen and backend != "torch":
             raise ConfigurationError(
-                f"{min(again)} is in model_kwargs, too; leave it out there"
-                if again
-                else f"{min(chosen)} is for backend='torch', not {describe(backend)}"
+                f"{min(chosen)} is for backend='torch', not {describe(backend)}"
             )
         for name in ("model_kwargs", "processor_kwargs", "config_kwargs"):
             if {"token", "use_auth_token"} & set(self._options[name] or {}):

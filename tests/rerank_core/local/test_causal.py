@@ -6,8 +6,6 @@ import json
 import pickle
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +20,7 @@ from tokenizers import Tokenizer
 from rerank_core import ConfigurationError, Scale, TorchCrossEncoder, load_scorer
 from rerank_core._local.files import MissingGraphError
 from rerank_core._local.fitting import PairFitter
-from support.hub import COMMIT, hub_environment, serving
+from support.hub import COMMIT, serving
 from support.models import TEMPLATE_END, WORDS, TinyModel, build_causal_model
 
 QUERY = "drug query"
@@ -74,27 +72,20 @@ def test_every_way_to_load_it_gives_what_sentence_transformers_predicts(
         load_scorer(f"onnx:{causal}").load()
 
 
-HUB = """
-import sys
-from rerank_core import load_scorer
-scorer = load_scorer("owner/model")
-print(scorer.score(sys.argv[1], sys.argv[2:]).scores, scorer.fingerprint)
-"""
+def test_its_name_on_the_hub_is_enough(
+    causal: Path, encoder: CrossEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
 
-
-def test_its_name_on_the_hub_is_enough(causal: Path, encoder: CrossEncoder, tmp_path: Path) -> None:
-    with serving(causal) as endpoint:
-        done = subprocess.run(
-            [sys.executable, "-c", HUB, QUERY, *TEXTS],
-            env=hub_environment(endpoint, tmp_path / "cache"),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-    scores, _, fingerprint = done.stdout.partition(") ")
-    assert json.loads(scores.replace("(", "[") + "]") == close(encoder.predict(PAIRS))
-    assert f"torch:owner/model@{COMMIT}" in fingerprint
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with serving(causal) as hub:
+        address = f"{hub}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        scorer = load_scorer("owner/model")
+        assert scorer.score(QUERY, TEXTS).scores == close(encoder.predict(PAIRS))
+    assert f"torch:owner/model@{COMMIT}" in scorer.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -161,6 +152,33 @@ def test_a_template_without_a_place_for_an_instruction_takes_none(tmp_path: Path
     assert TorchCrossEncoder(str(folder)).score(QUERY, TEXTS).scores == close(expected)
     with pytest.raises(ConfigurationError, match="'causal' takes no instruction: its chat templa"):
         TorchCrossEncoder(str(folder), instruction="health").load()
+
+
+def test_a_template_that_refuses_instructions_runs_without_one(tmp_path: Path) -> None:
+    folder = build_causal_model(
+        tmp_path, template="{% for m in messages %}{% if m.role == 'system' %}"
+        "{{ raise_exception('no system role') }}{% endif %}{{ m.content }}\n{% endfor %}"
+    )  # fmt: skip
+    expected = CrossEncoder(str(folder), device="cpu").predict(PAIRS, prompt="")
+    scorer = TorchCrossEncoder(str(folder), instruction="")
+    assert scorer.score(QUERY, TEXTS).scores == close(expected)
+    with pytest.raises(ConfigurationError, match=r"could not be loaded: .*no system role"):
+        TorchCrossEncoder(str(folder), instruction="health").load()
+
+
+@pytest.mark.parametrize("kind", ["text", "chat_template"])
+def test_a_limit_that_was_saved_cuts_no_template(
+    causal: Path, encoder: CrossEncoder, tmp_path: Path, kind: str
+) -> None:
+    folder = shutil.copytree(causal, tmp_path / "causal")
+    settings = json.loads((folder / "sentence_bert_config.json").read_text())
+    settings["processing_kwargs"] = {kind: {"max_length": 100}}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
+    scorer = TorchCrossEncoder(str(folder))
+    scoring = scorer.score(QUERY, TEXTS)
+    assert (scorer.max_length, scoring.usage.truncated) == (100, 1)
+    assert scoring.scores[:4] == close(encoder.predict(PAIRS[:4]))
+    assert 95 < scorer.score(QUERY, [words(500)]).usage.tokens <= 100
 
 
 def test_a_template_that_leaves_the_texts_out_is_refused(causal: Path, tmp_path: Path) -> None:
