@@ -198,6 +198,8 @@ def test_without_a_template_the_pair_is_read_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
+        (QUERY, words(700)),
+        (words(400), words(300)),
         (QUERY, words(10_000)),
         (words(2_000), "drug discovery"),
         (words(2_000), words(10_000)),
