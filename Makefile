@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint fuzz docs docs-check docs-outputs matrix coverage count format clean
+.PHONY: demo test lint fuzz docs docs-check docs-outputs matrix release-check coverage count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -37,6 +37,9 @@ docs-outputs: $(VENV)/dev.done
 
 matrix: $(VENV)/dev.done
 	$(BIN)/nox
+
+release-check: $(VENV)/dev.done
+	$(BIN)/nox -s dist installed
 
 coverage: $(VENV)/dev.done
 	$(BIN)/coverage erase

@@ -1,5 +1,7 @@
 """The version matrix: `nox` runs all of it, `nox -l` lists it, `nox -s peers` runs a part.
 
+`make release-check` runs the sessions `dist` and `installed`, on what would be published.
+
 The lowest and the newest release that each extra allows, on the lowest Python and on the newest
 one this machine has. A session takes the newest of everything else that goes with the release,
 and runs the tests it can affect. `make test` is the whole suite on the newest of all.
@@ -17,6 +19,7 @@ from typing import NamedTuple
 
 import nox
 
+nox.options.sessions = ("matrix", "peers", "typing")
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
 
@@ -72,10 +75,14 @@ SUBJECTS = {
 }
 
 
+OUR_EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+# Those for work on this repository do nothing outside it.
+EXTRAS = ("base", *(extra for extra in OUR_EXTRAS if extra not in ("bench", "dev", "docs")))
+
+
 def floor_of(package: str) -> str:
     """Return the lowest release that pyproject.toml allows."""
-    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
-    for requirement in (line for lines in extras.values() for line in lines):
+    for requirement in (line for lines in OUR_EXTRAS.values() for line in lines):
         if found := re.match(rf"{package}>=([\d.]+)", requirement):
             return found[1]
     raise LookupError(f"pyproject.toml has no lowest release of {package}")
@@ -141,3 +148,30 @@ def typing(session: nox.Session) -> None:
     tools = ("langchain-classic", "mypy", "pyright[nodejs]")
     install(session, "agents,cli,cohere,langchain,llamaindex,tei", *tools)
     session.run("python", "-m", "pytest", "-q", "tests/typing", *session.posargs)
+
+
+@nox.session(python=OLDEST_PYTHON)
+def dist(session: nox.Session) -> None:
+    """Build the wheel and the source archive into dist/, and check what is in them."""
+    shutil.rmtree("dist", ignore_errors=True)
+    session.install(
+        "build", "twine", *nox.project.load_toml("pyproject.toml")["build-system"]["requires"]
+    )
+    build = ("python", "-m", "build", "--no-isolation")
+    session.run(*build)  # the wheel is built from the source archive
+    session.run(*build, "--wheel", "--outdir", session.create_tmp())
+    archives = [str(path) for path in sorted(Path("dist").iterdir(), reverse=True)]
+    session.run("twine", "check", "--strict", *archives)
+    (again,) = Path(session.create_tmp()).glob("*.whl")
+    wheel, sdist = sorted(archives, key=lambda name: not name.endswith(".whl"))
+    session.run("python", "tests/release/archives.py", wheel, sdist, str(again))
+
+
+@nox.session(python=OLDEST_PYTHON)
+@nox.parametrize("extra", EXTRAS)
+def installed(session: nox.Session, extra: str) -> None:
+    """Install the built wheel with an extra and nothing else, and try what the extra promises."""
+    (wheel,) = Path("dist").glob("*.whl")
+    session.install(str(wheel.resolve()) if extra == "base" else f"{wheel.resolve()}[{extra}]")
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-I", "tests/release/installed.py", extra)
