@@ -29,6 +29,11 @@ def main() -> int:
         type=int,
         help=f"turns of every system at each workload (default with --against: {_AGAINST_ROUNDS})",
     )
+    parser.add_argument(
+        "--modular",
+        action="store_true",
+        help="only models of ettin's shapes, whose head is in modules, in some minutes",
+    )
     earlier = parser.add_argument_group("comparing with earlier code")
     earlier.add_argument(
         "--against",
@@ -52,10 +57,12 @@ def main() -> int:
     peers.add_argument(
         "--output", type=Path, metavar="DIR", help="where results go (default: benchmarks/results)"
     )
-    peers.add_argument("--name", help="name of the result files (default: quick or full)")
+    peers.add_argument("--name", help="name of the result files (default: modular, quick or full)")
     options = parser.parse_args()
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if options.modular and options.against is not None:
+        parser.error("--modular cannot be used with --against")
     unfit = ("environments", "output", "name") if options.against is not None else ("at_least",)
     for name in unfit:
         if getattr(options, name) is not None:
@@ -99,29 +106,40 @@ def _compare_earlier(
 
 def _compare_peers(options: argparse.Namespace, report: Callable[[str], None]) -> int:
     from benchmarks._environments import NAMES, prepare
-    from benchmarks._model import build_models
+    from benchmarks._model import build_models, build_modular
     from benchmarks._plot import plot
-    from benchmarks._report import markdown
-    from benchmarks._run import FULL, QUICK, measure
-    from benchmarks._systems import all_systems
+    from benchmarks._report import markdown, modular_markdown
+    from benchmarks._run import FULL, QUICK, Results, compare_modular, conditions, measure
+    from benchmarks._systems import all_systems, modular_systems
+    from benchmarks._weights import ETTIN
 
     environments = (options.environments or _HERE / ".environments").resolve()
-    for name in NAMES:
+    for name in ("torch",) if options.modular else NAMES:
         prepare(name, environments, report)
     plan = QUICK if options.quick else FULL
     if options.rounds is not None:
         plan = replace(plan, rounds=options.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        report("building the model")
-        systems = all_systems(build_models(Path(folder)))
-        results = measure(systems, plan, environments, report)
-    page = markdown(results)
+        report("building the models")
+        shapes = {
+            name: modular_systems(build_modular(Path(folder, name), shape))
+            for name, shape in ETTIN.items()
+        }
+        if options.modular:
+            results: Results = {"conditions": conditions(plan)}
+        else:
+            systems = all_systems(build_models(Path(folder)))
+            results = measure(systems, plan, environments, report)
+        results["modular"] = compare_modular(shapes, plan.rounds, environments, report)
+    page = (modular_markdown if options.modular else markdown)(results)
     output = options.output or _HERE / "results"
     output.mkdir(parents=True, exist_ok=True)
-    target = output / (options.name or ("quick" if options.quick else "full"))
+    kind = "modular" if options.modular else "quick" if options.quick else "full"
+    target = output / (options.name or kind)
     target.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     target.with_suffix(".md").write_text(page, encoding="utf-8")
-    plot(results, target.with_suffix(".png"))
+    if not options.modular:
+        plot(results, target.with_suffix(".png"))
     print(page)
     return 0
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks._statistics import Ratio, ratio
-from benchmarks._systems import BASELINE, OUR_FP32, OUR_INT8
+from benchmarks._systems import BASELINE, OUR_FP32, OUR_INT8, READY
 
-__all__ = ["Bar", "bars", "find_workload"]
+__all__ = ["Bar", "bars", "find_workload", "modular_bars"]
 
 _CANDIDATES = 50
 _MOST_DIFFERENCE = 1e-4  # of fp32 scores
@@ -43,21 +43,36 @@ def bars(results: Mapping[str, Any]) -> list[Bar]:
         _faster(mixed, OUR_INT8, _fastest_peer(mixed, systems), 3.0),
         _faster(short, OUR_INT8, _fastest_peer(short, systems), 1.5),
     ]
-    differences = [
-        workload["agreement"][OUR_FP32]["max_difference"]
-        for workload in results["workloads"]
-        if OUR_FP32 in workload["agreement"]
+    found += [_same(results["workloads"], OUR_FP32), _start(systems), *_adapters(results, mixed)]
+    return [bar for bar in found if bar is not None]
+
+
+def modular_bars(found: Mapping[str, Any]) -> list[Bar]:
+    """Check the promises for models whose head is in modules.
+
+    Args:
+        found: What `compare_modular` returned.
+    """
+    wanted = {READY: 3.0, OUR_FP32: 3.0, OUR_INT8: 5.0}
+    checked = [
+        _faster(workload, label, BASELINE, least)
+        for workload in found.values()
+        for label, least in wanted.items()
     ]
-    if differences:
-        most = max(differences)
-        found.append(
-            Bar(
-                f"{OUR_FP32} scores are those of {BASELINE} within {_MOST_DIFFERENCE:g}",
-                f"{most:.1g}",
-                most <= _MOST_DIFFERENCE,
-            )
-        )
-    return [bar for bar in (*found, _start(systems), *_adapters(results, mixed)) if bar is not None]
+    checked += [_same([*found.values()], label) for label in (READY, OUR_FP32)]
+    return [bar for bar in checked if bar is not None]
+
+
+def _same(workloads: Sequence[Mapping[str, Any]], label: str) -> Bar | None:
+    alike = [workload["agreement"].get(label) for workload in workloads]
+    most = max((one["max_difference"] for one in alike if one), default=None)
+    if most is None:
+        return None
+    return Bar(
+        f"{label}: scores are those of {BASELINE} within {_MOST_DIFFERENCE:g}",
+        f"{most:.1g}",
+        most <= _MOST_DIFFERENCE,
+    )
 
 
 def _faster(

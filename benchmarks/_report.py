@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks._bars import bars, find_workload
+from benchmarks._bars import Bar, bars, find_workload, modular_bars
 from benchmarks._statistics import ratio
 from benchmarks._systems import BASELINE
 
-__all__ = ["markdown", "summary_table", "table"]
+__all__ = ["markdown", "modular_markdown", "summary_table", "table"]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -19,27 +19,17 @@ def markdown(results: Mapping[str, Any]) -> str:
     Args:
         results: What `measure` returned.
     """
-    conditions = results["conditions"]
-    plan = conditions["plan"]
     parts = [
         "# Benchmark",
-        (
-            f"`{conditions['command']}`, Python {conditions['python']}, {conditions['system']} on "
-            f"{conditions['cpus']} {conditions['machine']} cores "
-            f"({', '.join(conditions['cpu_features'])}). {plan['rounds']} rounds after one to warm "
-            f"up, {plan['starts']} cold starts; systems take turns within each. Speeds are the "
-            f"seconds of {BASELINE} ÷ the system's, of the same round: median (lowest-highest); "
-            f"the machine's load was {conditions['load_before']} before. "
-            "One model with random weights, of MiniLM-L6's size, for all but nano."
-        ),
+        _conditions(results["conditions"])
+        + " One model with random weights, of MiniLM-L6's size, for all but nano.",
         "## 50 candidates",
         summary_table(results),
         "## Promises",
-        table(
-            ("promise", "found", "held"),
-            ((bar.promise, bar.found, "yes" if bar.held else "**no**") for bar in bars(results)),
-        ),
+        _promises(bars(results)),
     ]
+    if "modular" in results:
+        parts += ["## Models with their head in modules", _modular(results["modular"])]
     if len(results["workloads"]) > 2:
         parts += ["## All workloads", _workloads(results)]
     parts += [
@@ -87,6 +77,47 @@ def markdown(results: Mapping[str, Any]) -> str:
     if failed:
         parts += ["## Failed", "\n".join(failed)]
     return "\n\n".join(parts) + "\n"
+
+
+def modular_markdown(results: Mapping[str, Any]) -> str:
+    """Write the page of models whose head is in modules alone."""
+    parts = ["# Benchmark", _conditions(results["conditions"]), _modular(results["modular"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _conditions(conditions: Mapping[str, Any]) -> str:
+    plan = conditions["plan"]
+    return (
+        f"`{conditions['command']}`, Python {conditions['python']}, {conditions['system']} on "
+        f"{conditions['cpus']} {conditions['machine']} cores "
+        f"({', '.join(conditions['cpu_features'])}). {plan['rounds']} rounds after one to warm "
+        f"up, {plan['starts']} cold starts; systems take turns within each. Speeds are the "
+        f"seconds of {BASELINE} ÷ the system's, of the same round: median (lowest-highest); "
+        f"the machine's load was {conditions['load_before']} before."
+    )
+
+
+def _promises(checked: Iterable[Bar]) -> str:
+    return table(
+        ("promise", "found", "held"),
+        ((bar.promise, bar.found, "yes" if bar.held else "**no**") for bar in checked),
+    )
+
+
+def _modular(found: Mapping[str, Any]) -> str:
+    labels = dict.fromkeys(label for one in found.values() for label in one["agreement"])
+    speeds = table(
+        ("system, 50 candidates of mixed lengths", *found),
+        ((label, *(_speed(one, label) for one in found.values())) for label in labels),
+    )
+    failed = [
+        f"- {label}: {error}"
+        for one in found.values()
+        for label, errors in one["errors"].items()
+        for error in errors.values()
+    ]
+    random = "Random weights in the shapes of `cross-encoder/ettin-reranker-17m-v1` and `-32m-v1`."
+    return "\n\n".join([random, speeds, _promises(modular_bars(found)), *failed])
 
 
 def summary_table(results: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from benchmarks._systems import BASELINE, System
 from benchmarks._texts import Workload, make_workload
 from benchmarks._workers import Worker, WorkerError, first_scores
 
-__all__ = ["FULL", "QUICK", "Plan", "Results", "measure"]
+__all__ = ["FULL", "QUICK", "Plan", "Results", "compare_modular", "conditions", "measure"]
 
 Results: TypeAlias = dict[str, Any]
 """Everything measured, in JSON's types."""
@@ -86,13 +86,10 @@ def measure(
             "errors": {},
             "peak_bytes": 0,
         }
-    results: Results = {"conditions": _conditions(plan), "systems": rows, "workloads": []}
+    results: Results = {"conditions": conditions(plan), "systems": rows, "workloads": []}
     with ExitStack() as stack:
         workers = {
-            system.label: stack.enter_context(
-                Worker(interpreter(system.environment, environments), system.kind, system.model)
-            )
-            for system in systems
+            system.label: stack.enter_context(_worker(system, environments)) for system in systems
         }
         for name, count in plan.workloads:
             report(f"{name}, {count} candidates")
@@ -109,6 +106,46 @@ def measure(
             workload.query, workload.texts, plan.calls
         )
     return results
+
+
+def compare_modular(
+    shapes: Mapping[str, Sequence[System]],
+    rounds: int,
+    environments: Path,
+    report: Callable[[str], None],
+) -> Results:
+    """Time models without a classification head, at 50 candidates of mixed lengths.
+
+    Args:
+        shapes: For the name of each shape, its systems, the baseline among them.
+        rounds: Turns of every system, after one to warm up.
+        environments: Folder of the peers' environments.
+        report: Called with what is going on.
+
+    Returns:
+        For the name of each shape, what was found at the workload, and errors.
+
+    Raises:
+        WorkerError: If the baseline fails.
+    """
+    found: Results = {}
+    workload = make_workload("mixed", 50)
+    for name, systems in shapes.items():
+        report(f"{name}, mixed, 50 candidates")
+        rows: Results = {system.label: {"errors": {}, "peak_bytes": 0} for system in systems}
+        with ExitStack() as stack:
+            workers = {
+                system.label: stack.enter_context(_worker(system, environments))
+                for system in systems
+            }
+            found[name] = _compare(workers, rows, workload, rounds)
+        found[name]["name"] = f"{name}, {workload.name}"
+        found[name]["errors"] = {label: row["errors"] for label, row in rows.items()}
+    return found
+
+
+def _worker(system: System, environments: Path) -> Worker:
+    return Worker(interpreter(system.environment, environments), system.kind, system.model)
 
 
 def _compare(
@@ -185,7 +222,7 @@ def _start(systems: Sequence[System], rows: Results, starts: int, environments: 
             row["first_peak_bytes"] = max(row["first_peak_bytes"], peak)
 
 
-def _conditions(plan: Plan) -> Results:
+def conditions(plan: Plan) -> Results:
     from rerank_core._local.files import cpu_features
     from rerank_core._local.onnx import default_threads
 

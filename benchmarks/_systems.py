@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks._model import Models
+    from benchmarks._model import Models, ModularModels
 
-__all__ = ["BASELINE", "NANO", "OUR_FP32", "OUR_INT8", "System", "all_systems"]
+__all__ = [
+    "BASELINE",
+    "NANO",
+    "OUR_FP32",
+    "OUR_INT8",
+    "READY",
+    "System",
+    "all_systems",
+    "modular_systems",
+]
 
 BASELINE = "sentence-transformers"
 OUR_FP32 = "rerank-core fp32"
 OUR_INT8 = "rerank-core int8"
 NANO = "rerank-core nano"
+READY = "rerank-core, the hub's file"
 
 
 @dataclass(frozen=True)
@@ -40,15 +50,16 @@ class System:
     own_weights: bool = False
 
 
+def _ours(label: str, model: str, own_weights: bool = False) -> System:
+    return System(label, "rerank-core", model, None, ("rerank-core",), True, own_weights)
+
+
 def all_systems(models: Models) -> list[System]:
     """Return every system, the baseline first.
 
     Args:
         models: Where the model lies, in each layout.
     """
-
-    def ours(label: str, model: str, own_weights: bool = False) -> System:
-        return System(label, "rerank-core", model, None, ("rerank-core",), True, own_weights)
 
     def on_torch(label: str, kind: str, *packages: str) -> System:
         return System(label, kind, str(models.torch), "torch", packages)
@@ -61,10 +72,10 @@ def all_systems(models: Models) -> list[System]:
     encoder = "sentence-transformers"
     return [
         on_torch(BASELINE, "sentence-transformers", encoder),
-        ours(OUR_FP32, f"onnx:{models.fp32}"),
-        ours(OUR_INT8, f"onnx:{models.int8}"),
-        ours("rerank-core, peers' int8 file", f"onnx:{models.plain_int8}"),
-        ours(NANO, "nano", own_weights=True),
+        _ours(OUR_FP32, f"onnx:{models.fp32}"),
+        _ours(OUR_INT8, f"onnx:{models.int8}"),
+        _ours("rerank-core, peers' int8 file", f"onnx:{models.plain_int8}"),
+        _ours(NANO, "nano", own_weights=True),
         System("FlashRank int8", "flashrank", str(models.flashrank), "flashrank", ("FlashRank",)),
         fastembed("fp32", models.plain_fp32),
         fastembed("int8", models.plain_int8),
@@ -77,4 +88,19 @@ def all_systems(models: Models) -> list[System]:
             encoder,
         ),
         on_torch("LlamaIndex SentenceTransformerRerank", "llamaindex", "llama-index-core", encoder),
+    ]
+
+
+def modular_systems(models: ModularModels) -> list[System]:
+    """Return the systems that run a model whose head is in modules, the baseline first.
+
+    Args:
+        models: Where the model lies, in each layout.
+    """
+    encoder = "sentence-transformers"
+    return [
+        System(BASELINE, encoder, str(models.hub), "torch", (encoder,)),
+        _ours(READY, f"onnx:{models.hub}"),
+        _ours(OUR_FP32, f"onnx:{models.fp32}"),
+        _ours(OUR_INT8, f"onnx:{models.int8}"),
     ]

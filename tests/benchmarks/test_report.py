@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks._bars import bars
 from benchmarks._overhead import adapter_overhead
-from benchmarks._report import markdown
+from benchmarks._report import markdown, modular_markdown
 from benchmarks._statistics import agreement, ratio
-from benchmarks._systems import BASELINE, OUR_FP32, OUR_INT8
+from benchmarks._systems import BASELINE, OUR_FP32, OUR_INT8, READY
 
 FLASHRANK = "FlashRank int8"
 
@@ -127,3 +127,20 @@ def test_the_plot_is_drawn(results: dict[str, Any], tmp_path: Path) -> None:
 def test_overhead_is_given_for_both_adapters() -> None:
     found = adapter_overhead("rivers", ["a river", "a lake"], repeats=3)
     assert set(found) == {"LangChain", "LlamaIndex"}
+
+
+def test_models_with_their_head_in_modules(results: dict[str, Any]) -> None:
+    seconds = {BASELINE: [4.0, 8.0], READY: [1.0, 2.5], OUR_FP32: [2.0, 4.0], OUR_INT8: [0.5, 1.0]}
+    workload = {**_workload("ettin-17m, mixed", 50, seconds), "errors": {}}
+    found = {"modular": {"ettin-17m": workload}}
+    alone = modular_markdown({"conditions": results["conditions"], **found})
+    for page in (alone, markdown({**results, **found})):
+        assert f"| {OUR_FP32} | 2.00 (2.00-2.00) |" in page
+        promise = f"| ettin-17m, mixed: {OUR_FP32} is 3 times as fast as {BASELINE} |"
+        assert next(line for line in page.splitlines() if promise in line).endswith("| **no** |")
+
+    del workload["seconds"][READY]
+    workload["errors"][READY] = {"mixed, 50": "no module named so"}
+    page = modular_markdown({"conditions": results["conditions"], **found})
+    assert f"| {READY} | failed |" in page
+    assert f"- {READY}: no module named so" in page
