@@ -36,9 +36,10 @@ def test_a_page_whose_outputs_are_right_stays() -> None:
     assert with_outputs(page) == page
 
 
-def test_a_page_gets_the_outputs_of_today() -> None:
-    page = PAGE.format(score=0.2)
-    assert with_outputs(page) == page.replace("0.12345678", "0.2")
+@pytest.mark.parametrize("score", [0.2, 0.12])
+def test_a_page_gets_the_outputs_of_today(score: float) -> None:
+    page = PAGE.format(score=score)
+    assert with_outputs(page) == page.replace("0.12345678", str(score))
 
 
 @pytest.mark.parametrize("output", ["", "\n```text\nold\n```\n"])

@@ -183,9 +183,16 @@ def _same(old: str, new: str, note: str) -> bool:
     if _FRACTION.sub("", old) != _FRACTION.sub("", new):
         return False
     pairs = zip(_FRACTION.findall(old), _FRACTION.findall(new), strict=True)
-    return all(isclose(float(a), float(b), rel_tol=0.01, abs_tol=0.005) for a, b in pairs)
+    return all(
+        isclose(float(a), float(b), rel_tol=0.01, abs_tol=0.005) and _is_round(a) == _is_round(b)
+        for a, b in pairs
+    )
 
 
 def _without_figures(text: str) -> list[str]:
     # Columns and rules are as wide as the figures in them.
     return re.sub(r"\d[\d.,]*(?:e-?\d+)?", "0", re.sub("[─━-]+", "-", text)).split()
+
+
+def _is_round(fraction: str) -> bool:
+    return len(fraction.partition(".")[2]) <= 6
