@@ -61,6 +61,7 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.done: $(VENV)/pyvenv.cfg pyproject.toml constraints-dev.txt
+	@echo "Installing rerank-core and what the demo needs into $(VENV): takes a minute"
 	$(PIP) -e ".[demo]"
 	touch $@
 

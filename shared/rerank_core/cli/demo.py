@@ -1,38 +1,50 @@
-"""`rerank demo`: what a second stage changes, on four passages and on real documentation."""
+"""`rerank demo`: what reranking changes, on questions about Python and on four passages."""
 
 from __future__ import annotations
 
 import ast
 import json
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rerank_core._display import printable
+from rerank_core._display import change_of_place, printable
 from rerank_core._errors import MissingExtraError, ScorerError
 from rerank_core._loading import load_scorer
 from rerank_core._reranking import rerank
-from rerank_core._types import Ranking, Scale
+from rerank_core._types import Scale
 from rerank_core.cli._guard import interrupt_held
+from rerank_core.evaluation import Collection, first_stage
 
 if TYPE_CHECKING:
     from rerank_core._scorer import Scorer
 
-__all__ = ["PASSAGES", "QUESTION", "QUESTIONS", "run_demo", "standard_library_chunks"]
+__all__ = [
+    "DEPTH",
+    "PASSAGES",
+    "PLACES",
+    "QUESTION",
+    "Places",
+    "place_of_answer",
+    "read_places",
+    "run_demo",
+    "standard_library_chunks",
+]
 
 
 class Passage(NamedTuple):
     """A retrieved passage with its first-stage score."""
 
     id: str
-    score: float | None
+    score: float
     text: str
 
 
@@ -66,18 +78,15 @@ PASSAGES = (
 )
 """Passages as a retriever might return them: near the question, in poor order."""
 
-QUESTIONS = (
-    "How can I measure how long a small piece of code takes to run?",
-    "How do I generate a secure random password token?",
-    "How do I write log messages to a file that rotates every day?",
-)
-_CANDIDATES = 50
-_SHOWN = 5
+DEPTH = 50
+"""Number of candidates that are reranked."""
 
-_SHORTEST, _LONGEST = 60, 900  # characters of a chunk
-_NOT_FOR_USERS = frozenset(
-    {"distutils", "idlelib", "lib2to3", "site-packages", "test", "tests", "turtledemo"}
-)
+PLACES = Path(__file__).with_name("demo.json")
+"""Places of the answers to all questions of the sample; `benchmarks.before_after` writes them."""
+
+_QUESTIONS = 3
+_SHOWN = 3  # passages of each
+_SIDE_BY_SIDE = 5
 
 _CODE = """\
 # LangChain
@@ -90,6 +99,8 @@ from llamaindex_rerank import RerankPostprocessor
 postprocessor = RerankPostprocessor(scorer={scorer}, top_n=5)
 best = postprocessor.postprocess_nodes(nodes, query_str=query)"""
 
+_Reranker: TypeAlias = "Callable[[Scorer, str, Mapping[str, str]], list[tuple[str, float]]]"
+
 
 class WholeConsole(Console):
     """A console that holds Ctrl-C back while it prints, so that output ends after a whole line."""
@@ -98,6 +109,227 @@ class WholeConsole(Console):
         """Print, see `Console.print`."""
         with interrupt_held():
             super().print(*objects, **options)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of the best answer to each question, in BM25's order and after reranking.
+
+    Attributes:
+        scorer: Fingerprint of the scorer.
+        of: Both places by query id, from 1; None where the answer is not among the candidates.
+    """
+
+    scorer: str
+    of: Mapping[str, tuple[int | None, int | None]]
+
+    @property
+    def summary(self) -> str:
+        """Number of questions won, lost, unchanged, and without an answer to rerank."""
+        found = [(before, after) for before, after in self.of.values() if before and after]
+        won = sum(after < before for before, after in found)
+        lost = sum(after > before for before, after in found)
+        return (
+            f"{won} answers moved up, {lost} moved down, {len(found) - won - lost} stayed, "
+            f"{len(self.of) - len(found)} were not found"
+        )
+
+    @property
+    def first(self) -> tuple[int, int]:
+        """Number of questions whose answer comes first, before and after."""
+        before, after = zip(*self.of.values(), strict=True)
+        return before.count(1), after.count(1)
+
+    @property
+    def far_up(self) -> list[str]:
+        """Questions whose answer moved from place 10 to 40 to the first one."""
+        return [
+            query
+            for query, (before, after) in self.of.items()
+            if before and 10 <= before <= 40 and after == 1
+        ]
+
+    @property
+    def furthest_down(self) -> str:
+        """The question whose answer lost most places."""
+        return max(self.of, key=lambda query: (self.of[query][1] or 0) - (self.of[query][0] or 0))
+
+
+def read_places() -> Places:
+    """Read `PLACES`."""
+    found = json.loads(PLACES.read_text(encoding="utf-8"))
+    return Places(found["scorer"], {query: tuple(pair) for query, pair in found["places"].items()})
+
+
+def place_of_answer(ranked: Sequence[str], answers: Container[str]) -> int | None:
+    """Return the place of the best answer among ranked ids, from 1, or None."""
+    return next((place for place, name in enumerate(ranked, start=1) if name in answers), None)
+
+
+def run_demo(console: Console, *, scorer: str = "nano") -> None:
+    """Show candidates before and after reranking, without a framework and with both.
+
+    Args:
+        console: Where to print.
+        scorer: The scorer, as for `load_scorer`.
+
+    Raises:
+        MissingExtraError: If bm25s is not installed.
+        RerankError: If the scorer cannot be made or fails.
+    """
+    if isinstance(console.file, TextIOWrapper):
+        console.file.reconfigure(errors="replace")  # not every encoding has arrows
+    try:
+        import_module("bm25s")
+    except ImportError as error:
+        raise MissingExtraError("demo", "rerank demo") from error
+    loaded = load_scorer(scorer)
+    question, candidates = _show_questions(console, loaded)
+    _show_passages(console, loaded)
+    _show_frameworks(console, loaded, question, candidates)
+    console.print()
+    console.rule("The same in your program")
+    console.print(Text(_CODE.format(scorer=json.dumps(scorer))), soft_wrap=True)
+
+
+def _show_questions(console: Console, scorer: Scorer) -> tuple[str, dict[str, str]]:
+    """Show a few questions; return the first of them and the texts of its candidates by id."""
+    sample, places = Collection.sample(), read_places()
+    of_all = len(places.of)
+    console.rule(f"{of_all} questions about Python")
+    before, after = places.first
+    console.print(
+        Text(
+            f"For each of them, BM25 finds {DEPTH} of {len(sample.documents):,} passages of "
+            f"Python's documentation, and nano reranks these. {places.summary} by BM25. "
+            f"The answer comes first {after} times instead of {before}. (Counted beforehand; "
+            "rerank eval --sample measures it again.)"
+        )
+    )
+    shown = places.far_up[:: max(1, len(places.far_up) // _QUESTIONS)][:_QUESTIONS]
+    fallen = places.furthest_down
+    some = replace(sample, judgements={q: sample.judgements[q] for q in [*shown, fallen]})
+    found = first_stage("bm25", some, DEPTH).candidates
+    console.print(
+        Text(
+            f"\n{len(shown)} of the {len(places.far_up)} whose answer (*) BM25 has at place 10 to "
+            "40 and nano puts first, and the one that nano harms most:"
+        )
+    )
+    for query in [*shown, fallen]:
+        names = [hit.id for hit in found[query]]
+        ranking = rerank(sample.queries[query], [sample.documents[name] for name in names], scorer)
+        places_were = [item.index + 1 for item in ranking]
+        answer = place_of_answer([names[was - 1] for was in places_were], sample.judgements[query])
+        table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+        for justify in ("right", "right", "left", "left"):
+            table.add_column(justify=justify, no_wrap=True)
+        table.add_column()  # the only one that gives way on a narrow terminal
+        rows = {*range(1, _SHOWN + 1)} | ({answer} if answer else set())
+        for place in sorted(rows):
+            was = places_were[place - 1]
+            right = names[was - 1] in sample.judgements[query]
+            passage = _snippet(sample.documents[names[was - 1]])
+            cells = (f"{place}.", f"was {was}", change_of_place(was - place), "*" if right else "")
+            table.add_row(*cells, passage, style="bold" if right else "")
+        console.print(Text(f"\nQuestion: {sample.queries[query]}"))
+        console.print(table)
+    console.print(
+        Text("\nWhether reranking helps on your questions, only they can tell: rerank eval --help")
+    )
+    names = [hit.id for hit in found[shown[0]]]
+    return sample.queries[shown[0]], {name: sample.documents[name] for name in names}
+
+
+def _show_passages(console: Console, scorer: Scorer) -> None:
+    console.print()
+    console.rule("Four retrieved passages")
+    console.print(Text(f"Question: {QUESTION}"))
+    texts, scores = [p.text for p in PASSAGES], [p.score for p in PASSAGES]
+    ranking = rerank(QUESTION, texts, scorer, prior=scores)
+    console.print(_table("Before: the retriever's order", PASSAGES))
+    rows = [(PASSAGES[item.index].id, item.score, item.text) for item in ranking]
+    console.print(_table(f"After: {ranking.scorer}", rows))
+    note = f"Scores are on the scale {ranking.scale.value!r}"
+    if ranking.scale is not Scale.PROBABILITY:
+        note += ": compare them within one question; they are not probabilities"
+    console.print(Text(f"{note}."))
+
+
+def _table(title: str, rows: Sequence[tuple[str, float | None, str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("id", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("text")
+    for identity, score, text in rows:
+        table.add_row(identity, "-" if score is None else f"{score:.2f}", _snippet(text))
+    return table
+
+
+def _snippet(text: str) -> Text:
+    return Text(printable(text[:500]), no_wrap=True, overflow="ellipsis")
+
+
+def _show_frameworks(
+    console: Console, scorer: Scorer, question: str, candidates: Mapping[str, str]
+) -> None:
+    """Rerank through both frameworks, as far as they are installed, and check that they agree."""
+    console.print()
+    console.rule("LangChain and LlamaIndex, side by side")
+    console.print(Text(f"Question: {question}"))
+    results = {}
+    rerankers: Mapping[str, _Reranker] = {"LangChain": _langchain, "LlamaIndex": _llamaindex}
+    for name, reranker in rerankers.items():
+        try:
+            results[name] = reranker(scorer, question, candidates)
+        except MissingExtraError as error:
+            console.print(Text(str(error)), soft_wrap=True)
+    if not results:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in results:
+        table.add_column(name)
+        table.add_column("score", justify="right", no_wrap=True)
+    for rows in [*zip(*results.values(), strict=True)][:_SIDE_BY_SIDE]:
+        table.add_row(*(cell for row in rows for cell in (_snippet(row[0]), f"{row[1]:.2f}")))
+    console.print(table)
+    if len(results) == len(rerankers):
+        first, second = results.values()
+        if first != second:
+            raise ScorerError("LangChain and LlamaIndex do not agree on the order", provider="demo")
+        console.print(Text(f"Same order and same scores for all {len(first)} candidates."))
+
+
+def _langchain(
+    scorer: Scorer, question: str, candidates: Mapping[str, str]
+) -> list[tuple[str, float]]:
+    from langchain_rerank import RerankCompressor  # says what to install, if need be
+
+    from langchain_core.documents import Document  # isort: skip
+
+    documents = [Document(page_content=text, id=name) for name, text in candidates.items()]
+    compressor = RerankCompressor(scorer=scorer, top_n=None)
+    best = compressor.compress_documents(documents, question)
+    return [(str(found.id), found.metadata["relevance_score"]) for found in best]
+
+
+def _llamaindex(
+    scorer: Scorer, question: str, candidates: Mapping[str, str]
+) -> list[tuple[str, float]]:
+    from llamaindex_rerank import RerankPostprocessor
+
+    from llama_index.core.schema import NodeWithScore, TextNode  # isort: skip
+
+    nodes = [NodeWithScore(node=TextNode(text=text, id_=name)) for name, text in candidates.items()]
+    postprocessor = RerankPostprocessor(scorer=scorer, top_n=None)
+    best = postprocessor.postprocess_nodes(nodes, query_str=question)
+    return [(found.node.node_id, found.score or 0.0) for found in best]
+
+
+_SHORTEST, _LONGEST = 60, 900  # characters of a chunk
+_NOT_FOR_USERS = frozenset(
+    {"distutils", "idlelib", "lib2to3", "site-packages", "test", "tests", "turtledemo"}
+)
 
 
 class Chunk(NamedTuple):
@@ -110,136 +342,6 @@ class Chunk(NamedTuple):
 
     id: str
     text: str
-
-
-def run_demo(console: Console, *, scorer: str = "nano") -> None:
-    """Show candidates before and after reranking, through both frameworks.
-
-    Args:
-        console: Where to print.
-        scorer: The scorer, as for `load_scorer`.
-
-    Raises:
-        MissingExtraError: If LangChain, LlamaIndex or bm25s is not installed.
-        RerankError: If the scorer cannot be made or fails.
-    """
-    for module in ("langchain_core", "llama_index.core", "bm25s"):
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise MissingExtraError("demo", "rerank demo") from error
-    loaded = load_scorer(scorer)
-    _show_passages(console, loaded)
-    _show_retrieval(console, loaded)
-    console.rule("The same in your program")
-    console.print(Text(_CODE.format(scorer=json.dumps(scorer))), soft_wrap=True)
-
-
-def _show_passages(console: Console, scorer: Scorer) -> None:
-    console.rule("Four retrieved passages")
-    console.print(Text(f"Question: {QUESTION}"))
-    texts, scores = [p.text for p in PASSAGES], [p.score for p in PASSAGES]
-    ranking = rerank(QUESTION, texts, scorer, prior=scores)
-    console.print(_table("Before: the retriever's order", PASSAGES))
-    console.print(_after(ranking, [p.id for p in PASSAGES]))
-    note = f"Scores are on the scale {ranking.scale.value!r}"
-    if ranking.scale is not Scale.PROBABILITY:
-        note += ": compare them within one question; they are not probabilities"
-    console.print(Text(f"{note}."))
-
-
-def _show_retrieval(console: Console, scorer: Scorer) -> None:
-    from langchain_rerank import RerankCompressor
-    from llamaindex_rerank import RerankPostprocessor
-
-    compress = RerankCompressor(scorer=scorer, top_n=None).compress_documents
-    postprocess = RerankPostprocessor(scorer=scorer, top_n=None).postprocess_nodes
-    chunks = standard_library_chunks()
-    retrieve = _bm25(chunks)
-    title = f"Before: BM25, top {min(_CANDIDATES, len(chunks))} of {len(chunks):,} chunks"
-    console.rule("Real retrieval: the documentation of Python's standard library")
-    for question in QUESTIONS:
-        found, scores = retrieve(question)
-        ranking = rerank(question, [chunk.text for chunk in found], scorer, prior=scores)
-        console.print()
-        console.print(Text(f"Question: {question}"))
-        before = [Passage(c.id, score, c.text) for c, score in zip(found, scores, strict=True)]
-        console.print(_table(title, before[:_SHOWN]))
-        console.print(_after(ranking, [chunk.id for chunk in found]))
-        console.print(Text(_frameworks(question, found, ranking, compress, postprocess)))
-    console.print()
-    console.print(
-        Text(
-            "A reranker does not help every question. Whether it helps yours, only your own "
-            "questions can tell."
-        )
-    )
-
-
-def _frameworks(
-    question: str,
-    found: Sequence[Chunk],
-    ranking: Ranking,
-    compress: Callable[..., Sequence[Any]],
-    postprocess: Callable[..., Sequence[Any]],
-) -> str:
-    """Rerank through both frameworks, check that they agree with the core, and return the cost."""
-    from langchain_core.documents import Document
-    from llama_index.core.schema import NodeWithScore, TextNode
-
-    documents = [Document(page_content=chunk.text, id=chunk.id) for chunk in found]
-    nodes = [NodeWithScore(node=TextNode(text=chunk.text, id_=chunk.id)) for chunk in found]
-    started = perf_counter()
-    kept = compress(documents, question)
-    between = perf_counter()
-    scored = postprocess(nodes, query_str=question)
-    ended = perf_counter()
-
-    core = [(found[item.index].id, item.score) for item in ranking]
-    langchain = [(document.id, document.metadata.get("relevance_score")) for document in kept]
-    llamaindex = [(node.node.node_id, node.score) for node in scored]
-    if not core == langchain == llamaindex:
-        raise ScorerError("LangChain and LlamaIndex do not agree on the order", provider="demo")
-    usage = ranking.usage
-    return (
-        f"LangChain {1000 * (between - started):.0f} ms, "
-        f"LlamaIndex {1000 * (ended - between):.0f} ms: same order, same scores. "
-        f"Usage of each: {usage.pairs} pairs, {usage.tokens:,} tokens, "
-        f"{usage.padding:,} padding, {usage.truncated} truncated."
-    )
-
-
-def _bm25(chunks: Sequence[Chunk]) -> Callable[[str], tuple[list[Chunk], list[float]]]:
-    """Index the chunks, and return a function that finds the best of them for a question."""
-    import bm25s
-
-    index = bm25s.BM25()
-    tokens = bm25s.tokenize([chunk.text for chunk in chunks], show_progress=False)
-    index.index(tokens, show_progress=False)
-
-    def retrieve(question: str) -> tuple[list[Chunk], list[float]]:
-        wanted = bm25s.tokenize(question, show_progress=False)
-        count = min(_CANDIDATES, len(chunks))
-        positions, scores = index.retrieve(wanted, k=count, show_progress=False)
-        return [chunks[position] for position in positions[0].tolist()], scores[0].tolist()
-
-    return retrieve
-
-
-def _after(ranking: Ranking, ids: Sequence[str]) -> Table:
-    rows = [Passage(ids[item.index], item.score, item.text) for item in ranking[:_SHOWN]]
-    return _table(f"After: {ranking.scorer}", rows)
-
-
-def _table(title: str, rows: Sequence[Passage]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("id", no_wrap=True, overflow="ellipsis", max_width=36)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("text")  # the only column that gives way on a narrow terminal
-    for identity, score, text in rows:
-        snippet = Text(printable(text[:500]), no_wrap=True, overflow="ellipsis")
-        table.add_row(Text(printable(identity)), "-" if score is None else f"{score:.2f}", snippet)
-    return table
 
 
 def standard_library_chunks() -> list[Chunk]:
