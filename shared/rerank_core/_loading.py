@@ -116,7 +116,10 @@ def _load(spec: object, depth: int, numbers: Iterator[int]) -> Scorer:
             raise ConfigurationError(
                 f"scorer {spec!r} names no model; did you mean {kind.example!r}? {_known_names()}"
             )
-        return _make(kind, model.strip())
+        try:
+            return _make(kind, model.strip())
+        except ConfigurationError as error:  # the rest of the name may hold a password
+            raise ConfigurationError(f"scorer '{prefix}:…': {error}") from error
     if spec in EMBEDDED:
         return _make(_KINDS["onnx"], spec)
     if looks_like_path(spec) and not there:

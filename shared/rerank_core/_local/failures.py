@@ -44,7 +44,9 @@ def loading(message: str, advice: str = "") -> _GeneratorContextManager[None]:
     """
 
     def make(error: BaseException) -> RerankError:
-        reason = printable(f"{type(error).__name__} {error}"[:_LENGTH])
+        said = str(error).rstrip(".")
+        kind = "" if said and isinstance(error, OSError) else f"{type(error).__name__} "
+        reason = printable(f"{kind}{said}"[:_LENGTH])
         return ConfigurationError(f"{message}: {reason}" + (f"; {advice}" if advice else ""))
 
     return failures_as(make)

@@ -158,11 +158,11 @@ def _from_status(status: int, body: object, exchange: Exchange) -> ScorerError:
     if 200 <= status < 300:
         return MalformedResponseError("the answer is not valid JSON", **facts)
     if status in (401, 403):
-        what, hint = "a request without key", "Pass api_key"
+        what, hint = "a request without a key", "Pass api_key"
         if exchange.key:
             what, hint = "the key", f"Check {' or '.join(('api_key', *exchange.key_variables))}"
         elif exchange.key_variables:
-            hint = f"Pass api_key, or set {exchange.key_variables[0]}"
+            hint = f"Set {exchange.key_variables[0]}, or pass api_key"
         hint = exchange.hints.get(status, hint)
         return AuthenticationError(f"the service refused {what}{said}", hint=hint, **facts)
     if status == 429:

@@ -122,7 +122,7 @@ class Keyring:
                 return self._sendable(key, source)
         if not self._needed:
             return ""
-        hint = f"Pass api_key, or set {' or '.join(self._variables)}"
+        hint = f"Set {' or '.join(self._variables)}, or pass api_key"
         if self._dropped:
             hint += "; the key given to the constructor is never pickled"
         raise AuthenticationError("there is no API key", provider=self._provider, hint=hint)

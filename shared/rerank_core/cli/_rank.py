@@ -214,7 +214,7 @@ def _read(file: str, options: RankOptions) -> list[Record]:
             note=lambda message: to_stderr(f"{name}: {message}"),
         )
     if bad and not records:
-        raise Failure(f"{name}: none of the {bad} lines holds a candidate")
+        raise Failure(f"{name}: no candidate in {bad} line{'s' * (bad > 1)}")
     if bad:
         shown = f" ({EXAMPLES} shown)" if bad > EXAMPLES else ""
         total = bad + len(records)

@@ -215,7 +215,7 @@ def _prior(values: dict[str, Any], fields: _Fields) -> float | None:
     score = values.get(fields.score)
     if score is None:
         raise BadEntry(
-            f'the field "{fields.score}" is missing; blending needs it, but for --blend rrf'
+            f'the field "{fields.score}" is missing; this --blend needs it, and rrf does not'
         )
     if not isinstance(score, float) or not math.isfinite(score):
         raise BadEntry(f'"{fields.score}" must be a finite number, not {describe(score)}')

@@ -147,7 +147,7 @@ def test_of_many_bad_lines_five_are_shown(tmp_path: Path, capsysbinary: Capture)
         f"rerank: {file}: 10000 of 10001 lines skipped (5 shown); --strict stops at the first"
     )
     file.write_text("{}\n" * 6)
-    with pytest.raises(Failure, match="none of the 6 lines holds a candidate"):
+    with pytest.raises(Failure, match="no candidate in 6 lines"):
         rank_file(str(file), OverlapScorer(), RankOptions(query="a"))
     assert len(capsysbinary.readouterr().err.splitlines()) == 5
 
@@ -187,7 +187,7 @@ def test_strict_stops_at_the_first_bad_line_and_writes_nothing(
 def test_nothing_but_bad_lines_is_a_failure(tmp_path: Path, capsysbinary: Capture) -> None:
     file = tmp_path / "in"
     file.write_bytes(b"\xff\xfeh\x00i\x00\n\xff\n")  # the wrong encoding altogether
-    with pytest.raises(Failure, match="none of the 2 lines holds a candidate"):
+    with pytest.raises(Failure, match="no candidate in 2 lines"):
         rank_file(str(file), OverlapScorer(), RankOptions(query="a"))
     assert capsysbinary.readouterr().out == b""
 

@@ -72,7 +72,7 @@ def test_a_key_function_is_asked_for_every_request(
 
 def test_a_refused_request_without_key_says_so(service: Service, server: ScriptedServer) -> None:
     server.script(Reply({"message": "who are you"}, status=401))
-    with pytest.raises(AuthenticationError, match=rf"request without key.*{service.variable}"):
+    with pytest.raises(AuthenticationError, match=rf"request without a key.*{service.variable}"):
         service.scorer(api_key=None).score("a", ["a"])
 
 
