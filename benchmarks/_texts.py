@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from functools import cache
 
 from rerank_core._local.files import embedded_tokenizer
-from rerank_core.cli.demo import QUESTIONS, standard_library_chunks
+from rerank_core.cli.demo import standard_library_chunks
 
 __all__ = ["QUERIES", "Workload", "cut_texts", "make_workload"]
 
-QUERIES = QUESTIONS
+QUERIES = (
+    "How can I measure how long a small piece of code takes to run?",
+    "How do I generate a secure random password token?",
+    "How do I write log messages to a file that rotates every day?",
+)
+"""Questions that Python's documentation answers."""
 _DUPLICATES = 0.1  # share of candidates that repeat another one
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._service import stand_in_service
+from benchmarks._texts import QUERIES
 from rerank_core import (
     Cached,
     CohereScorer,
@@ -34,7 +35,7 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core.cli.demo import QUESTIONS, standard_library_chunks
+from rerank_core.cli.demo import standard_library_chunks
 
 __all__ = ["main"]
 
@@ -154,7 +155,7 @@ def _soak(url: str, options: argparse.Namespace) -> dict[str, Any]:
 def _draw(chance: random.Random, supply: list[str]) -> tuple[str, list[str]]:
     """Draw a question and passages, some of them twice; enough repetition for the cache."""
     first = chance.randrange(len(supply) - 40)
-    return chance.choice(QUESTIONS), chance.choices(supply[first : first + 40], k=12)
+    return chance.choice(QUERIES), chance.choices(supply[first : first + 40], k=12)
 
 
 async def _maybe_cancelled(
