@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from copy import deepcopy
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError, URLError
 
@@ -234,6 +235,20 @@ def test_a_server_answers_like_tei(ask: Callable[[Scorer], Scoring]) -> None:
         assert [request.path for request in server.requests] == ["/info", "/rerank"]
         with TeiScorer(server.url, raw_scores=True) as scorer:
             assert ask(scorer).scores == (-5.0, 0.0, 5.0)
+
+
+@pytest.mark.parametrize("scale", [Scale.LOGIT, Scale.UNIT])
+def test_a_server_gives_the_scores_of_a_scorer(scale: Scale) -> None:
+    inner = ScriptedScorer({TEXTS[0]: 0.25, TEXTS[1]: 0.75}, scale=scale)
+    with ScriptedServer(respond=partial(ScriptedServer.answer, scorer=inner)) as server:
+        for scorer in (CohereScorer("m", base_url=server.url, api_key="k"), TeiScorer(server.url)):
+            low, high, none = scorer.score(QUERY, TEXTS).scores
+            assert none == 0.0
+            assert low is not None
+            assert high is not None
+            assert 0 < low < high < 1
+            assert (low, high) == ((0.25, 0.75) if scale is Scale.UNIT else (low, high))
+    assert inner.calls == [(QUERY, tuple(TEXTS))] * 2
 
 
 def test_a_server_follows_its_script() -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, TypeAlias
 
+from rerank_core._scorer import Scorer
+from rerank_core._types import Scale
 from rerank_core.testing._scorers import WORD, overlap, words
 
 __all__ = ["Reply", "Request", "ScriptedServer"]
@@ -139,18 +141,23 @@ class ScriptedServer:
             self._replies.extend(replies)
 
     @staticmethod
-    def answer(request: Request) -> Reply:
+    def answer(request: Request, scorer: Scorer | None = None) -> Reply:
         """Answer like Cohere where the request holds documents, like TEI where it holds texts.
 
         The path of a request for scores does not matter. ``GET /info`` is answered like TEI;
         anything else has status 404.
+
+        Args:
+            request: The request.
+            scorer: Whose scores to answer with; logits are mapped to 0 to 1. Default: the scores
+                of `OverlapScorer`.
         """
         if request.method == "GET" and request.path.endswith("/info"):
             return Reply({"model_id": "overlap", "max_client_batch_size": 32})
         if isinstance(request.body, dict) and "documents" in request.body:
-            return _answer_like_cohere(request.body)
+            return _answer_like_cohere(request.body, scorer)
         if isinstance(request.body, dict) and "texts" in request.body:
-            return _answer_like_tei(request.body)
+            return _answer_like_tei(request.body, scorer)
         return Reply({"message": f"no answer for {request.method} {request.path}"}, status=404)
 
     def __enter__(self) -> Self:
@@ -182,12 +189,12 @@ class ScriptedServer:
         return reply
 
 
-def _answer_like_cohere(body: Mapping[str, Any]) -> Reply:
+def _answer_like_cohere(body: Mapping[str, Any], scorer: Scorer | None) -> Reply:
     """Return results best first, by index, as the API of version 2 does."""
     query, texts = body["query"], body["documents"]
     results: list[dict[str, Any]] = [
-        {"index": index, "relevance_score": overlap(query, text)}
-        for index, text in enumerate(texts)
+        {"index": index, "relevance_score": score}
+        for index, score in enumerate(_scores(query, texts, scorer))
     ]
     passages = body.get("relevant_spans") or {}
     if passages.get("mode") == "enabled":
@@ -205,10 +212,10 @@ def _answer_like_cohere(body: Mapping[str, Any]) -> Reply:
     return Reply({"id": "scripted", "results": best, "meta": {"billed_units": units}})
 
 
-def _answer_like_tei(body: Mapping[str, Any]) -> Reply:
-    """Return ranks best first, by index; a raw score is ten times the overlap less five."""
+def _answer_like_tei(body: Mapping[str, Any], scorer: Scorer | None) -> Reply:
+    """Return ranks best first, by index; a raw score is ten times the score less five."""
     query, texts = body["query"], body["texts"]
-    scores = [overlap(query, text) for text in texts]
+    scores = _scores(query, texts, scorer)
     if body.get("raw_scores"):
         scores = [score * 10 - 5 for score in scores]
     ranks: list[dict[str, Any]] = [
@@ -216,6 +223,17 @@ def _answer_like_tei(body: Mapping[str, Any]) -> Reply:
     ]
     ranks.sort(key=lambda rank: -rank["score"])
     return Reply(ranks, headers={"x-compute-tokens": str(_count_words(query, texts))})
+
+
+def _scores(query: str, texts: Sequence[str], scorer: Scorer | None) -> list[float]:
+    """Score the texts from 0 to 1; a text without a score gets 0."""
+    if scorer is None:
+        return [overlap(query, text) for text in texts]
+    scoring = scorer.score(query, texts)
+    if scorer.scale is not Scale.LOGIT:
+        return [score or 0.0 for score in scoring.scores]
+    # A quarter of the logit, as those of a confident model would all be 1.000 otherwise.
+    return [0.0 if s is None else (1 + math.tanh(s / 8)) / 2 for s in scoring.scores]
 
 
 def _count_words(query: str, texts: Sequence[str]) -> int:
