@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints-dev.txt
 
-.PHONY: demo test lint fuzz docs docs-check docs-outputs matrix release-check coverage count format clean
+.PHONY: demo test lint fuzz docs docs-check docs-outputs notebooks matrix release-check coverage count format clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/rerank demo
@@ -34,6 +34,10 @@ docs-check: docs
 # What the pages' and docstrings' examples print is compared by the tests; this writes it anew.
 docs-outputs: $(VENV)/dev.done
 	$(BIN)/python -m pytest -q --update-outputs tests/docs tests/test_readme.py tests/rerank_core/test_models.py
+
+# Runs them, and writes their outputs anew.
+notebooks: $(VENV)/dev.done
+	$(BIN)/python -m pytest -q --update-outputs tests/notebooks
 
 matrix: $(VENV)/dev.done
 	$(BIN)/nox

@@ -37,6 +37,7 @@ __all__ = [
     "python_blocks",
     "relative_links",
     "run_block",
+    "same_output",
     "with_outputs",
 ]
 
@@ -51,7 +52,7 @@ _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 _NEED = re.compile(r"# needs (\w+)")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 _FRACTION = re.compile(r"\d+\.\d+(?:e-?\d+)?")
-_VARY = " figures-vary"
+_VARY = "figures-vary"
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -121,7 +122,7 @@ def with_outputs(
         if printed is None:
             return block
         old = dedent(found["output"] or "")
-        if found["output"] is not None and printed and _same(old, printed, note):
+        if found["output"] is not None and printed and same_output(old, printed, note):
             return block
         block = block[: found.end("code") - found.start()] + f"{margin}```\n"
         if printed:
@@ -136,7 +137,7 @@ def with_outputs(
         lines = ""
         for line, old in zip(parts[::2], parts[1::2], strict=True):
             printed = command(line)
-            lines += f"$ {line}\n{old if _same(old, printed, note) else _ended(printed)}"
+            lines += f"$ {line}\n{old if same_output(old, printed, note) else _ended(printed)}"
         return f"{margin}```console{note}\n{indent(lines, margin)}{margin}```\n"
 
     return _BLOCK.sub(lambda found: (python if found["code"] is not None else console)(found), text)
@@ -175,9 +176,9 @@ def _ended(printed: str) -> str:
     return f"{lines}\n" if lines else ""
 
 
-def _same(old: str, new: str, note: str) -> bool:
-    """Return whether two outputs say the same."""
-    if note == _VARY:
+def same_output(old: str, new: str, note: str) -> bool:
+    """Return whether two outputs say the same; figures may differ if the note allows it."""
+    if note.strip() == _VARY:
         return _without_figures(old) == _without_figures(new)
     old, new = _ended(old), _ended(new)
     if _FRACTION.sub("", old) != _FRACTION.sub("", new):
