@@ -46,7 +46,7 @@ def _pictures(cell: Any) -> list[bytes]:
 @pytest.fixture(scope="module")
 def client() -> Iterator[NotebookClient]:
     """One kernel for all notebooks, as importing torch takes longer than a notebook does."""
-    options = {"timeout": 300, "record_timing": False, "coalesce_streams": True}
+    options: dict[str, Any] = {"timeout": 300, "record_timing": False, "coalesce_streams": True}
     client = NotebookClient(FORMAT.v4.new_notebook(), kernel_name="python3", **options)
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
     # Of libraries: one would like a widget, one is being replaced.
