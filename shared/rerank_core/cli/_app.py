@@ -454,7 +454,7 @@ def export(
 ) -> None:
     """Turn a torch cross-encoder into an ONNX folder."""
     options = locals()
-    from rerank_core.cli._facts import run_export
+    from rerank_core.cli._export import run_export
 
     run_export(**options)
 

@@ -1,22 +1,17 @@
-"""`rerank info` and `rerank export`: what is found here, or was made, in two columns."""
+"""`rerank info`: what is installed and found here."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 import rerank_core
-from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.files import cpu_features, graph_candidates
 from rerank_core._local.onnx import default_threads
@@ -27,15 +22,12 @@ from rerank_core._remote.nim import NimScorer
 from rerank_core._remote.sglang import SglangScorer
 from rerank_core._remote.tei import TeiScorer
 from rerank_core._remote.voyage import VoyageScorer
-from rerank_core.cli._guard import interrupt_raised, to_stderr
-from rerank_core.cli._output import output_console, rendered, write_lines
+from rerank_core.cli._output import two_columns, write_lines
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRevisionInfo
 
-    from rerank_core.export import ExportReport
-
-__all__ = ["EXTRAS", "gather_facts", "run_export", "show_info"]
+__all__ = ["EXTRAS", "gather_facts", "show_info"]
 
 EXTRAS = {
     "onnxruntime": None,
@@ -68,50 +60,7 @@ def show_info(*, as_json: bool) -> None:
         # ASCII, because a folder's name may hold bytes that are not UTF-8.
         write_lines([json.dumps(facts, indent=2)], None)
     else:
-        write_lines(_columns(_info_rows(facts)), None)
-
-
-def run_export(model: str, out: Path, **options: Any) -> None:
-    """Export a model, and write what was done to standard output.
-
-    Args:
-        model: Hub id or folder.
-        out: The folder to write.
-        **options: For `export_model`.
-
-    Raises:
-        RerankError: If the export fails.
-        OSError: If writing fails.
-    """
-    from rerank_core.export import export_model
-
-    with interrupt_raised() as check, _status(check) as progress:
-        report = export_model(model, out, progress=progress, **options)
-    write_lines(_columns(_export_rows(report)), None)
-    for warning in report.warnings:
-        to_stderr(f"warning: {warning}")
-
-
-@contextmanager
-def _status(check: Callable[[], None]) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what is being done, and erase it afterwards."""
-    with Console(stderr=True).status("starting") as status:
-
-        def show(step: str) -> None:
-            check()
-            status.update(step)
-
-        yield show
-
-
-def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Lay names and values out in two columns."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name), Text(printable(value)))
-    return rendered(output_console(), table)
+        write_lines(two_columns(_info_rows(facts)), None)
 
 
 def _info_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -143,24 +92,6 @@ def _cached(model: dict[str, Any]) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
-
-
-def _export_rows(report: ExportReport) -> list[tuple[str, str]]:
-    found = report.verification
-    revision = f" at {report.revision}" if report.revision else ""
-    last_layer = "first token only" if report.first_token_only else f"whole: {report.kept_whole}"
-    return [
-        ("exported", f"{report.source}{revision}"),
-        ("to", f"{report.folder} ({report.size / 1e6:.1f} MB)"),
-        ("precision", report.precision),
-        ("max length", f"{report.max_length} tokens"),
-        ("scale", f"{report.scale.value} (activation {report.activation})"),
-        ("last layer", last_layer),
-        ("against the original", f"{found.pairs} built-in pairs"),
-        ("  max difference", f"{found.max_difference:.2g} (logits)"),
-        ("  Kendall tau", f"{found.kendall_tau:.4f}"),
-        ("  top-10 overlap", f"{found.top10_overlap:.1%}"),
-    ]
 
 
 def gather_facts() -> dict[str, Any]:

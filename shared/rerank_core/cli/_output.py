@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from rich.console import Console, RenderableType
 from rich.progress import MofNCompleteColumn, Progress
+from rich.table import Table
+from rich.text import Text
 
 from rerank_core._display import printable
 from rerank_core._files import replacing
@@ -25,6 +27,7 @@ __all__ = [
     "progress_bar",
     "rendered",
     "stdout_is_terminal",
+    "two_columns",
     "write_lines",
 ]
 
@@ -120,6 +123,16 @@ def rendered(console: Console, *parts: RenderableType) -> list[str]:
         for part in parts:
             console.print(part)
     return [line.rstrip() for line in capture.get().rstrip().split("\n")]
+
+
+def two_columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Lay names and values out in two columns, as lines."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(printable(value)))
+    return rendered(output_console(), table)
 
 
 @contextmanager

@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from rerank_core._blend import Blend
 from rerank_core._checks import check_name, check_query
-from rerank_core._display import change_of_place, printable
+from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError
 from rerank_core._files import bounded_lines
 from rerank_core._metadata import (
@@ -32,15 +29,15 @@ from rerank_core._metadata import (
 )
 from rerank_core._reranking import rerank
 from rerank_core._scorer import Scorer
-from rerank_core._types import RankedItem, Ranking
+from rerank_core._types import Ranking
 from rerank_core.cli._guard import Failure, to_stderr
 from rerank_core.cli._output import (
     check_target,
     progress_bar,
-    rendered,
     stdout_is_terminal,
     write_lines,
 )
+from rerank_core.cli._rank_table import rank_table
 from rerank_core.cli._records import InputFormat, Record, read_records
 
 __all__ = ["OutputFormat", "RankOptions", "rank_file"]
@@ -50,9 +47,6 @@ EXAMPLES = 5
 
 LONG = 100
 """The number of candidates above which a progress bar is shown."""
-
-_COLOURS = {1: "green", 0: "dim", -1: "red"}
-"""The colours of a candidate that moved up, stayed or moved down."""
 
 
 class OutputFormat(StrEnum):
@@ -250,47 +244,14 @@ def _lines(ranking: Ranking, records: list[Record], options: RankOptions) -> lis
     if options.output_format is OutputFormat.TABLE or (
         options.output_format is OutputFormat.AUTO and to_terminal
     ):
-        return _table(ranking, records, options.blend, Console(force_terminal=to_terminal))
+        labels = [record.label for record in records]
+        return rank_table(ranking, labels, options.blend, Console(force_terminal=to_terminal))
     keys = {"score_key": options.score_key, "span_key": options.span_key}
     written = [key for key in keys.values() if key is not None]
     return [
         records[item.index].to_json(results(item.score, item.spans, **keys), written)
         for item in ranking
     ]
-
-
-def _table(
-    ranking: Ranking, records: list[Record], blend: Blend | None, console: Console
-) -> list[str]:
-    """Lay a ranking out: rank, first-stage position, change, score, id and text."""
-    table = Table(box=box.SIMPLE)
-    for name in ("rank", "was"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("id", no_wrap=True, overflow="ellipsis", max_width=16)
-    table.add_column("text")  # the only column that gives way on a narrow terminal
-    for rank, item in enumerate(ranking, start=1):
-        change = item.index + 1 - rank
-        # `Text` throughout: a plain string would be read as markup.
-        table.add_row(
-            str(rank),
-            str(item.index + 1),
-            Text(change_of_place(change), style=_COLOURS[(change > 0) - (change < 0)]),
-            "-" if item.score is None else f"{item.score:.4f}",
-            Text(printable(records[item.index].label[:100])),
-            Text(_snippet(item), no_wrap=True, overflow="ellipsis"),
-        )
-    meaning = ranking.scale.meaning
-    if blend is not None:
-        meaning = f"{blend.method} with the first stage at {blend.weight:g}; only within this list"
-    return [f"{printable(ranking.scorer)} ({meaning})", *rendered(console, table)]
-
-
-def _snippet(item: RankedItem) -> str:
-    """Return the text from its best passage on, no longer than the widest terminal."""
-    start = item.span.start if item.span else 0
-    return ("…" if start else "") + printable(item.text[start : start + 500])
 
 
 def _report(ranking: Ranking, options: RankOptions) -> None:
