@@ -134,7 +134,11 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         compressor = RerankCompressor(scorer="nano", top_n=1)
         (best,) = compressor.compress_documents(found, "How do plants eat?")
         assert best.metadata["page"] == 7
-        print(best.metadata["relevance_score"])
+        print(round(best.metadata["relevance_score"], 2))
+        ```
+
+        ```text
+        18.31
         ```
     """
 

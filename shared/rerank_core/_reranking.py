@@ -95,6 +95,13 @@ def rerank(
         assert ranking[0].index == 1
         print(ranking)
         ```
+
+        ```text
+        nano (logit: any real number, not a probability)
+        rank   was  change      score  text
+           1     2      ↑1    25.0482  Use json.dump to write JSON to a file.
+           2     1      ↓1     3.3856  Yeast makes dough rise.
+        ```
     """
     request = _Request(
         query,

@@ -250,8 +250,14 @@ class Ranking(Sequence[RankedItem]):
         from rerank_core import rerank
 
         ranking = rerank("How do plants eat?", ["Cats purr.", "Plants use light."], top_n=1)
-        print(ranking)  # nano (logit: any real number, not a probability), then a table
+        print(ranking)
         assert [item.text for item in ranking] == ["Plants use light."]
+        ```
+
+        ```text
+        nano (logit: any real number, not a probability)
+        rank   was  change      score  text
+           1     2      ↑1    18.3061  Plants use light.
         ```
     """
 

@@ -1,19 +1,19 @@
-"""The examples in docstrings are run: every public class and function has one."""
+"""The examples in docstrings are run and print what they show: every public class and function has one."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import re
 from collections.abc import Iterator
-from textwrap import dedent
+from pathlib import Path
+from textwrap import indent
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from rerank_core import RerankError
-from support.markdown import run_block
+from support.markdown import with_outputs
 
 MODULES = [
     "rerank_core",
@@ -24,11 +24,12 @@ MODULES = [
     "langchain_rerank.middleware",
     "llamaindex_rerank",
 ]
-_BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Public classes and functions; of the errors, only the base needs an example."""
+    """Public classes and functions, and modules with an example; of the errors, only the base needs an example."""
+    if "```python" in (module.__doc__ or ""):
+        yield module.__name__, module
     for name in module.__all__:
         found = getattr(module, name)
         if not (inspect.isclass(found) or inspect.isfunction(found)):
@@ -41,14 +42,17 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
 PUBLIC = [entry for name in MODULES for entry in public(importlib.import_module(name))]
 
 
-def examples(documented: Any) -> list[str]:
-    doc = inspect.getdoc(documented) or ""
-    return [dedent(block) for _, block in _BLOCK.findall(doc)]
-
-
 @pytest.mark.parametrize(("name", "documented"), PUBLIC, ids=[name for name, _ in PUBLIC])
-def test_an_example_runs(name: str, documented: Any) -> None:
-    blocks = examples(documented)
-    assert blocks, f"{name} has no example"
-    for block in blocks:
-        run_block(block, {})
+def test_an_example_prints_what_it_shows(name: str, documented: Any, update_outputs: bool) -> None:
+    text = f"{inspect.getdoc(documented)}\n"
+    assert "```python\n" in text, f"{name} has no example"
+    current = with_outputs(text)
+    if not update_outputs:
+        assert current == text, f"{name} shows other outputs; `make docs-outputs` rewrites them"
+    elif current != text:
+        source = Path(inspect.getfile(documented))
+        before = source.read_text(encoding="utf-8")
+        margin = "" if inspect.ismodule(documented) else "    "
+        old, new = (indent(doc, margin).strip() for doc in (text, current))
+        assert before.count(old) == 1
+        source.write_text(before.replace(old, new), encoding="utf-8")

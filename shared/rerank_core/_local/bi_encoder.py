@@ -74,8 +74,13 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
         from rerank_core import BiEncoderScorer
 
         scorer = BiEncoderScorer("intfloat/e5-small-v2", query_prompt="query: ")
-        print(scorer.name)  # bi:intfloat/e5-small-v2
-        print(scorer.to_config()["query_prompt"])  # query:
+        print(scorer.name)
+        print(scorer.to_config()["query_prompt"])
+        ```
+
+        ```text
+        bi:intfloat/e5-small-v2
+        query:
         ```
     """
 

@@ -81,8 +81,12 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
         from rerank_core import TorchCrossEncoder
 
         scorer = TorchCrossEncoder("cross-encoder/ettin-reranker-17m-v1", max_length=512)
-        print(scorer.name)  # cross-encoder/ettin-reranker-17m-v1
+        print(scorer.name)
         assert scorer.to_config() == {"type": "torch", "model": scorer.name, "max_length": 512}
+        ```
+
+        ```text
+        cross-encoder/ettin-reranker-17m-v1
         ```
     """
 

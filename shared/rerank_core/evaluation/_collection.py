@@ -48,7 +48,11 @@ class Collection:
 
         documents = {"1": "Cats purr.", "2": "Dogs bark."}
         pets = Collection("pets", documents, {"q": "Do cats purr?"}, {"q": {"1": 1}})
-        print(pets.evaluated)  # ('q',)
+        print(pets.evaluated)
+        ```
+
+        ```text
+        ('q',)
         ```
     """
 
@@ -155,7 +159,11 @@ def read_collection(
         (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "Cats purr."}')
         (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "Do cats purr?"}')
         (folder / "qrels.tsv").write_text("q1 0 d1 1")
-        print(read_collection(folder).judgements)  # {'q1': {'d1': 1}}
+        print(read_collection(folder).judgements)
+        ```
+
+        ```text
+        {'q1': {'d1': 1}}
         ```
     """
     root = Path(folder)

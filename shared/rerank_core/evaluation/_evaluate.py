@@ -52,7 +52,11 @@ class System:
         from rerank_core.evaluation import System
 
         system = System(load_scorer("nano"), Blend("rrf", 0.3))
-        print(system.name)  # nano + rrf:0.3
+        print(system.name)
+        ```
+
+        ```text
+        nano + rrf:0.3
         ```
     """
 
@@ -115,7 +119,11 @@ def evaluate(
         task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
         nano = load_scorer("nano")
         report = evaluate([task], [System(nano), System(nano, Blend("rrf", 0.3))])
-        print([found.verdict for found in report.comparisons])  # three times "cannot tell"
+        print([found.verdict for found in report.comparisons])
+        ```
+
+        ```text
+        ['cannot tell', 'cannot tell', 'cannot tell']
         ```
     """
     names = check_metrics(metrics)

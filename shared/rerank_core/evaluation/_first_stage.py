@@ -40,7 +40,11 @@ class Candidate(NamedTuple):
         from rerank_core.evaluation import Candidate
 
         document, score = Candidate("d1", 12.5)
-        print(document, score)  # d1 12.5
+        print(document, score)
+        ```
+
+        ```text
+        d1 12.5
         ```
     """
 
@@ -63,7 +67,11 @@ class FirstStage:
         from rerank_core.evaluation import Candidate, FirstStage
 
         mine = FirstStage("mine", {"q": (Candidate("d2", 2.0), Candidate("d1", 1.5))})
-        print(mine.candidates["q"][0].id)  # d2
+        print(mine.candidates["q"][0].id)
+        ```
+
+        ```text
+        d2
         ```
     """
 
@@ -111,7 +119,11 @@ def first_stage(
         documents = {"1": "Cats purr.", "2": "Dogs bark."}
         pets = Collection("pets", documents, {"q": "Do cats purr?"}, {"q": {"1": 1}})
         found = first_stage("bm25", pets, 10).candidates["q"]
-        print([candidate.id for candidate in found])  # ['1']
+        print([candidate.id for candidate in found])
+        ```
+
+        ```text
+        ['1']
         ```
     """
     kind, _, name = spec.partition(":")
@@ -162,7 +174,11 @@ def read_run(collection: Collection, run: str, depth: int) -> FirstStage:
         path = Path(mkdtemp()) / "run.txt"
         path.write_text("q Q0 1 1 12.5 mine")
         pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
-        print(read_run(pets, str(path), 10).candidates["q"][0])  # Candidate(id='1', score=12.5)
+        print(read_run(pets, str(path), 10).candidates["q"][0])
+        ```
+
+        ```text
+        Candidate(id='1', score=12.5)
         ```
     """
     path = _run_file(collection, run)

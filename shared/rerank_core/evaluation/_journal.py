@@ -55,7 +55,11 @@ class Journal:
         scorer, texts = load_scorer("nano"), ["Cats purr.", "Dogs bark."]
         with Journal() as journal:  # Journal("scores.jsonl") also keeps them for the next run
             journal.keep(scorer, "Do cats purr?", texts, scorer.score("Do cats purr?", texts))
-            print(journal.find(scorer, "Do cats purr?", texts) is not None)  # True
+            print(journal.find(scorer, "Do cats purr?", texts) is not None)
+        ```
+
+        ```text
+        True
         ```
     """
 

@@ -33,7 +33,11 @@ class KeepRow:
         from rerank_core.evaluation import KeepRow
 
         row = KeepRow(keep=10, value=0.43, loss=0.002, saved=0.8)
-        print(f"keep {row.keep}: {row.saved:.0%} saved")  # keep 10: 80% saved
+        print(f"keep {row.keep}: {row.saved:.0%} saved")
+        ```
+
+        ```text
+        keep 10: 80% saved
         ```
     """
 
@@ -60,7 +64,11 @@ class KeepChoice:
 
         row = KeepRow(keep=10, value=0.43, loss=0.002, saved=0.8)
         choice = KeepChoice(10, "nDCG@10", cheap=0.39, strong=0.432, rows=(row,))
-        print(choice.to_json()["keep"])  # 10
+        print(choice.to_json()["keep"])
+        ```
+
+        ```text
+        10
         ```
     """
 
@@ -116,7 +124,11 @@ def choose_keep(
         pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
         task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
         choice = choose_keep([task], cheap=load_scorer("nano"), strong=load_scorer("nano"))
-        print(choice.keep)  # 1
+        print(choice.keep)
+        ```
+
+        ```text
+        1
         ```
     """
     if not tasks:

@@ -51,7 +51,11 @@ class Latency:
         from rerank_core.evaluation import Latency
 
         latency = Latency(p50=12.0, p95=31.0, pairs_per_second=900.0, estimated=False)
-        print(f"{latency.p50:.0f} ms")  # 12 ms
+        print(f"{latency.p50:.0f} ms")
+        ```
+
+        ```text
+        12 ms
         ```
     """
 
@@ -77,7 +81,11 @@ class Moved:
         from rerank_core.evaluation import Moved
 
         moved = Moved("d7", "json.dumps writes JSON.", grade=1, before=9, after=1)
-        print(f"{moved.id}: {moved.before} to {moved.after}")  # d7: 9 to 1
+        print(f"{moved.id}: {moved.before} to {moved.after}")
+        ```
+
+        ```text
+        d7: 9 to 1
         ```
     """
 
@@ -108,6 +116,10 @@ class QueryChange:
         up = Moved("d7", "json.dumps writes JSON.", grade=1, before=9, after=1)
         change = QueryChange("q1", "How do I write JSON?", before=0.3, after=1.0, up=up, down=None)
         print(f"{change.text} {change.before} to {change.after}")
+        ```
+
+        ```text
+        How do I write JSON? 0.3 to 1.0
         ```
     """
 
@@ -143,7 +155,11 @@ class SystemReport:
         from rerank_core.evaluation import SystemReport
 
         system = SystemReport("nano @50", 50, {"nDCG@10": 0.41}, {"q1": 0.32, "q2": 0.5})
-        print(f"{system.name}: {system.values['nDCG@10']}")  # nano @50: 0.41
+        print(f"{system.name}: {system.values['nDCG@10']}")
+        ```
+
+        ```text
+        nano @50: 0.41
         ```
     """
 
@@ -191,7 +207,11 @@ class Comparison:
         pets = Collection("pets", {"1": "Cats purr.", "2": "Dogs bark."}, queries, judgements)
         task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
         (found,) = evaluate([task], [System(load_scorer("nano"))]).comparisons
-        print(found.verdict, found.queries_needed)  # cannot tell 30
+        print(found.verdict, found.queries_needed)
+        ```
+
+        ```text
+        cannot tell 30
         ```
     """
 
@@ -230,7 +250,11 @@ class CollectionReport:
         pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
         task = Task(pets, first_stage("bm25", pets, 10), depths=(10, 5))
         (found,) = evaluate([task], [System(load_scorer("nano"))]).collections
-        print([system.name for system in found.systems])  # ['nano @10', 'nano @5']
+        print([system.name for system in found.systems])
+        ```
+
+        ```text
+        ['nano @10', 'nano @5']
         ```
     """
 
@@ -266,7 +290,11 @@ class Report:
         pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
         task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
         report = evaluate([task], [System(load_scorer("nano"))], metrics=["RR@10"])
-        print(report.mean)  # {'first stage': {'RR@10': 1.0}, 'nano @10': {'RR@10': 1.0}}
+        print(report.mean)
+        ```
+
+        ```text
+        {'first stage': {'RR@10': 1.0}, 'nano @10': {'RR@10': 1.0}}
         ```
     """
 

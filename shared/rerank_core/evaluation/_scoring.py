@@ -50,7 +50,11 @@ class Task:
 
         pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
         task = Task(pets, first_stage("bm25", pets, 50), depths=(50, 20))
-        print(task.used, task.texts("q", 20))  # ('q',) ['Cats purr.']
+        print(task.used, task.texts("q", 20))
+        ```
+
+        ```text
+        ('q',) ['Cats purr.']
         ```
     """
 

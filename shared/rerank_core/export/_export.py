@@ -70,6 +70,10 @@ class ExportReport:
         )
         print(f"{report.folder}: {report.size / 1e6:.1f} MB, {report.precision}")
         ```
+
+        ```text
+        minilm: 23.6 MB, int8
+        ```
     """
 
     folder: Path

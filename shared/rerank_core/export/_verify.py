@@ -58,7 +58,7 @@ class ExportError(RerankError):
         try:
             export_model("cross-encoder/ms-marco-MiniLM-L6-v2", "minilm")
         except ExportError as error:
-            print(error)  # nothing was written
+            print(error)
         ```
     """
 
@@ -87,7 +87,11 @@ class Verification:
         folder = files("rerank_core") / "models" / "nano"
         settings = json.loads((folder / "rerank_config.json").read_text(encoding="utf-8"))
         verification = Verification(**settings["verification"])
-        print(f"{verification.kendall_tau:.2f}")  # 0.94
+        print(f"{verification.kendall_tau:.2f}")
+        ```
+
+        ```text
+        0.94
         ```
     """
 
