@@ -36,7 +36,12 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
-autosummary_ignore_module_all = False
+autosummary_context = {
+    "to_implement": {  # by a scorer of one's own
+        "rerank_core.Scorer": "_score, _ascore",
+        "rerank_core.HttpScorer": "_request, _read, _match, _headers",
+    }
+}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
@@ -51,6 +56,7 @@ html_copy_source = False
 html_show_copyright = False
 copybutton_exclude = ".linenos, .gp, .go"  # a console block's outputs
 
-# The notebooks are a part of the site, but do not lie in its folder.
-shutil.rmtree(_HERE / "notebooks", ignore_errors=True)
+# Made anew each time: pages of the reference, and copies of the notebooks, which lie elsewhere.
+for _folder in ("notebooks", "reference/api"):
+    shutil.rmtree(_HERE / _folder, ignore_errors=True)
 shutil.copytree(_ROOT / "notebooks", _HERE / "notebooks", ignore=shutil.ignore_patterns(".*", "_*"))

@@ -1,4 +1,4 @@
-"""The examples in docstrings are run and print what they show: every public class and function has one."""
+"""Every public class and function has an example, which prints what it shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODULES = [
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Public classes and functions, and modules with an example; of the errors, only the base needs an example."""
+    """Classes, functions and modules with an example; of the errors, only the base needs one."""
     if "```python" in (module.__doc__ or ""):
         yield module.__name__, module
     for name in module.__all__:

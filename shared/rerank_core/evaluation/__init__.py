@@ -9,10 +9,16 @@ pets = Collection("pets", documents, {"q": "Do cats purr?"}, {"q": {"1": 1}})
 candidates = first_stage("bm25", pets, 50)
 nano = load_scorer("nano")
 report = evaluate(
-    [Task(pets, candidates, depths=(50, 20))], [System(nano), System(nano, Blend("rrf", 0.3))]
+    [Task(pets, candidates, depths=(50,))], [System(nano), System(nano, Blend("rrf", 0.3))]
 )
 for found in report.comparisons:
-    print(found.system, "against", found.baseline, "-", found.sentence)
+    print(found.system, "against", found.baseline, "-", found.verdict)
+```
+
+```text
+nano @50 against first stage - cannot tell
+nano + rrf:0.3 @50 against first stage - cannot tell
+nano + rrf:0.3 @50 against nano @50 - cannot tell
 ```
 
 `read_collection` reads a collection from a folder.
