@@ -20,7 +20,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("threshold", "score-threshold", "cutoff"), ("--min-score",)),
     **dict.fromkeys(("field", "column", "text-key", "text-column", "content"), ("--text-field",)),
     **dict.fromkeys(("out", "out-file", "output-file"), ("--output", "--out")),
-    **dict.fromkeys(("v", "V"), ("--version",)),
+    "v": ("--version",),
 }
 """Options by what other programs call them; those that the command has are suggested."""
 
