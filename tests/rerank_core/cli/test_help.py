@@ -71,7 +71,7 @@ def test_an_example_can_be_typed(line: str) -> None:
         line
         for command in ("", "rank", "eval", "models", "info")
         for line in example_lines(command)
-        if not re.search("cohere:|torch:", line) and line != "rerank demo"
+        if not re.search("cohere:|torch:|--sample", line) and line != "rerank demo"
     ],
 )
 def test_an_example_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
