@@ -352,7 +352,7 @@ def _nothing(texts: Sequence[str]) -> Scoring:
 def _lasting(progress: Progress | None) -> Progress:
     """Return a callback that raises `StopScoring` at every call once `progress` has raised it.
 
-    A scorer made of scorers calls it for each of them, and none of those that follow may go on.
+    A scorer that wraps others calls it for each of them, and none of those that follow may go on.
     """
     if progress is None:
         return lambda _done, _total: None

@@ -1,1 +1,1 @@
-"""Scorers made of scorers; they nest freely."""
+"""Scorers that wrap other scorers; they nest freely."""

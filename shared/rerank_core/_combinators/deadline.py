@@ -17,7 +17,7 @@ from rerank_core._types import DEADLINE, STOPPED, Progress, Scoring, StopScoring
 
 __all__ = ["Deadline"]
 
-# Seconds that scorers made of scorers may take to put together what they have, and then those that
+# Seconds that scorers that wrap others may take to put together what they have, and then those that
 # a cancelled scorer may take to close its connection.
 _GRACE, _CLOSING = 0.1, 1.0
 
