@@ -1,4 +1,4 @@
-"""The README is run, not believed."""
+"""The README's snippets are run, and its tables compared with what they describe."""
 
 from __future__ import annotations
 
