@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._service import stand_in_service
-from benchmarks._texts import QUERIES
+from benchmarks._texts import QUERIES, standard_library_chunks
 from rerank_core import (
     Cached,
     CohereScorer,
@@ -35,7 +35,6 @@ from rerank_core import (
     arerank,
     rerank,
 )
-from rerank_core.cli.demo import standard_library_chunks
 
 __all__ = ["main"]
 
