@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -21,8 +21,6 @@ from rerank_core import (
     ConfigurationError,
     InvalidInputError,
     Ranking,
-    arerank,
-    rerank,
 )
 from rerank_core._adapters import (
     AdapterOptions,
@@ -40,6 +38,9 @@ from rerank_core._metadata import (
     scored_text,
     shift_spans,
 )
+from rerank_core._reranking import arerank_passages, rerank_passages
+from rerank_core._trimming import Passage, TrimLike
+from rerank_core._trimming.tokens import CounterLike
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -63,9 +64,11 @@ class CommonOptions(TypedDict, total=False):
     min_score: float | None
     blend: BlendLike | None
     max_tokens: int | None
-    count_tokens: Callable[[str], int] | None
+    count_tokens: CounterLike | None
+    trim: Iterable[TrimLike] | TrimLike | None
     score_key: str | None
     span_key: str | None
+    trim_key: str | None
     rank_fields: Sequence[str] | None
     text_key: str | None
     prior_key: str | None
@@ -97,8 +100,11 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
             blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
-        max_tokens: At most this many tokens of scored text stay, by `count_tokens`.
-        count_tokens: Counts the tokens of a text as the LLM will.
+        max_tokens: At most this many tokens of text stay, as with the trimmer `Budget`.
+        count_tokens: What counts them, as for `Budget`. Default: None, which is ``"nano"``.
+        trim: Trimmers, names such as ``"excerpt"`` and ``"budget=2000"``, or mappings, as for
+            `rerank_core.rerank`. They cut the document's own text; a document that was shortened
+            holds what is left. Default: none.
         score_key: Metadata key that gets the score as a plain float. A document that was not
             scored does not have it, not even from an earlier reranker. None leaves all metadata
             as it is. Default ``"relevance_score"``.
@@ -109,6 +115,9 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
             passage's own score where it is known. A document whose passages are not known (only
             scorers such as `rerank_core.Windowed` know them) does not have it. Default: None, no
             such key.
+        trim_key: Metadata key that a shortened document gets, with the passages that were kept and
+            the whole text: ``{"spans": [{"start": 0, "end": 80}], "original": "…"}``. None
+            writes nothing. Default ``"trimmed"``.
         rank_fields: Metadata keys whose values are read before the text, in this order, as
             ``key: value`` lines with a blank line after them. A key that is missing, None or
             blank is left out; a value is written on one line, and one that is no string by
@@ -157,7 +166,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         """Return the arguments in plain JSON values, secrets left out.
 
         Raises:
-            ConfigurationError: If the scorer cannot be written, or there is `count_tokens`.
+            ConfigurationError: If the scorer, `count_tokens` or a trimmer cannot be written.
         """
         self._check_writable()
         return self.model_dump()
@@ -221,8 +230,13 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
         if by_score and self.prior_key is not None:
             prior = [document.metadata.get(self.prior_key) for document in documents]
-        texts = [self._scored(document).text for document in documents]
-        return {"candidates": texts, "prior": prior, **self._for_rerank()}
+        read = [self._scored(document) for document in documents]
+        return {
+            "candidates": [scored.text for scored in read],
+            "passages": [*map(_passage, documents, read)],
+            "prior": prior,
+            **self._for_rerank(),
+        }
 
     def _scored(self, document: Document) -> ScoredText:
         text, metadata = document.page_content, document.metadata
@@ -230,16 +244,25 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
 
     def _kept(self, documents: list[Document], ranking: Ranking) -> list[Document]:
         own = [*self._written_keys.values()]  # without what an earlier reranker wrote
-        keys = {"score_key": self.score_key, "span_key": self.span_key}
         kept = []
         for item in ranking:
             document = documents[item.index]
             metadata = copy_metadata(document.metadata, without=own)
             start, length = self._scored(document).start, len(document.page_content)
             spans = [] if start is None else shift_spans(item.spans, start, length)
-            metadata.update(results(item.score, spans, **keys))
-            kept.append(document.model_copy(update={"metadata": metadata}))
+            metadata.update(results(item, spans, **self._keys()))
+            update = {"metadata": metadata, "page_content": item.excerpt}
+            kept.append(document.model_copy(update=update))
         return kept
+
+
+def _passage(document: Document, read: ScoredText) -> Passage:
+    source = document.metadata.get("source")
+    header = read.text[: read.start]
+    if read.start is None:
+        header = ""
+    name = None if source is None else str(source)
+    return Passage(document.page_content, header, document.metadata, name, read.start)
 
 
 def _compress(
@@ -247,7 +270,7 @@ def _compress(
 ) -> list[Document]:
     checked = compressor._check(documents)
     with traced(config, type(compressor).__name__, query, checked) as finish:
-        ranking = rerank(query, **compressor._arguments(checked))
+        ranking = rerank_passages(query, **compressor._arguments(checked))
         return finish(compressor._kept(checked, ranking), ranking)
 
 
@@ -256,7 +279,7 @@ async def _acompress(
 ) -> list[Document]:
     checked = compressor._check(documents)
     async with atraced(config, type(compressor).__name__, query, checked) as finish:
-        ranking = await arerank(query, **compressor._arguments(checked))
+        ranking = await arerank_passages(query, **compressor._arguments(checked))
         return finish(compressor._kept(checked, ranking), ranking)
 
 

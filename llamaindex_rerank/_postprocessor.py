@@ -13,15 +13,13 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import BaseModel, StrictBool, field_serializer, model_validator
 
-from llamaindex_rerank._spans import spans_in_node
+from llamaindex_rerank._spans import text_start
 from rerank_core import (
     Blend,
     ConfigurationError,
     InvalidInputError,
     Ranking,
     Span,
-    arerank,
-    rerank,
 )
 from rerank_core._adapters import (
     AdapterOptions,
@@ -36,6 +34,8 @@ from rerank_core._metadata import (
     scored_text,
     shift_spans,
 )
+from rerank_core._reranking import arerank_passages, rerank_passages
+from rerank_core._trimming import Passage
 
 __all__ = ["RerankPostprocessor"]
 
@@ -72,8 +72,11 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
             blend's where there is one.
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
-        max_tokens: At most this many tokens of scored text stay, by `count_tokens`.
-        count_tokens: Counts the tokens of a text as the LLM will.
+        max_tokens: At most this many tokens of text stay, as with the trimmer `Budget`.
+        count_tokens: What counts them, as for `Budget`. Default: None, which is ``"nano"``.
+        trim: Trimmers, names such as ``"excerpt"`` and ``"budget=2000"``, or mappings, as for
+            `rerank_core.rerank`. They cut the node's own text; a node that was shortened
+            holds what is left. Default: none.
         score_key: Metadata key that gets the score as a plain float. A node that was not scored
             does not have it, not even from an earlier reranker. None writes no score into the
             metadata. Default ``"relevance_score"``.
@@ -82,6 +85,9 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
             and the passage's own score where it is known. A node whose passages are not known
             (only scorers such as `rerank_core.Windowed` know them), or lie wholly in its
             metadata, does not have it. Default: None, no such key.
+        trim_key: Metadata key that a shortened node gets, with the passages that were kept and
+            the whole text: ``{"spans": [{"start": 0, "end": 80}], "original": "…"}``. None
+            writes nothing. Default ``"trimmed"``.
         rank_fields: Metadata keys whose values are read before the text, in this order, as
             ``key: value`` lines with a blank line after them. A key that is missing, None or
             blank is left out; a value is written on one line, and one that is no string by
@@ -159,7 +165,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         """Return the arguments in plain JSON values, secrets left out.
 
         Raises:
-            ConfigurationError: If the scorer cannot be written, or there is `count_tokens`.
+            ConfigurationError: If the scorer, `count_tokens` or a trimmer cannot be written.
         """
         self._check_writable()
         return super().to_dict(**kwargs)
@@ -182,8 +188,9 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         nodes, query = self._check(nodes), _query_of(query_bundle)
         copies = self._copies(nodes)
         with self._events(nodes, query) as kept:
-            ranking = rerank(query, **self._arguments(copies))
-            kept.extend(self._write_results(copies, ranking))
+            arguments = self._arguments(copies)
+            ranking = rerank_passages(query, **arguments)
+            kept.extend(self._write_results(copies, arguments["candidates"], ranking))
         return kept
 
     # The base class puts a span around its abstract method only, so this one needs its own.
@@ -194,8 +201,9 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         nodes, query = self._check(nodes), _query_of(query_bundle)
         copies = self._copies(nodes)
         with self._events(nodes, query) as kept:
-            ranking = await arerank(query, **self._arguments(copies))
-            kept.extend(self._write_results(copies, ranking))
+            arguments = self._arguments(copies)
+            ranking = await arerank_passages(query, **arguments)
+            kept.extend(self._write_results(copies, arguments["candidates"], ranking))
         return kept
 
     def _check(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
@@ -226,7 +234,18 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
         prior = [node.score for node in nodes] if by_score else None
         texts = [self._read(node.node) for node in nodes]
-        return {"candidates": texts, "prior": prior, **self._for_rerank()}
+        passages = [self._passage(node.node, text) for node, text in zip(nodes, texts, strict=True)]
+        return {
+            "candidates": texts,
+            "passages": passages,
+            "prior": prior,
+            **self._for_rerank(),
+        }
+
+    def _passage(self, node: BaseNode, read: str) -> Passage:
+        text = node.get_content(MetadataMode.NONE)
+        start = self._start(node, read, text) if self._trims else None
+        return Passage(text, read[: max(0, start or 0)], node.metadata, node.ref_doc_id, start)
 
     def _read(self, node: BaseNode) -> str:
         """Return the text of a node as it is scored."""
@@ -248,14 +267,20 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
 
     def _spans(self, node: BaseNode, scored: str, spans: Sequence[Span]) -> list[Span]:
         """Return the passages of a node's own text."""
+        if not spans:
+            return []
         text = node.get_content(MetadataMode.NONE)
+        start = self._start(node, scored, text)
+        return [] if start is None else shift_spans(spans, start, len(text))
+
+    def _start(self, node: BaseNode, scored: str, text: str) -> int | None:
+        """Count the characters before a node's own text in the text that is scored."""
         if self.rank_fields is not None:
-            start = scored_text(text, node.metadata, self.rank_fields, self.text_key).start
-            return [] if start is None else shift_spans(spans, start, len(text))
+            return scored_text(text, node.metadata, self.rank_fields, self.text_key).start
         read = self._with_text(node)
         if read.get_content(MetadataMode.NONE) != text:
-            return []
-        return spans_in_node(read, scored, self.metadata_mode or MetadataMode.EMBED, spans)
+            return None
+        return text_start(read, scored, self.metadata_mode or MetadataMode.EMBED)
 
     def _copies(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         """Copy nodes without what an earlier reranker wrote."""
@@ -273,13 +298,14 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         return copies
 
     def _write_results(
-        self, copies: list[NodeWithScore], ranking: Ranking
+        self, copies: list[NodeWithScore], texts: Sequence[str], ranking: Ranking
     ) -> Iterator[NodeWithScore]:
-        keys = {"score_key": self.score_key, "span_key": self.span_key}
         for item in ranking:
             copy = copies[item.index]
-            spans = self._spans(copy.node, item.text, item.spans)
-            written = results(item.score, spans, **keys)
+            spans = self._spans(copy.node, texts[item.index], item.spans)
+            written = results(item, spans, **self._keys())
+            if item.kept:
+                copy.node.set_content(item.excerpt)
             if self.keep_retrieval_score and copy.score is not None:
                 written[_RETRIEVAL_SCORE_KEY] = float(copy.score)
             copy.score = item.score

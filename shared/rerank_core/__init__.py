@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from rerank_core._remote.voyage import VoyageScorer
     from rerank_core._reranking import arerank, rerank
     from rerank_core._scorer import Scorer
+    from rerank_core._trimming.base import TrimContext, Trimmer
+    from rerank_core._trimming.budget import Budget
+    from rerank_core._trimming.excerpt import Excerpt
+    from rerank_core._trimming.selection import Adaptive, Arrange, Distinct
     from rerank_core._types import (
         Progress,
         RankedItem,
@@ -58,10 +62,13 @@ if TYPE_CHECKING:
     from rerank_core._usage import Usage
 
 __all__ = [
+    "Adaptive",
     "AllScorersFailed",
+    "Arrange",
     "AuthenticationError",
     "BiEncoderScorer",
     "Blend",
+    "Budget",
     "Cached",
     "Cascade",
     "CohereScorer",
@@ -69,6 +76,8 @@ __all__ = [
     "Deadline",
     "DeadlineExceeded",
     "DiskStore",
+    "Distinct",
+    "Excerpt",
     "Fallback",
     "HttpScorer",
     "InvalidInputError",
@@ -96,6 +105,8 @@ __all__ = [
     "Store",
     "TeiScorer",
     "TorchCrossEncoder",
+    "TrimContext",
+    "Trimmer",
     "Usage",
     "VoyageScorer",
     "Windowed",
@@ -109,6 +120,13 @@ __all__ = [
 
 # Imported at first use (PEP 562), each from its module.
 _LAZY = {
+    "Adaptive": "_trimming.selection",
+    "Arrange": "_trimming.selection",
+    "Budget": "_trimming.budget",
+    "Distinct": "_trimming.selection",
+    "Excerpt": "_trimming.excerpt",
+    "TrimContext": "_trimming.base",
+    "Trimmer": "_trimming.base",
     "AllScorersFailed": "_errors",
     "AuthenticationError": "_errors",
     "BiEncoderScorer": "_local.bi_encoder",

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, mod
 
 from rerank_core._blend import Blend, make_blend
 from rerank_core._checks import (
-    check_budget,
     check_flag,
     check_number,
     check_ordered,
@@ -27,6 +26,8 @@ from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
 from rerank_core._metadata import check_fields
 from rerank_core._scorer import Scorer
+from rerank_core._trimming import Trimmer, make_trimmers
+from rerank_core._trimming.tokens import CounterLike, make_counter
 
 __all__ = [
     "AdapterOptions",
@@ -45,6 +46,7 @@ _FOR_RERANK = (
     "blend",
     "max_tokens",
     "count_tokens",
+    "trim",
 )
 
 
@@ -56,12 +58,9 @@ def _check_key(value: object, argument: str) -> str:
     return value
 
 
-def _check_counter(value: object) -> Any:
-    if value is not None and not callable(value):
-        raise ConfigurationError(
-            "count_tokens must be a function from a text to its number of tokens, "
-            f"not {describe(value)}"
-        )
+def _check_counter(value: CounterLike | None) -> CounterLike | None:
+    if value is not None:
+        make_counter(value, "count_tokens")
     return value
 
 
@@ -73,12 +72,17 @@ def _write_blend(blend: Blend | None) -> dict[str, Any] | None:
     return None if blend is None else asdict(blend)
 
 
-def _write_counter(count_tokens: Callable[[str], int] | None) -> None:
-    if count_tokens is not None:
+def _write_counter(count_tokens: CounterLike | None) -> str | None:
+    if count_tokens is not None and not isinstance(count_tokens, str):
         raise ConfigurationError(
-            "count_tokens is a function and cannot be written; leave it and max_tokens out, "
-            "and set them again after loading"
+            "count_tokens is no name and cannot be written; give a name such as 'nano', or leave "
+            "it and max_tokens out, and set them again after loading"
         )
+    return count_tokens
+
+
+def _write_trimmers(trim: Sequence[Trimmer]) -> list[dict[str, Any]]:
+    return [trimmer.to_config() for trimmer in trim]
 
 
 def _named(check: Callable[..., Any], name: str) -> PlainValidator:
@@ -118,12 +122,18 @@ class AdapterOptions(BaseModel):
     ] = None
     max_tokens: Annotated[int | None, _named(check_whole, "max_tokens")] = None
     count_tokens: Annotated[
-        Callable[[str], int] | None,
+        CounterLike | None,
         PlainValidator(_check_counter),
         PlainSerializer(_write_counter),
     ] = None
+    trim: Annotated[
+        Sequence[Trimmer | Mapping[str, Any] | str],
+        PlainValidator(make_trimmers),
+        PlainSerializer(_write_trimmers),
+    ] = ()
     score_key: Annotated[str | None, MetadataKey("score_key")] = "relevance_score"
     span_key: Annotated[str | None, MetadataKey("span_key")] = None
+    trim_key: Annotated[str | None, MetadataKey("trim_key")] = "trimmed"
     rank_fields: Annotated[Sequence[str] | None, _named(check_fields, "rank_fields")] = None
     text_key: Annotated[str | None, MetadataKey("text_key")] = None
     distinct_ids: Annotated[bool, PlainValidator(partial(check_flag, argument="distinct_ids"))] = (
@@ -140,7 +150,6 @@ class AdapterOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        check_budget(self.max_tokens, self.count_tokens)
         options: dict[str, str] = {}
         for option, key in self._written_keys.items():
             if key in options:
@@ -162,8 +171,19 @@ class AdapterOptions(BaseModel):
     @property
     def _written_keys(self) -> dict[str, str]:
         """The metadata keys that results are written under, by the option that sets them."""
-        keys = {"score_key": self.score_key, "span_key": self.span_key}
-        return {option: key for option, key in keys.items() if key is not None}
+        return {option: key for option, key in self._keys().items() if key is not None}
+
+    def _keys(self) -> dict[str, str | None]:
+        """Return the keys that `results` writes under."""
+        return {
+            "score_key": self.score_key,
+            "span_key": self.span_key,
+            "trim_key": self.trim_key if self._trims else None,
+        }
+
+    @property
+    def _trims(self) -> bool:
+        return bool(self.trim) or self.max_tokens is not None
 
     def _for_rerank(self) -> dict[str, Any]:
         """Return the options that are arguments of `rerank`."""
@@ -173,10 +193,12 @@ class AdapterOptions(BaseModel):
         """Raise what writing the options would, unwrapped by pydantic.
 
         Raises:
-            ConfigurationError: If the scorer cannot be written, or there is `count_tokens`.
+            ConfigurationError: If the scorer, `count_tokens` or a trimmer cannot be written.
         """
-        _write_scorer(self._for_rerank()["scorer"])
-        _write_counter(self.count_tokens)
+        options = self._for_rerank()
+        _write_scorer(options["scorer"])
+        _write_counter(options["count_tokens"])
+        _write_trimmers(options["trim"])
 
 
 def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T]:

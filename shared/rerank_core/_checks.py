@@ -11,7 +11,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 from rerank_core._errors import ConfigurationError, InvalidInputError, RerankError
 
 __all__ = [
-    "check_budget",
     "check_choice",
     "check_flag",
     "check_name",
@@ -298,16 +297,3 @@ def check_flag(value: object, argument: str) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{argument} must be True or False, not {describe(value)}")
     return value
-
-
-def check_budget(max_tokens: int | None, count_tokens: Callable[[str], int] | None) -> None:
-    """Refuse a token budget that nothing counts.
-
-    Raises:
-        ConfigurationError: If there is `max_tokens` without `count_tokens`.
-    """
-    if max_tokens is not None and count_tokens is None:
-        raise ConfigurationError(
-            "max_tokens needs count_tokens, a function that counts the tokens of a text "
-            "as your LLM does"
-        )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rerank_core._checks import describe, is_blank
 from rerank_core._errors import ConfigurationError, InvalidInputError
-from rerank_core._types import Span
+from rerank_core._types import RankedItem, Span
 
 __all__ = [
     "ScoredText",
@@ -138,25 +138,34 @@ def shift_spans(spans: Iterable[Span], start: int, length: int) -> list[Span]:
 
 
 def results(
-    score: float | None, spans: Sequence[Span], *, score_key: str | None, span_key: str | None
+    item: RankedItem,
+    spans: Sequence[Span],
+    *,
+    score_key: str | None,
+    span_key: str | None,
+    trim_key: str | None = None,
 ) -> dict[str, Any]:
     """Return what a ranked candidate gets written into its metadata, in plain JSON values.
 
     Args:
-        score: Its score, or None if it was not scored.
-        spans: Its passages, best first.
+        item: The candidate.
+        spans: Its relevant passages, best first.
         score_key: Key of the score; None writes none.
         span_key: Key of the passages; None writes none.
+        trim_key: Key of what trimmers left, and of the whole text; None writes none.
     """
     written: dict[str, Any] = {}
-    if score_key is not None and score is not None:
-        written[score_key] = score
+    if score_key is not None and item.score is not None:
+        written[score_key] = item.score
     if span_key is not None and spans:
-        written[span_key] = [
-            {name: value for name, value in span._asdict().items() if value is not None}
-            for span in spans
-        ]
+        written[span_key] = [_plain(span) for span in spans]
+    if trim_key is not None and item.kept:
+        written[trim_key] = {"spans": [*map(_plain, item.kept)], "original": item.text}
     return written
+
+
+def _plain(span: Span) -> dict[str, float]:
+    return {name: value for name, value in span._asdict().items() if value is not None}
 
 
 def first_of_each_id(items: Iterable[T], identity: Callable[[T], str | None]) -> list[T]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from math import isnan
 from numbers import Real
-from typing import Any, Never, SupportsIndex
+from typing import Any, Never
 
 from rerank_core._blend import BlendLike, make_blend
 from rerank_core._checks import (
-    check_budget,
     check_number,
     check_ordered,
     check_query,
@@ -22,14 +20,22 @@ from rerank_core._checks import (
     optional,
     refuse_unknown,
 )
-from rerank_core._concurrency import in_thread
 from rerank_core._errors import InvalidInputError
 from rerank_core._loading import ScorerLike, shared_scorer
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import observe_ranking
-from rerank_core._types import BUDGET, Progress, RankedItem, Ranking, Scale, Scoring, unique
+from rerank_core._trimming import (
+    Passage,
+    TrimContext,
+    TrimLike,
+    atrim_ranking,
+    make_trimmers,
+    trim_ranking,
+)
+from rerank_core._trimming.tokens import CounterLike
+from rerank_core._types import Progress, RankedItem, Ranking, Scale, Scoring, unique
 
-__all__ = ["arerank", "rerank"]
+__all__ = ["arerank", "arerank_passages", "rerank", "rerank_passages"]
 
 
 def rerank(
@@ -43,7 +49,8 @@ def rerank(
     blend: BlendLike | None = None,
     prior: Iterable[float | None] | None = None,
     max_tokens: int | None = None,
-    count_tokens: Callable[[str], int] | None = None,
+    count_tokens: CounterLike | None = None,
+    trim: Iterable[TrimLike] | TrimLike | None = None,
     progress: Progress | None = None,
     **unknown: Never,
 ) -> Ranking:
@@ -51,8 +58,8 @@ def rerank(
 
     Scored candidates come first, by descending score; ties keep first-stage order. Candidates
     that were not scored follow, in first-stage order, and a threshold drops only those of them
-    that a `Cascade` left to its cheap stage. Then the ranking is cut to `top_n`, and after that to
-    its longest beginning that fits `max_tokens`.
+    that a `Cascade` left to its cheap stage. Then trimmers that drop candidates work, the ranking
+    is cut to `top_n`, and those that shorten and arrange texts follow.
 
     Args:
         query: What the user asked; not blank.
@@ -71,9 +78,12 @@ def rerank(
             ``"METHOD:WEIGHT"`` such as ``"rrf:0.3"``, or a mapping of `Blend`'s arguments.
         prior: First-stage score of each candidate, in the order of `candidates`; None or NaN where
             there is none, which the blend ``"rrf"`` can do without.
-        max_tokens: At most this many tokens of text stay, by `count_tokens`. If the best text
-            alone is longer, the ranking is empty, and `degraded` tells why.
-        count_tokens: Counts the tokens of a text as the LLM will.
+        max_tokens: Short for ``trim=[Budget(max_tokens, count_tokens)]``: at most this many tokens
+            of text stay.
+        count_tokens: What counts them, as for `Budget`. Default: None, which is ``"nano"``.
+        trim: Trimmers: `Excerpt`, `Budget`, `Distinct`, `Adaptive`, `Arrange` or your own; or
+            names such as ``"excerpt"`` and ``"budget=2000"``, or mappings. They work in the order
+            above, however they are listed. What is left of a text is in `RankedItem.excerpt`.
         progress: Called between batches with (pairs done, pairs in all).
         **unknown: Refused, with the argument that was probably meant.
 
@@ -82,8 +92,7 @@ def rerank(
 
     Raises:
         InvalidInputError: If an argument is wrong or unknown; the message names it.
-        ConfigurationError: If the scorer or the blend cannot be made, or there is `max_tokens`
-            without `count_tokens`.
+        ConfigurationError: If the scorer, the blend or a trimmer cannot be made.
         ScorerError: If the scorer fails.
 
     Example:
@@ -106,19 +115,18 @@ def rerank(
     request = _Request(
         query,
         candidates,
-        scorer,
-        depth,
-        top_n,
-        min_score,
-        blend,
-        prior,
-        max_tokens,
-        count_tokens,
-        unknown,
+        scorer=scorer,
+        depth=depth,
+        top_n=top_n,
+        min_score=min_score,
+        blend=blend,
+        prior=prior,
+        max_tokens=max_tokens,
+        count_tokens=count_tokens,
+        trim=trim,
+        unknown=unknown,
     )
-    with observe_ranking(request.scorer.name, len(request.texts)) as finish:
-        scoring = request.scorer.score(request.query, request.to_score, progress=progress)
-        return finish(request.rank(scoring))
+    return _run(request, progress)
 
 
 async def arerank(
@@ -132,7 +140,8 @@ async def arerank(
     blend: BlendLike | None = None,
     prior: Iterable[float | None] | None = None,
     max_tokens: int | None = None,
-    count_tokens: Callable[[str], int] | None = None,
+    count_tokens: CounterLike | None = None,
+    trim: Iterable[TrimLike] | TrimLike | None = None,
     progress: Progress | None = None,
     **unknown: Never,
 ) -> Ranking:
@@ -151,21 +160,55 @@ async def arerank(
     request = _Request(
         query,
         candidates,
-        scorer,
-        depth,
-        top_n,
-        min_score,
-        blend,
-        prior,
-        max_tokens,
-        count_tokens,
-        unknown,
+        scorer=scorer,
+        depth=depth,
+        top_n=top_n,
+        min_score=min_score,
+        blend=blend,
+        prior=prior,
+        max_tokens=max_tokens,
+        count_tokens=count_tokens,
+        trim=trim,
+        unknown=unknown,
     )
+    return await _arun(request, progress)
+
+
+def rerank_passages(
+    query: str,
+    candidates: Iterable[str],
+    passages: Sequence[Passage],
+    progress: Progress | None = None,
+    **options: Any,
+) -> Ranking:
+    """Rerank documents: like `rerank`, but trim and return the texts of their passages."""
+    return _run(_Request(query, candidates, passages=passages, **options), progress)
+
+
+async def arerank_passages(
+    query: str, candidates: Iterable[str], passages: Sequence[Passage], **options: Any
+) -> Ranking:
+    """Like `rerank_passages`, without blocking the event loop while the scorer works."""
+    return await _arun(_Request(query, candidates, passages=passages, **options), None)
+
+
+def _run(request: _Request, progress: Progress | None) -> Ranking:
+    with observe_ranking(request.scorer.name, len(request.texts)) as finish:
+        scoring = request.scorer.score(request.query, request.to_score, progress=progress)
+        ranking = request.rank(scoring)
+        if request.trimmers:
+            ranking = trim_ranking(ranking, request.trimmers, request.top_n, request.context)
+        return finish(ranking)
+
+
+async def _arun(request: _Request, progress: Progress | None) -> Ranking:
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
         scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
-        if request.count_tokens is None:
-            return finish(request.rank(scoring))
-        return finish(await in_thread(partial(request.rank, scoring)))  # counting can take long
+        ranking = request.rank(scoring)
+        if request.trimmers:
+            trimmers, top_n = request.trimmers, request.top_n
+            ranking = await atrim_ranking(ranking, trimmers, top_n, request.context)
+        return finish(ranking)
 
 
 class _Request:
@@ -175,6 +218,7 @@ class _Request:
         self,
         query: str,
         candidates: Iterable[str],
+        *,
         scorer: ScorerLike,
         depth: int | None,
         top_n: int | None,
@@ -182,24 +226,32 @@ class _Request:
         blend: BlendLike | None,
         prior: Iterable[float | None] | None,
         max_tokens: int | None,
-        count_tokens: Callable[[str], int] | None,
-        unknown: Mapping[str, Any],
+        count_tokens: CounterLike | None,
+        trim: Iterable[TrimLike] | TrimLike | None,
+        unknown: Mapping[str, Any] | None = None,
+        passages: Sequence[Passage] | None = None,
     ) -> None:
         if unknown:
             refuse_unknown(unknown, signature(rerank).parameters)
-        check_budget(max_tokens, count_tokens)
         self.query = check_query(query)
         self.depth = optional(check_whole, depth, "depth", error=InvalidInputError)
         self.top_n = optional(check_whole, top_n, "top_n", error=InvalidInputError)
         self.min_score = optional(check_number, min_score, "min_score", error=InvalidInputError)
-        self.max_tokens = optional(check_whole, max_tokens, "max_tokens", error=InvalidInputError)
-        self.count_tokens = count_tokens
+        self.trimmers = make_trimmers(trim, max_tokens, count_tokens)
         self.texts = check_texts(candidates, "candidates")
         self.priors = _check_priors(prior, len(self.texts))
         self.blend = None if blend is None else make_blend(blend)
         if self.blend is not None:
             self.blend.check(self.priors[: self.depth])
         self.scorer = scorer if isinstance(scorer, Scorer) else shared_scorer(scorer)
+        self._passages = passages
+        self._started = time.monotonic()
+
+    @property
+    def context(self) -> TrimContext:
+        """What trimmers know beside the ranking."""
+        passages = [*map(Passage, self.texts)] if self._passages is None else self._passages
+        return TrimContext(self.query, self.scorer, passages, self._started)
 
     @property
     def to_score(self) -> list[str]:
@@ -207,7 +259,10 @@ class _Request:
         return self.texts[: self.depth]
 
     def rank(self, scoring: Scoring) -> Ranking:
-        """Order and trim the candidates."""
+        """Order the candidates, without those below the threshold, and cut them to `top_n`.
+
+        If there are trimmers, all stay: `top_n` is for them.
+        """
         unread = len(self.texts) - len(scoring.scores)
         scores = list(scoring.scores)
         scored = any(score is not None for score in scores)
@@ -218,7 +273,7 @@ class _Request:
         items = [
             RankedItem(index, score, prior, passages, text)
             for index, (score, prior, passages, text) in enumerate(
-                zip(scores, self.priors, spans, self.texts, strict=True)
+                zip(scores, self.priors, spans, self._own_texts, strict=True)
             )
         ]
         # A sort is stable, so equal scores keep first-stage order, and so do unscored items
@@ -242,36 +297,23 @@ class _Request:
                 return item.score >= least
 
             items = [item for item in items if stays(item)]
-        kept, too_long = self._fitting(items[: self.top_n])
-        reasons = [reason for reason in (scoring.degraded, too_long) if reason]
         # Without a score, the model may be missing, or still be loading: it is not asked.
         scale = scoring.scale or (self.scorer.scale if scored else Scale.LOGIT)
         return Ranking(
-            items=tuple(kept),
+            items=tuple(items if self.trimmers else items[: self.top_n]),
             scorer=self.scorer.name,
             scale=self.blend.scale if self.blend else scale,
             usage=scoring.usage,
-            degraded="; ".join(reasons) or None,
-            causes=unique((*scoring.causes, *([BUDGET] if too_long else ()))),
+            degraded=scoring.degraded,
+            causes=unique(scoring.causes),
             best_score=best_score,
         )
 
-    def _fitting(self, items: list[RankedItem]) -> tuple[list[RankedItem], str | None]:
-        """Return the longest beginning that fits the budget, and why it is empty if it is."""
-        if self.max_tokens is None or self.count_tokens is None:
-            return items, None
-        room = self.max_tokens
-        for kept, item in enumerate(items):
-            counted = self.count_tokens(item.text)
-            if not isinstance(counted, SupportsIndex) or (taken := operator.index(counted)) < 0:
-                raise InvalidInputError(
-                    f"count_tokens must return a number of tokens, not {describe(counted)}"
-                )
-            room -= taken
-            if room < 0:
-                reason = f"the best text takes {taken} tokens, max_tokens is {self.max_tokens}"
-                return items[:kept], None if kept else f"{reason}: no text was kept"
-        return items, None
+    @property
+    def _own_texts(self) -> Sequence[str]:
+        if self._passages is None:
+            return self.texts
+        return [passage.text for passage in self._passages]
 
 
 def _check_priors(prior: Iterable[float | None] | None, count: int) -> list[float | None]:

@@ -88,6 +88,17 @@ class Scorer(ABC):
         """Most tokens of a pair that the model reads; None where that is not known."""
         return None
 
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:  # noqa: ARG002
+        """Return the scorer of sentences of texts that this one has scored; by default itself.
+
+        Args:
+            elapsed: Seconds since the call began.
+
+        Returns:
+            The scorer, or None where the spans of its scoring are the sentences that answer.
+        """
+        return self
+
     def _inner(self) -> Sequence[Scorer]:
         """Return the scorers that this one is made of, for `load`, `close` and `aclose`."""
         return ()

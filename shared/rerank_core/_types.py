@@ -40,7 +40,7 @@ It may be called from another thread. If it raises `StopScoring`, what has been 
 
 # The causes of a degraded scoring that are not the name of an error.
 DEADLINE, STOPPED, CIRCUIT_OPEN, OTHER = "deadline", "stopped", "circuit_open", "other"
-# That of a degraded ranking, whose token budget is less than its best text takes.
+# That of a degraded ranking, whose token budget is less than its best sentence takes.
 BUDGET = "budget"
 
 
@@ -204,6 +204,8 @@ class RankedItem:
         prior: Its first-stage score, where one was given.
         spans: Its relevant passages, best first; empty where the scorer does not know them.
         text: The candidate itself.
+        kept: The passages that trimmers left of the text, in its order; empty where it is whole.
+        mark: What joins them in `excerpt`.
 
     Example:
         ```python
@@ -219,6 +221,15 @@ class RankedItem:
     prior: float | None
     spans: tuple[Span, ...]
     text: str = field(repr=False)
+    kept: tuple[Span, ...] = ()
+    mark: str = " … "
+
+    @property
+    def excerpt(self) -> str:
+        """What trimmers left of the text, for the LLM; the text itself where they cut nothing."""
+        if not self.kept:
+            return self.text
+        return self.mark.join(self.text[span.start : span.end] for span in self.kept)
 
     @property
     def span(self) -> Span | None:
@@ -240,8 +251,13 @@ class Ranking(Sequence[RankedItem]):
         usage: What the scoring cost.
         degraded: Why the ranking is less than was asked for, in a sentence for people; None if it
             is whole.
-        causes: Why, in codes for programs: those of `Scoring`, and ``"budget"``, the best text
-            takes more than `max_tokens`.
+        causes: Why, in codes for programs: those of `Scoring`, the class name of the error that a
+            trimmer raised, and ``"budget"``, not even the best sentence fits the budget.
+        tokens_before: Tokens of the texts that would have stayed without trimmers, by the counter
+            of the `Budget`, or of ``"nano"``; None where there are no trimmers.
+        tokens_after: Tokens of what stayed of them.
+        nothing_relevant: The evidence that no candidate is relevant, in a sentence; None if there
+            is none, or no `Adaptive` with ``least`` was asked.
         best_score: The best score of all candidates, those that were dropped included; None if
             none was scored. It tells how far an empty ranking is from a threshold.
 
@@ -268,6 +284,9 @@ class Ranking(Sequence[RankedItem]):
     degraded: str | None = None
     causes: tuple[str, ...] = ()
     best_score: float | None = None
+    tokens_before: int | None = None
+    tokens_after: int | None = None
+    nothing_relevant: str | None = None
 
     def __len__(self) -> int:
         return len(self.items)

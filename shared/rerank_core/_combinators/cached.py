@@ -95,6 +95,10 @@ class Cached(Wrapper):
         await in_thread(self._access.flush, self._access)
         await super().aclose()
 
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:
+        """Return the inner scorer's: sentences are not worth keeping."""
+        return self._scorer.sentence_scorer(elapsed)
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         call = _Call(texts, progress, *self._identify(query, texts))
         call.use(self._access.get(call.keys))

@@ -102,6 +102,10 @@ class Cascade(Scorer):
     def _inner(self) -> Sequence[Scorer]:
         return [*(scorer for scorer, _ in self._cheap), self._strong]
 
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:
+        """Return that of the last stage."""
+        return self._strong.sentence_scorer(elapsed)
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         call = _Call(texts, progress)
         with call.running():

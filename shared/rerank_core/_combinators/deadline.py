@@ -20,6 +20,7 @@ __all__ = ["Deadline"]
 # Seconds that scorers that wrap others may take to put together what they have, and then those that
 # a cancelled scorer may take to close its connection.
 _GRACE, _CLOSING = 0.1, 1.0
+_LEAST = 0.001  # of a second call, where the first took all
 
 
 class Deadline(Wrapper):
@@ -64,6 +65,11 @@ class Deadline(Wrapper):
         """Return the scorer's configuration and the budget, with ``"type": "deadline"``."""
         config = dict(self._scorer.to_config())
         return {"type": "deadline", "scorer": config, "seconds": self._seconds}
+
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:
+        """Return a deadline around the inner scorer for what is left of the time."""
+        inner = self._scorer.sentence_scorer(elapsed)
+        return inner and Deadline(inner, max(self._seconds - elapsed, _LEAST))
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         timer = _Timer(self._seconds, progress)

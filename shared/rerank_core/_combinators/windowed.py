@@ -109,6 +109,10 @@ class Windowed(Wrapper):
             "aggregate": self._aggregate,
         }
 
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:
+        """Return the inner scorer's, which a sentence is not too long for."""
+        return self._scorer.sentence_scorer(elapsed)
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         spans, windows = self._split(query, texts, progress)
         scaled = _count_texts(progress, len(texts))

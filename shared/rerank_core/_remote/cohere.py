@@ -33,6 +33,7 @@ from rerank_core._remote.base import (
 from rerank_core._remote.errors import Exchange, translate_errors
 from rerank_core._remote.keys import ApiKey, check_path, check_url
 from rerank_core._remote.prices import Prices
+from rerank_core._scorer import Scorer
 from rerank_core._types import Progress, Scoring, Span
 from rerank_core._usage import Usage
 
@@ -207,6 +208,10 @@ class CohereScorer(HttpScorer):
         """
         self._refuse_ready_client()
         return super().to_config()
+
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:  # noqa: ARG002
+        """Return None where the relevant spans of the texts were asked for, else itself."""
+        return None if self._relevant_spans else self
 
     def _find_url(self, base_url: str | None) -> str | None:
         argument = "base_url"

@@ -14,6 +14,7 @@ import typer
 from rerank_core._blend import make_blend
 from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
+from rerank_core._trimming import make_trimmers
 from rerank_core._version import __version__
 from rerank_core.cli._command import Command, Group, examples
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
@@ -147,14 +148,28 @@ def rank(
         typer.Option(
             metavar="N",
             parser=whole(1),
-            help="Keep as many of the best candidates as have N tokens between them.",
+            help="Keep the best N tokens of text; the same as --trim budget=N.",
         ),
     ] = None,
     count_tokens: Annotated[
         str | None,
         typer.Option(
-            metavar="MODULE:FUNCTION",
-            help="The function that counts tokens. Default: the embedded model's tokenizer.",
+            metavar="COUNTER",
+            autocompletion=suggested("nano", "o200k_base", "cl100k_base"),
+            help="What counts the tokens of --max-tokens: nano (built in, approximate), an "
+            "encoding of tiktoken, or MODULE:FUNCTION.",
+        ),
+    ] = None,
+    trim: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trim",
+            metavar="TRIMMER",
+            autocompletion=suggested("excerpt", "budget=", "distinct", "adaptive", "arrange="),
+            help="What to leave out: excerpt (sentences that do not answer), budget=TOKENS, "
+            "distinct (near-duplicates), adaptive (scores far below the best); or the order to "
+            "write: arrange=edges. May be repeated. A text that is shortened keeps its field; the "
+            "whole text is in the field trimmed.",
         ),
     ] = None,
     score_key: Annotated[
@@ -226,7 +241,9 @@ def rank(
     options = locals()  # an option and its field have the same name
     source, scorer_name = options.pop("file"), options.pop("scorer")
     options["blend"] = make_blend(blend)
-    options["count_tokens"] = count_tokens and _function(count_tokens)
+    if count_tokens and ":" in count_tokens:
+        options["count_tokens"] = _function(count_tokens)
+    options["trim"] = make_trimmers(trim)
     rank_file(source, load_scorer(scorer_name), RankOptions(**options))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -27,8 +27,10 @@ from rerank_core._metadata import (
     scored_text,
     shift_spans,
 )
-from rerank_core._reranking import rerank
+from rerank_core._reranking import rerank_passages
 from rerank_core._scorer import Scorer
+from rerank_core._trimming import Passage, Trimmer
+from rerank_core._trimming.tokens import CounterLike
 from rerank_core._types import Ranking
 from rerank_core.cli._guard import Failure, to_stderr
 from rerank_core.cli._output import (
@@ -47,6 +49,8 @@ EXAMPLES = 5
 
 LONG = 100
 """The number of candidates above which a progress bar is shown."""
+
+_TRIM_KEY = "trimmed"
 
 
 class OutputFormat(StrEnum):
@@ -69,7 +73,8 @@ class RankOptions:
         min_score: The lowest score to write; candidates without a score are always written.
         blend: How to mix with the first stage, if at all.
         max_tokens: The most tokens of text to write, by `count_tokens`.
-        count_tokens: Counts the tokens of a text. Default: the embedded model's tokenizer.
+        count_tokens: What counts the tokens of a text. Default: the embedded model's tokenizer.
+        trim: What to leave out of the texts, as for `rerank`.
         score_key: The field that gets the score.
         span_key: The field that gets the relevant passages, where the scorer knows them.
         prior_key: The field that holds the first-stage score, for blends by score.
@@ -89,7 +94,8 @@ class RankOptions:
     min_score: float | None = None
     blend: Blend | None = None
     max_tokens: int | None = None
-    count_tokens: Callable[[str], int] | None = None
+    count_tokens: CounterLike | None = None
+    trim: Sequence[Trimmer] = ()
     score_key: str = "relevance_score"
     span_key: str | None = None
     prior_key: str = "score"
@@ -129,31 +135,36 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
         scored_text(record.text, record.metadata(rank_fields), rank_fields, None)
         for record in records
     ]
+    passages = [
+        Passage(record.text, "" if start is None else text[:start], start=start)
+        for record, (text, start) in zip(records, read, strict=True)
+    ]
     with progress_bar("scoring", total, wanted=total > LONG) as progress:
-        ranking = rerank(
+        ranking = rerank_passages(
             options.query,
             [scored.text for scored in read],
-            scorer,
+            passages,
+            scorer=scorer,
             depth=options.depth,
             top_n=options.top_n,
             min_score=options.min_score,
             blend=options.blend,
             max_tokens=options.max_tokens,
-            count_tokens=options.count_tokens or _embedded_tokens,
+            count_tokens=options.count_tokens,
+            trim=options.trim,
             prior=[record.prior for record in records],
             progress=partial(progress, "scoring"),
         )
-    write_lines(_lines(_own_texts(ranking, records, read), records, options), options.output)
+    write_lines(_lines(_own_spans(ranking, read), records, options), options.output)
     _report(ranking, options)
 
 
-def _own_texts(ranking: Ranking, records: list[Record], read: list[ScoredText]) -> Ranking:
-    """Put the records' own texts in place of what was read, and count the passages in them."""
+def _own_spans(ranking: Ranking, read: list[ScoredText]) -> Ranking:
+    """Count the relevant passages in the records' own texts."""
     items = []
     for item in ranking:
-        text = records[item.index].text
-        spans = shift_spans(item.spans, read[item.index].start or 0, len(text))
-        items.append(replace(item, text=text, spans=tuple(spans)))
+        spans = shift_spans(item.spans, read[item.index].start or 0, len(item.text))
+        items.append(replace(item, spans=tuple(spans)))
     return replace(ranking, items=tuple(items))
 
 
@@ -164,6 +175,7 @@ def _check_fields(options: RankOptions) -> list[str]:
         ("--text-field", options.text_field),
         ("--score-key", options.score_key),
         ("--span-key", options.span_key),
+        ("--trim", _TRIM_KEY if options.trim or options.max_tokens else None),
     ):
         if name is None:
             continue
@@ -220,12 +232,6 @@ def _read(file: str, options: RankOptions) -> list[Record]:
     return records
 
 
-def _embedded_tokens(text: str) -> int:
-    from rerank_core._local.files import embedded_tokenizer
-
-    return len(embedded_tokenizer().encode(text, add_special_tokens=False).ids)
-
-
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
     if file != "-":
@@ -246,19 +252,25 @@ def _lines(ranking: Ranking, records: list[Record], options: RankOptions) -> lis
     ):
         labels = [record.label for record in records]
         return rank_table(ranking, labels, options.blend, Console(force_terminal=to_terminal))
-    keys = {"score_key": options.score_key, "span_key": options.span_key}
+    trim_key = _TRIM_KEY if options.trim or options.max_tokens else None
+    keys = {"score_key": options.score_key, "span_key": options.span_key, "trim_key": trim_key}
     written = [key for key in keys.values() if key is not None]
-    return [
-        records[item.index].to_json(results(item.score, item.spans, **keys), written)
-        for item in ranking
-    ]
+    lines = []
+    for item in ranking:
+        fields = results(item, item.spans, **keys)
+        changed = [options.text_field] if item.kept else []
+        if changed:
+            fields[options.text_field] = item.excerpt
+        lines.append(records[item.index].to_json(fields, [*changed, *written]))
+    return lines
 
 
 def _report(ranking: Ranking, options: RankOptions) -> None:
     usage = ranking.usage
     if ranking.degraded:
-        degraded = ranking.degraded.replace("max_tokens", "--max-tokens")
-        to_stderr(f"degraded: {degraded}")
+        to_stderr(f"degraded: {ranking.degraded}")
+    if ranking.nothing_relevant:
+        to_stderr(f"nothing relevant: {ranking.nothing_relevant}")
     least, best = options.min_score, ranking.best_score
     if least is not None and best is not None and best < least:
         to_stderr(f"--min-score {least:g} drops every scored candidate; the best scores {best:.6g}")
@@ -280,4 +292,6 @@ def _report(ranking: Ranking, options: RankOptions) -> None:
             f"cost {'unknown' if usage.cost is None else format(usage.cost, 'g')}",
             f"seconds {usage.seconds:.3f}",
         ]
+        if ranking.tokens_before is not None:
+            facts.append(f"text tokens {ranking.tokens_after} of {ranking.tokens_before}")
         to_stderr(f"{ranking.scorer}: {', '.join(facts)}")

@@ -57,5 +57,7 @@ def rank_table(
 
 def _snippet(item: RankedItem) -> str:
     """Return the text from its best passage on, no longer than the widest terminal."""
+    if item.kept:
+        return printable(item.excerpt[:500])
     start = item.span.start if item.span else 0
     return ("…" if start else "") + printable(item.text[start : start + 500])
