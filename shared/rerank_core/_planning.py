@@ -11,7 +11,7 @@ from rerank_core._errors import MalformedResponseError
 from rerank_core._types import STOPPED, Scoring, Span
 from rerank_core._usage import Usage
 
-__all__ = ["Job", "Plan", "Tally"]
+__all__ = ["Job", "Plan", "Tally", "encodable"]
 
 T = TypeVar("T")
 
@@ -33,12 +33,12 @@ class Plan:
         query_name: str = "query",
         texts_name: str = "texts",
     ) -> None:
-        clean_query = _encodable(check_query(query, query_name))
+        clean_query = encodable(check_query(query, query_name))
         positions: dict[str, int] = {}
         # For each text its position among the distinct ones; None for a blank text.
         self._slots = [
             None if is_blank(text) else positions.setdefault(text, len(positions))
-            for text in map(_encodable, check_texts(texts, texts_name))
+            for text in map(encodable, check_texts(texts, texts_name))
         ]
         self.job = Job(clean_query, tuple(positions))
 
@@ -125,7 +125,7 @@ class Tally:
         )
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Replace lone surrogates, which no tokenizer and no JSON body can carry."""
     try:
         text.encode()

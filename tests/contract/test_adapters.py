@@ -48,7 +48,7 @@ def assert_all_agree(
     query: str, texts: Sequence[str], priors: Sequence[float], **arguments: Any
 ) -> None:
     ranking = rerank(query, texts, **arguments, prior=priors)
-    expected = [(item.text, item.score) for item in ranking]
+    expected = [(item.excerpt, item.score) for item in ranking]
     for harness in BOTH:
         adapter = harness.make(**arguments)
         inputs = harness.inputs(texts, priors, {})
@@ -68,6 +68,7 @@ finite = st.floats(-1e6, 1e6)
     min_score=st.none() | finite,
     blend=st.none() | st.builds(Blend, st.sampled_from(("rrf", "minmax", "zscore"))),
     max_tokens=st.none() | st.integers(1, 20),
+    trim=st.lists(st.sampled_from(("excerpt", "distinct", "adaptive", "arrange")), max_size=2),
 )
 def test_adapters_agree_with_rerank(
     candidates: list[tuple[str, float]],
@@ -76,6 +77,7 @@ def test_adapters_agree_with_rerank(
     min_score: float | None,
     blend: Blend | None,
     max_tokens: int | None,
+    trim: list[str],
 ) -> None:
     assert_all_agree(
         QUERY,
@@ -87,6 +89,7 @@ def test_adapters_agree_with_rerank(
         blend=blend,
         max_tokens=max_tokens,
         count_tokens=len,
+        trim=trim,
     )
 
 

@@ -16,7 +16,7 @@ from typer.main import get_command
 from langchain_rerank import RerankCompressor, RerankRetriever, RerankRunnable
 from langchain_rerank._compressor import CompressorOptions
 from langchain_rerank.middleware import RerankMiddleware
-from rerank_core import Blend, ConfigurationError
+from rerank_core import Blend, ConfigurationError, Excerpt
 from rerank_core.cli._app import app
 from rerank_core.testing import OverlapScorer
 
@@ -28,8 +28,10 @@ OPTIONS: dict[str, Any] = {
     "blend": "rrf:0.3",
     "max_tokens": 100,
     "count_tokens": len,
+    "trim": (Excerpt(drop=0.25),),
     "score_key": "mine",
     "span_key": "passages",
+    "trim_key": "cut",
     "rank_fields": ["title", "year"],
     "text_key": "window",
     "prior_key": "first",
@@ -64,14 +66,13 @@ def test_all_options_are_tried() -> None:
 @pytest.mark.parametrize("make", MADE_BY)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_reaches_the_compressor(name: str, make: Any) -> None:
-    needed = {"count_tokens": len} if name == "max_tokens" else {}
-    compressor = make(**{name: OPTIONS[name], **needed})
+    compressor = make(**{name: OPTIONS[name]})
     expected = Blend("rrf", 0.3) if name == "blend" else OPTIONS[name]
     assert getattr(compressor, name) == expected
 
 
 # A record's fields are all that there is: --text-field names the one to read.
-@pytest.mark.parametrize("name", OPTIONS.keys() - {"rank_fields", "text_key"})
+@pytest.mark.parametrize("name", OPTIONS.keys() - {"rank_fields", "text_key", "trim_key"})
 def test_an_option_is_one_of_the_command_line(name: str) -> None:
     command = get_command(app)
     assert isinstance(command, TyperGroup)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from llama_index.core.schema import Document, MetadataMode, Node, NodeWithScore, TextNode
 
 from llamaindex_rerank import RerankPostprocessor
-from llamaindex_rerank._spans import spans_in_node
+from llamaindex_rerank._spans import text_start
 from rerank_core import Span, Windowed
+from rerank_core._metadata import shift_spans
 from rerank_core.testing import OverlapScorer
 
 FILLER = "the bus is late and the road is long . " * 3
@@ -71,7 +72,7 @@ class Shouting(TextNode):
 def test_a_text_that_was_changed_for_the_model_has_no_known_place() -> None:
     node = Shouting(text="green tea", extra_info={"title": "Drinks"})
     scored = node.get_content(MetadataMode.EMBED)
-    assert spans_in_node(node, scored, MetadataMode.EMBED, [Span(0, len(scored))]) == []
+    assert text_start(node, scored, MetadataMode.EMBED) is None
 
 
 words = st.text(" \nab{}", max_size=6)
@@ -81,14 +82,15 @@ words = st.text(" \nab{}", max_size=6)
 def test_what_is_found_reads_the_same(text: str, title: str, template: str, data: Any) -> None:
     node = TextNode(text=text, metadata={"title": title}, text_template=template)
     scored = node.get_content(MetadataMode.EMBED)
-    found = spans_in_node(node, scored, MetadataMode.EMBED, [Span(0, len(scored), 0.5)])
+    before = text_start(node, scored, MetadataMode.EMBED)
+    assert before is not None
     if text.strip():
-        (whole,) = found
+        (whole,) = shift_spans([Span(0, len(scored), 0.5)], before, len(text))
         assert whole.score == 0.5
         assert text[whole.start : whole.end].strip() == text.strip()
     start = data.draw(st.integers(0, len(scored)))
     span = Span(start, data.draw(st.integers(start, len(scored))))
-    for place in spans_in_node(node, scored, MetadataMode.EMBED, [span]):
+    for place in shift_spans([span], before, len(text)):
         passage = text[place.start : place.end]
         assert passage
         assert passage.strip() in scored[span.start : span.end]

@@ -26,12 +26,13 @@ def loaded_by(statement: str) -> set[str]:
 # A name is added or removed here on purpose only: each is a promise to users.
 PUBLIC = {
     "rerank_core": """
-        AllScorersFailed AuthenticationError BiEncoderScorer Blend Cached Cascade CohereScorer
-        ConfigurationError Deadline DeadlineExceeded DiskStore Fallback HttpScorer InvalidInputError
-        MalformedResponseError MemoryStore MissingExtraError NimScorer NonFiniteScoreError
-        OnnxCrossEncoder Prices Progress RankedItem Ranking RateLimitError RecommendedModel
-        RerankError Scale Scorer ScorerError Scoring ServiceError SglangScorer Span StopScoring
-        Store TeiScorer TorchCrossEncoder Usage VoyageScorer Windowed __version__ arerank
+        Adaptive AllScorersFailed Arrange AuthenticationError BiEncoderScorer Blend Budget
+        Cached Cascade CohereScorer ConfigurationError Deadline DeadlineExceeded DiskStore
+        Distinct Excerpt Fallback HttpScorer InvalidInputError MalformedResponseError
+        MemoryStore MissingExtraError NimScorer NonFiniteScoreError OnnxCrossEncoder Prices
+        Progress RankedItem Ranking RateLimitError RecommendedModel RerankError Scale Scorer
+        ScorerError Scoring ServiceError SglangScorer Span StopScoring Store TeiScorer
+        TorchCrossEncoder TrimContext Trimmer Usage VoyageScorer Windowed __version__ arerank
         list_models load_scorer rerank
     """,
     "rerank_core.evaluation": """

@@ -58,14 +58,15 @@ def test_threshold_and_trim(pairs: list[tuple[str, int | None]], top_n: int, lea
 
 
 @given(texts_and_scores, st.integers(1, 30))
-def test_the_context_budget_keeps_the_longest_beginning_that_fits(
+def test_the_budget_is_filled_from_the_best_on(
     pairs: list[tuple[str, int | None]], budget: int
 ) -> None:
     texts = [text for text, _ in pairs]
     whole = list(rerank("q", texts, table(pairs)))
     kept = list(rerank("q", texts, table(pairs), max_tokens=budget, count_tokens=len))
-    assert kept == whole[: len(kept)]
-    assert sum(len(item.text) for item in kept) <= budget
+    assert [item.index for item in kept] == [item.index for item in whole[: len(kept)]]
+    assert sum(len(item.excerpt) for item in kept) <= budget
+    assert not any(item.kept for item in kept[:-1])  # only the last one is shortened
     if len(kept) < len(whole):
         assert sum(len(item.text) for item in whole[: len(kept) + 1]) > budget
 
@@ -180,15 +181,10 @@ def test_bad_input_is_named_before_anything_is_scored(
     assert scorer.calls == []
 
 
-def test_a_token_budget_needs_a_counter() -> None:
-    with pytest.raises(ConfigurationError, match="count_tokens"):
-        rerank("q", ["a"], OverlapScorer(), max_tokens=5)
-
-
 @pytest.mark.parametrize("counted", [None, -1, 1.5, "3"])
 def test_a_counter_must_count(counted: object) -> None:
-    with pytest.raises(InvalidInputError, match="count_tokens must return a number"):
-        rerank("q", ["a"], OverlapScorer(), max_tokens=5, count_tokens=lambda _: counted)  # type: ignore[arg-type,return-value]
+    with pytest.raises(InvalidInputError, match="the counter must return a number of tokens"):
+        rerank("q", ["a"], OverlapScorer(), max_tokens=5, count_tokens=lambda _: counted)
 
 
 def test_only_the_first_candidates_are_scored() -> None:
@@ -250,16 +246,14 @@ def test_a_threshold_drops_nothing_unread_where_the_strong_stage_failed() -> Non
     assert [item.text for item in ranking] == ["c", "a"]
 
 
-def test_a_budget_that_holds_no_text_is_told() -> None:
+def test_a_budget_that_holds_no_sentence_is_told() -> None:
     options: dict[str, Any] = {"max_tokens": 3, "count_tokens": len}
     for ranking in (
         rerank("a", ["b", "aaaaa a"], OverlapScorer(), **options),
         asyncio.run(arerank("a", ["b", "aaaaa a"], OverlapScorer(), **options)),
     ):
-        assert (list(ranking), ranking.causes) == ([], ("budget",))
-        assert ranking.degraded == (
-            "the best text takes 7 tokens, max_tokens is 3: no text was kept"
-        )
+        assert ([item.excerpt for item in ranking], ranking.causes) == (["aaa"], ("budget",))
+        assert ranking.degraded == "the budget of 3 tokens is less than the best sentence takes"
     down = rerank("a", ["aaaa"], Fallback(ScriptedScorer(ServiceError("down"))), **options)
     assert down.causes == ("ServiceError", "budget")
     assert "down" in str(down.degraded)
@@ -267,6 +261,8 @@ def test_a_budget_that_holds_no_text_is_told() -> None:
     assert ([item.text for item in fits], fits.degraded) == (["a"], None)
     assert rerank("a", [], OverlapScorer(), **options).degraded is None
     assert rerank("a", ["bbbb"], OverlapScorer(), min_score=1, **options).degraded is None
+    huge = rerank("a", ["a"], OverlapScorer(), max_tokens=3, count_tokens=lambda _: 4)
+    assert (list(huge), huge.causes) == ([], ("budget",))
 
 
 INVISIBLE = [

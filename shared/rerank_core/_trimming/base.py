@@ -190,7 +190,7 @@ class _Reading:
             if self.scorer is None and passage.start is not None:
                 scores = _by_spans(sentences, item.spans, passage.start)
             elif sum(not sentence.is_heading for sentence in sentences) > 1:
-                before = passage.header.strip() or _lead(passage.text)
+                before = passage.header.strip() or _lead(passage.text, sentences[0])
                 self.texts += (_as_read(passage.text, before, s) for s in sentences)
                 self._split[item.index] = sentences
                 continue
@@ -223,9 +223,10 @@ def _by_spans(
     ]
 
 
-def _lead(text: str) -> str:
+def _lead(text: str, first: Sentence) -> str:
     """Return the first words of a text, which often name what it is about."""
-    return " ".join(text[:_LEAD_CHARACTERS].split()[:_LEAD_WORDS])
+    own = text[first.start : min(first.end, first.start + _LEAD_CHARACTERS)]
+    return "" if first.is_heading else " ".join(own.split()[:_LEAD_WORDS])
 
 
 def _as_read(text: str, before: str, sentence: Sentence) -> str:

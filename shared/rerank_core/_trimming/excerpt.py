@@ -25,8 +25,8 @@ class Excerpt(ScoringTrimmer):
     """Keeps the sentences of each text that answer the query.
 
     The scorer reads every sentence of the candidates that stayed, in one call, each with what it is
-    about before it: the header of the document (see ``rank_fields``), or else the text's first four
-    words, and the heading above it. A `Cascade` asks its last stage, nothing is cached, and a
+    about before it: the header of the document (see ``rank_fields``), or else the first four words
+    of the text, and the heading above it. A `Cascade` asks its last stage, nothing is cached, and a
     `Deadline` covers both calls. Where a service returned relevant passages with the scores, such
     as `CohereScorer` with ``relevant_spans``, no second call is made.
 

@@ -22,10 +22,11 @@ _THAI_END = re.compile(r"(?<=[\u0e00-\u0e7f])(?=\s+[\u0e00-\u0e7f])")
 _THAI_SHORTEST = 40
 
 _ABBREVIATIONS = frozenset(
-    "al approx art ca cf ch co corp dept dr ed eds e.g eq est etc ex fig figs gen gov i.e inc jr "  # noqa: SIM905
-    "lt ltd mr mrs ms mt no nos nr op p pp prof ref resp rev sec sen sr st vol vs bzw z.b d.h u.a "
+    "al approx ca cf ch co corp dept dr ed eds e.g eq est ex gen gov i.e inc jr "  # noqa: SIM905
+    "lt ltd mr mrs ms mt op prof ref resp rev sen sr st vs bzw z.b d.h u.a "
     "usw bspw dgl sog bsp jan feb mar apr jun jul aug sep sept oct nov dec".split()
 )
+_BEFORE_NUMBERS = frozenset({"art", "fig", "figs", "no", "nos", "nr", "p", "pp", "sec", "vol"})
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘„«]*$")
 
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
@@ -156,6 +157,8 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
         return False
     word = _LAST_WORD.search(text[max(0, match.start() - 20) : match.start()])
     last = word[0] if word else ""
+    if last.lower() in _BEFORE_NUMBERS:
+        return not rest[:1].isdigit()
     return not (last.lower() in _ABBREVIATIONS or (len(last) == 1 and last.isupper()))
 
 

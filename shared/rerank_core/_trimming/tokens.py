@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, TypeAlias
 
 from rerank_core._checks import describe, suggest
 from rerank_core._errors import ConfigurationError, InvalidInputError
+from rerank_core._planning import encodable
 
 __all__ = ["CounterLike", "count_with", "make_counter"]
 
@@ -36,8 +37,8 @@ def make_counter(counter: CounterLike, argument: str = "counter") -> Callable[[s
     if callable(counter):
         return partial(count_with, counter)
     raise ConfigurationError(
-        f"{argument} must be a name such as {_BUILT_IN!r} or {_ENCODINGS[0]!r}, a tokenizer, a model "
-        f"with get_num_tokens, or a function, not {describe(counter)}"
+        f"{argument} must be a name such as {_BUILT_IN!r} or {_ENCODINGS[0]!r}, a tokenizer, a "
+        f"model with get_num_tokens, or a function, not {describe(counter)}"
     )
 
 
@@ -47,7 +48,7 @@ def count_with(function: Callable[[str], Any], text: str) -> int:
     Raises:
         InvalidInputError: If it returns neither a whole number nor tokens.
     """
-    counted = function(text)
+    counted = function(encodable(text))
     tokens = getattr(counted, "ids", counted)  # of the tokenizers package
     if isinstance(tokens, Sized) and not isinstance(tokens, str):
         return len(tokens)
@@ -70,11 +71,12 @@ def _plain(method: Callable[..., Any]) -> Callable[[str], Any]:
 @cache
 def _named(name: str, argument: str) -> Callable[[str], int]:
     if name == _BUILT_IN:
-        return _nano
+        return partial(count_with, _nano)
     if name not in _ENCODINGS:
         known = (_BUILT_IN, *_ENCODINGS)
         raise ConfigurationError(
-            f"{argument}: there is no {describe(name)}{suggest(name, known)}; known are {', '.join(known)}"
+            f"{argument}: there is no counter {describe(name)}{suggest(name, known)}; known are "
+            f"{', '.join(known)}"
         )
     try:
         import tiktoken
@@ -86,14 +88,14 @@ def _named(name: str, argument: str) -> Callable[[str], int]:
         ) from error
     except Exception as error:  # whatever its download raises
         raise ConfigurationError(
-            f"{argument} {name!r}: tiktoken cannot fetch the encoding; see TIKTOKEN_CACHE_DIR in its "
-            f"documentation, or use {_BUILT_IN!r}"
+            f"{argument} {name!r}: tiktoken cannot fetch the encoding; see TIKTOKEN_CACHE_DIR in "
+            f"its documentation, or use {_BUILT_IN!r}"
         ) from error
-    return lambda text: len(encoding.encode_ordinary(text))
+    return partial(count_with, encoding.encode_ordinary)
 
 
-def _nano(text: str) -> int:
-    """Count the tokens of the embedded model, near the numbers of an LLM's tokenizer."""
+def _nano(text: str) -> list[int]:
+    """Return the tokens of the embedded model, about as many as those of an LLM."""
     from rerank_core._local.files import embedded_tokenizer
 
-    return len(embedded_tokenizer().encode(text, add_special_tokens=False).ids)
+    return embedded_tokenizer().encode(text, add_special_tokens=False).ids
