@@ -49,6 +49,7 @@ def make_trimmers(
     specs: Iterable[TrimLike] | TrimLike | None,
     max_tokens: int | None = None,
     count_tokens: CounterLike | None = None,
+    argument: str = "trim",
 ) -> tuple[Trimmer, ...]:
     """Make trimmers from the way users write them.
 
@@ -58,28 +59,26 @@ def make_trimmers(
             these alone.
         max_tokens: Short for a `Budget` of so many tokens.
         count_tokens: What counts them.
+        argument: Name of `specs` in errors.
 
     Raises:
         ConfigurationError: If a trimmer is unknown, or an argument is wrong.
     """
     if specs is None:
-        specs = ()
+        made = []
     elif isinstance(specs, Trimmer | Mapping | str):
-        specs = [specs]
-    elif not isinstance(specs, Iterable):
+        made = [_make(specs, argument)]
+    elif isinstance(specs, Iterable):
+        made = [_make(spec, f"{argument}[{position}]") for position, spec in enumerate(specs)]
+    else:
         raise ConfigurationError(
-            f"trim must be a list such as ['excerpt', 'budget=2000'], not {describe(specs)}"
+            f"{argument} must be a list such as ['excerpt', 'budget=2000'], not {describe(specs)}"
         )
-    made = [_make(spec, f"trim[{position}]") for position, spec in enumerate(specs)]
+    if count_tokens is not None:
+        make_counter(count_tokens, "count_tokens")
     if max_tokens is not None:
         check_whole(max_tokens, "max_tokens")
-        if count_tokens is not None:
-            make_counter(count_tokens, "count_tokens")
         made.append(Budget(max_tokens, "nano" if count_tokens is None else count_tokens))
-    elif count_tokens is not None:
-        raise ConfigurationError(
-            "count_tokens needs max_tokens, the number of tokens that may stay"
-        )
     return tuple(made)
 
 

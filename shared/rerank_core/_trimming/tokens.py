@@ -12,13 +12,14 @@ from rerank_core._checks import describe, suggest
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._planning import encodable
 
-__all__ = ["CounterLike", "count_with", "make_counter"]
+__all__ = ["NAMED_COUNTERS", "CounterLike", "count_with", "make_counter"]
 
 CounterLike: TypeAlias = str | Callable[[str], Any] | object
 """What counts tokens: see `Budget`."""
 
 _BUILT_IN = "nano"
-_ENCODINGS = ("o200k_base", "cl100k_base", "p50k_base", "r50k_base")
+_ENCODINGS = ("o200k_base", "cl100k_base", "p50k_base", "r50k_base")  # of tiktoken
+NAMED_COUNTERS = (_BUILT_IN, *_ENCODINGS)
 
 
 def make_counter(counter: CounterLike, argument: str = "counter") -> Callable[[str], int]:
@@ -73,10 +74,9 @@ def _named(name: str, argument: str) -> Callable[[str], int]:
     if name == _BUILT_IN:
         return partial(count_with, _nano)
     if name not in _ENCODINGS:
-        known = (_BUILT_IN, *_ENCODINGS)
         raise ConfigurationError(
-            f"{argument}: there is no counter {describe(name)}{suggest(name, known)}; known are "
-            f"{', '.join(known)}"
+            f"{argument}: there is no counter {describe(name)}{suggest(name, NAMED_COUNTERS)}; "
+            f"known are {', '.join(NAMED_COUNTERS)}"
         )
     try:
         import tiktoken

@@ -15,6 +15,7 @@ from rerank_core._blend import make_blend
 from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
 from rerank_core._trimming import make_trimmers
+from rerank_core._trimming.tokens import NAMED_COUNTERS
 from rerank_core._version import __version__
 from rerank_core.cli._command import Command, Group, examples
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
@@ -155,7 +156,7 @@ def rank(
         str | None,
         typer.Option(
             metavar="COUNTER",
-            autocompletion=suggested("nano", "o200k_base", "cl100k_base"),
+            autocompletion=suggested(*NAMED_COUNTERS),
             help="What counts the tokens of --max-tokens: nano (built in, approximate), an "
             "encoding of tiktoken, or MODULE:FUNCTION.",
         ),
@@ -241,9 +242,11 @@ def rank(
     options = locals()  # an option and its field have the same name
     source, scorer_name = options.pop("file"), options.pop("scorer")
     options["blend"] = make_blend(blend)
-    if count_tokens and ":" in count_tokens:
+    if count_tokens is not None and count_tokens not in NAMED_COUNTERS:
         options["count_tokens"] = _function(count_tokens)
-    options["trim"] = make_trimmers(trim)
+    options["trim"] = [
+        made for name in trim or () for made in make_trimmers(name, argument="--trim")
+    ]
     rank_file(source, load_scorer(scorer_name), RankOptions(**options))
 
 

@@ -94,8 +94,30 @@ def test_a_budget_of_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_counter.py").write_text("def letters(text):\n    return len(text)\n")
     counted = ("--count-tokens", "my_counter:letters")
-    assert len(ranked("--max-tokens", "40", *counted, lines=lines)) == 1
-    assert len(ranked("--max-tokens", "20", *counted, lines=lines)) == 0
+    assert len(ranked("--max-tokens", "30", *counted, lines=lines)) == 1
+    (cut,) = ranked("--max-tokens", "20", *counted, lines=lines)
+    assert cut["text"] == "Paris is the capital"
+    whole = "Paris is the capital of France"
+    assert cut["trimmed"] == {"spans": [{"start": 0, "end": 20}], "original": whole}
+
+
+def test_texts_are_trimmed() -> None:
+    text = "Cats purr. Paris is the capital of France. Dogs bark."
+    lines: list[dict[str, object]] = [{"text": text, "trimmed": 1}, {"text": text, "trimmed": 1}]
+    (kept,) = ranked("--trim", "excerpt=0", "--trim", "distinct", lines=lines)
+    assert kept["text"] == "Paris is the capital of France."
+    assert kept["trimmed"] == {"spans": [{"start": 11, "end": 42}], "original": text}
+    (kept,) = ranked("--trim", "distinct", lines=lines)
+    assert "trimmed" not in kept  # what an earlier ranking wrote does not stay
+
+
+def test_what_trimming_saved_is_told() -> None:
+    given = ["rank", "-q", "capital of France", "--trim", "adaptive", "--usage"]
+    result = runner.invoke(app, given, input="Paris is the capital of France\ncats purr\n")
+    assert "text tokens 6 of 9" in result.stderr
+    result = runner.invoke(app, ["rank", "-q", "x", "--trim", "exerpt"], input="a\n")
+    assert result.exit_code == 2
+    assert "--trim: there is no trimmer 'exerpt'; did you mean 'excerpt'?" in result.output
 
 
 @pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such", "json", "json:__name__"])
@@ -122,8 +144,8 @@ def test_a_threshold_that_drops_everything_says_so() -> None:
     said = "rerank: --min-score 1000 drops every scored candidate; the best scores "
     assert result.stderr == f"{said}{best}\n"
     result = runner.invoke(app, [*given[:-1], "-1e3", "--max-tokens", "1"], input=lines)
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "--max-tokens is 1: no text was kept" in result.stderr
+    assert (result.exit_code, json.loads(result.stdout)["text"]) == (0, "Paris")
+    assert "the budget of 1 tokens is less than the best sentence takes" in result.stderr
     assert "--min-score" not in result.stderr  # it dropped nothing
 
 
