@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,14 +14,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llama_index.core.schema import NodeWithScore
+from langchain_core.documents import Document
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
+from langchain_rerank import RerankCompressor
+from llamaindex_rerank import RerankPostprocessor
 from rerank_core import (
+    Arrange,
     Blend,
+    Budget,
     Cached,
     Cascade,
     CohereScorer,
     Deadline,
+    Excerpt,
     Fallback,
     InvalidInputError,
     OnnxCrossEncoder,
@@ -311,3 +319,58 @@ async def test_a_model_that_is_missing_keeps_first_stage_order(
     ):
         assert pairs(harness.results(outputs)) == [(text, None) for text in texts]
     assert rerank(QUERY, texts, scorer).degraded
+
+
+ARTICLE = "Soup is hot. Green tea is steeped for three minutes. Dogs bark."
+
+
+def test_a_shortened_text_is_that_of_a_copy(harness: Harness) -> None:
+    inputs = harness.inputs([ARTICLE, "coffee"], [1, 2], {"title": "Drinks", "trimmed": "old"})
+    adapter = harness.make(trim=["excerpt=0.1", "budget=30"], rank_fields=["title"])
+    before = copy.deepcopy(inputs)
+    first, *_ = harness.results(harness.run(adapter, QUERY, inputs))
+    assert first.text == "Green tea is steeped for three minutes."
+    kept = first.metadata["trimmed"]
+    assert kept["original"] == ARTICLE  # without the title, which was read before it
+    assert [ARTICLE[span["start"] : span["end"]] for span in kept["spans"]] == [first.text]
+    assert inputs == before
+    whole, *_ = harness.results(harness.run(harness.make(trim=["distinct"]), QUERY, inputs))
+    assert "trimmed" not in whole.metadata  # what an earlier reranker wrote does not stay
+    quiet = harness.make(trim="excerpt=0.1", trim_key=None)
+    first, *_ = harness.results(harness.run(quiet, QUERY, inputs))
+    assert (first.text, first.metadata["trimmed"]) == (kept["original"][13:52], "old")
+
+
+@pytest.mark.parametrize("fields", [{"rank_fields": ["title"]}, {}])
+def test_a_trimmed_adapter_comes_back(harness: Harness, fields: dict[str, Any]) -> None:
+    trim = [Excerpt(drop=0.25), {"type": "budget", "tokens": 9, "counter": "nano"}, "arrange"]
+    adapter = harness.adapter(trim=trim, max_tokens=20, count_tokens="nano", **fields)
+    data = adapter.to_dict()
+    assert [step["type"] for step in data["trim"]] == ["excerpt", "budget", "arrange"]
+    again = type(adapter).from_dict(json.loads(json.dumps(data)))
+    assert again.trim == adapter.trim == (Excerpt(drop=0.25), Budget(9), Arrange())
+
+
+def test_a_text_that_stands_for_another_does_not_hide_it(harness: Harness) -> None:
+    inputs = harness.inputs([ARTICLE], [1], {"window": "green tea"})
+    adapter = harness.make(trim="excerpt=0.1", text_key="window")
+    (result,) = harness.results(harness.run(adapter, QUERY, inputs))
+    assert result.text == "Green tea is steeped for three minutes."
+
+
+def test_texts_of_one_document_are_put_together() -> None:
+    texts, names = ["tea", "soup", "green tea", "hot soup"], ["a", "b", "a", "b"]
+    documents = [
+        Document(t, metadata={"source": name}) for t, name in zip(texts, names, strict=True)
+    ]
+    compressor = RerankCompressor(scorer=OverlapScorer(), trim="arrange=by_document")
+    kept = compressor.compress_documents(documents, QUERY)
+    assert [document.page_content for document in kept] == ["tea", "green tea", "soup", "hot soup"]
+    nodes = [
+        TextNode(text=t, relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=name)})
+        for t, name in zip(texts, names, strict=True)
+    ]
+    postprocessor = RerankPostprocessor(scorer=OverlapScorer(), trim="arrange=by_document")
+    scored = [NodeWithScore(node=node) for node in nodes]
+    found = postprocessor.postprocess_nodes(scored, query_str=QUERY)
+    assert [node.text for node in found] == ["tea", "green tea", "soup", "hot soup"]
