@@ -68,18 +68,16 @@ class TrimContext:
 
 
         @dataclass(frozen=True)
-        class Mentions(Trimmer):
-            \"\"\"Keeps the texts that hold a word.\"\"\"
-
-            word: str
+        class NotTheQuery(Trimmer):
+            \"\"\"Drops texts that only repeat the question.\"\"\"
 
             def trim(self, ranking, context):
-                items = [item for item in ranking if self.word in item.text]
+                items = [item for item in ranking if item.text != context.query]
                 return replace(ranking, items=tuple(items))
 
 
-        texts = ["Cats purr.", "Plants use light."]
-        ranking = rerank("How do plants eat?", texts, trim=[Mentions("Plants")])
+        texts = ["How do plants eat?", "Plants use light."]
+        ranking = rerank("How do plants eat?", texts, trim=[NotTheQuery()])
         assert [item.index for item in ranking] == [1]
         ```
     """
@@ -112,6 +110,29 @@ class Trimmer(ABC):
     A trimmer changes no score and rewrites no text. Subclasses are frozen dataclasses; one of your
     own implements `trim`, and works before `top_n` unless it sets `step`. If it raises, the
     ranking stays as it was, with the reason in ``degraded``, unless `strict` is true.
+
+    Example:
+        ```python
+        from dataclasses import dataclass, replace
+
+        from rerank_core import Trimmer, rerank
+
+
+        @dataclass(frozen=True)
+        class Mentions(Trimmer):
+            \"\"\"Keeps the texts that hold a word.\"\"\"
+
+            word: str
+
+            def trim(self, ranking, context):
+                items = [item for item in ranking if self.word in item.text]
+                return replace(ranking, items=tuple(items))
+
+
+        texts = ["Cats purr.", "Plants use light."]
+        ranking = rerank("How do plants eat?", texts, trim=[Mentions("Plants")])
+        assert [item.index for item in ranking] == [1]
+        ```
     """
 
     step: ClassVar[Step] = Step.DROP
