@@ -15,12 +15,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean, median
 
 import bm25s
 
-from rerank_core import Excerpt, RankedItem, Scorer, TrimContext, load_scorer, rerank
+from rerank_core import Budget, Excerpt, RankedItem, Scorer, TrimContext, load_scorer, rerank
 from rerank_core._metadata import scored_text
 from rerank_core._reranking import rerank_passages
 from rerank_core._trimming.base import Passage, shorten
@@ -152,30 +153,32 @@ def interval(one: Sequence[bool], other: Sequence[bool]) -> str:
 
 def in_context(
     questions: Sequence[Question], articles: Sequence[Question], scorer: Scorer
-) -> tuple[list[bool], list[bool]]:
-    """Return which questions are answered in the budget: with excerpts, and by whole texts."""
+) -> dict[str, list[bool]]:
+    """Return which questions are answered within the tokens, for each way to fill them."""
     index = bm25s.BM25()
-    index.index(bm25s.tokenize([f"{a.title} {a.text}" for a in articles], show_progress=False))
+    names = [f"{article.title} {article.text}" for article in articles]
+    index.index(bm25s.tokenize(names, show_progress=False), show_progress=False)
     count = make_counter("nano")
-    trimmed, whole = [], []
+    answered: dict[str, list[bool]] = defaultdict(list)
     for question in questions:
         asked = bm25s.tokenize([question.query], show_progress=False)
         found, _ = index.retrieve(asked, k=CANDIDATES, show_progress=False)
         candidates = [articles[position] for position in found[0]]
         passages = [candidate.passage(titled=True) for candidate in candidates]
         texts = [passage.header + passage.text for passage in passages]
-        answers = {i for i, a in enumerate(candidates) if a.article == question.article}
-        options = {"scorer": scorer, "trim": ["excerpt", f"budget={TOKENS}"]}
-        items = rerank_passages(question.query, texts, passages, **options)
-        trimmed.append(any(question.is_answered(item) for item in items if item.index in answers))
-        room, stays = TOKENS, False
-        for item in rerank(question.query, texts, scorer):
-            room -= count(passages[item.index].text)
-            if room < 0:
-                break
-            stays = stays or item.index in answers
-        whole.append(stays)
-    return trimmed, whole
+        right = {i for i, a in enumerate(candidates) if a.article == question.article}
+        whole = rerank_passages(question.query, texts, passages, scorer=scorer)
+        totals = accumulate(count(item.text) for item in whole)
+        fitting = sum(total <= TOKENS for total in totals)
+        ways = {"whole texts": whole[:fitting]}
+        context = TrimContext(question.query, scorer, passages)
+        ways["Budget"] = Budget(TOKENS).trim(whole, context)[:]
+        excerpts = Excerpt().trim(whole, context)
+        ways["Excerpt, Budget"] = Budget(TOKENS).trim(excerpts, context)[:]
+        for way, items in ways.items():
+            stays = [question.is_answered(item) for item in items if item.index in right]
+            answered[way].append(any(stays))
+    return answered
 
 
 def cost(scorer: Scorer, rounds: int = 5) -> float:
@@ -226,11 +229,12 @@ def main() -> None:
             against = "" if answered is alone else f", {interval(answered, alone)}"
             print(f"  {name}: {fmean(answered):.3f}{against}")
     distinct = {question.article: question for question in everything}
-    trimmed, whole = in_context(questions, [*distinct.values()], scorer)
-    print(
-        f"answered within {TOKENS} tokens of {CANDIDATES} articles: excerpts {fmean(trimmed):.3f}, "
-        f"whole texts {fmean(whole):.3f}, {interval(trimmed, whole)}"
-    )
+    found = in_context(questions, [*distinct.values()], scorer)
+    whole = found["whole texts"]
+    print(f"answered within {TOKENS} tokens of {CANDIDATES} articles")
+    for name, answered in found.items():
+        against = "" if answered is whole else f", {interval(answered, whole)}"
+        print(f"  {name}: {fmean(answered):.3f}{against}")
     print(f"excerpt of 5 texts, reranking of 50 texts = 1: {cost(scorer):.2f}")
 
 
