@@ -48,6 +48,10 @@ class Budget(ScoringTrimmer):
         ranking = rerank("How do plants make food?", texts, trim=[Budget(tokens=7)])
         print([item.excerpt for item in ranking], ranking.tokens_after)
         ```
+
+        ```text
+        ['Plants turn light into sugar.'] 6
+        ```
     """
 
     step: ClassVar[Step] = Step.FILL

@@ -55,6 +55,10 @@ class Excerpt(ScoringTrimmer):
         (item,) = rerank("How do plants make food?", [text], trim=[Excerpt(drop=0.2)])
         print(item.excerpt)
         ```
+
+        ```text
+        Plants turn light into sugar.
+        ```
     """
 
     step: ClassVar[Step] = Step.SHORTEN

@@ -113,6 +113,10 @@ class Adaptive(Trimmer):
         assert not ranking
         print(ranking.nothing_relevant)
         ```
+
+        ```text
+        the best of 2 scores is 8.2, below 20
+        ```
     """
 
     drop: float = 0.5
