@@ -102,11 +102,8 @@ class Lists:
         return [self._batch(groups[i]) for i in order]
 
     def _list(self, position: int) -> int:
-        """Return the list at a position of the endless order, which is permuted every epoch."""
-        count = len(self._targets) - self._held_out
-        epoch, offset = divmod(position, count)
-        order = np.random.default_rng((self._seed, 1, epoch)).permutation(count)
-        return int(self._held_out + order[offset])
+        """Return the list at a position of the endless order; lists are in a random one already."""
+        return self._held_out + position % (len(self._targets) - self._held_out)
 
     def _batch(self, chosen: Sequence[int]) -> Batch:
         targets = torch.tensor(self._targets[list(chosen)], dtype=torch.float32)

@@ -80,8 +80,7 @@ def train(settings: Settings) -> None:
                 f"{pairs / (time.monotonic() - began):.1f} pairs/s "
                 f"held out {_held_out(mean, lists, options['held_out'])} "
                 f"tau {student.tau.item():.2f} late {student.late.item():.2f} "
-                f"gates {student.gates.mean().item():.2f} "
-                f"sparse {student.sparse_weight.bias.item():.3f}",
+                f"gates {student.gates.mean().item():.2f}",
                 flush=True,
             )
             losses = 0.0
@@ -119,16 +118,13 @@ def _held_out(student: Student, lists: Lists, most: int) -> str:
 
 
 def _groups(student: Student, options: dict[str, Any]) -> list[dict[str, Any]]:
-    for frozen in (
-        *(student.embeddings, *student.layers[: student.closed]),
-        student.sparse.embeddings,
-    ):
+    closed = student.layers[: student.closed]
+    for frozen in (student.embeddings, *closed, student.sparse, student.sparse_weight):
         frozen.requires_grad_(requires_grad=False)
     scalars = [student.gates, student.late, student.tau]
     heads = [
         student.shared_token,
         *(*student.weigh.parameters(), *student.head.parameters()),
-        *student.sparse_weight.parameters(),
     ]
     apart = {id(parameter) for parameter in [*scalars, *heads]}
     encoders = [
@@ -142,8 +138,9 @@ def _groups(student: Student, options: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rate(step: int, options: dict[str, Any]) -> float:
-    left = 1 - step / options["steps"]
-    return float(min(1.0, (step + 1) / options["warm_up"]) * max(0.02, left))
+    warm = (step + 1) / options["warm_up"]
+    left = (options["steps"] - step) / options["cool_down"]
+    return float(min(1.0, warm, max(0.02, left)))
 
 
 def _save(files: dict[Any, Any]) -> None:
