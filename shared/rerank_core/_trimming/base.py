@@ -18,7 +18,6 @@ from rerank_core._types import RankedItem, Ranking, Scoring, Span, unique
 __all__ = ["Passage", "ScoringTrimmer", "Step", "TrimContext", "Trimmer", "shorten"]
 
 _LEAD_WORDS = 4
-_LEAD_CHARACTERS = 80
 
 
 class Step(IntEnum):
@@ -212,7 +211,8 @@ class _Reading:
                 scores = _by_spans(sentences, item.spans, passage.start)
             elif sum(not sentence.is_heading for sentence in sentences) > 1:
                 before = passage.header.strip() or _lead(passage.text, sentences[0])
-                self.texts += (_as_read(passage.text, before, s) for s in sentences)
+                own = (s for s in sentences if not s.is_heading)
+                self.texts += (_as_read(passage.text, before, s) for s in own)
                 self._split[item.index] = sentences
                 continue
             context.keep(ScoredSentences(sentences, scores), item.index)
@@ -221,7 +221,7 @@ class _Reading:
         """Tell the context the scores, and add what they cost to the ranking."""
         scores = iter(scoring.scores)
         for index, sentences in self._split.items():
-            own = [next(scores) for _ in sentences]
+            own = [None if s.is_heading else next(scores) for s in sentences]
             self._context.keep(ScoredSentences(sentences, own), index)
         degraded = scoring.degraded and f"reading sentences: {scoring.degraded}"
         return replace(
@@ -245,17 +245,20 @@ def _by_spans(
 
 
 def _lead(text: str, first: Sentence) -> str:
-    """Return the first words of a text, which often name what it is about."""
-    own = text[first.start : min(first.end, first.start + _LEAD_CHARACTERS)]
-    return "" if first.is_heading else " ".join(own.split()[:_LEAD_WORDS])
+    """Return the first words of a text, which often name what it is about.
+
+    Of a short sentence they would be the most part, and repeat what it says.
+    """
+    words = text[first.start : first.end].split()
+    if first.is_heading or len(words) < 2 * _LEAD_WORDS:
+        return ""
+    return " ".join(words[:_LEAD_WORDS])
 
 
 def _as_read(text: str, before: str, sentence: Sentence) -> str:
     """Return a sentence with what it is about before it: a header, headings, the first words."""
-    own = text[sentence.start : sentence.end]
     above = "" if sentence.heading is None else text[slice(*sentence.heading)].strip("# \n=-")
-    parts = [part for part in (before, above) if part and not own.startswith(part)]
-    return "\n".join([*parts, own])
+    return "\n".join(filter(None, (before, above, text[sentence.start : sentence.end])))
 
 
 def shorten(item: RankedItem, sentences: Iterable[Sentence], mark: str) -> RankedItem:

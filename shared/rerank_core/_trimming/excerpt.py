@@ -26,7 +26,7 @@ class Excerpt(ScoringTrimmer):
 
     The scorer reads every sentence of the candidates that stayed, in one call, each with what it is
     about before it: the header of the document (see ``rank_fields``), or else the first four words
-    of the text, and the heading above it. A `Cascade` asks its last stage, nothing is cached, and a
+    of the text if its first sentence is long, and the heading above it. A `Cascade` asks its last stage, nothing is cached, and a
     `Deadline` covers both calls. Where a service returned relevant passages with the scores, such
     as `CohereScorer` with ``relevant_spans``, no second call is made.
 

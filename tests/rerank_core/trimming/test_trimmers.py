@@ -66,14 +66,13 @@ def test_a_heading_and_a_tables_header_stay_with_what_is_below() -> None:
 
 def test_a_sentence_is_read_with_what_it_is_about() -> None:
     scorer = ScriptedScorer(lambda _, texts: [float(len(text)) for text in texts])
-    texts = ["# Tea\nIt is green. It is hot.", "Green tea is hot now. It cools."]
+    texts = ["# Tea\nIt is green. It is hot.", "Green tea is hot now, as it must be. It cools."]
     rerank("q", texts, scorer, trim="excerpt")
     assert scorer.calls[1] == (
         "q",
         (
-            "Green tea is hot now.",
+            "Green tea is hot\nGreen tea is hot now, as it must be.",
             "Green tea is hot\nIt cools.",
-            "# Tea",
             "Tea\nIt is green.",
             "Tea\nIt is hot.",
         ),
