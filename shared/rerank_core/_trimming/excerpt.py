@@ -26,9 +26,10 @@ class Excerpt(ScoringTrimmer):
 
     The scorer reads every sentence of the candidates that stayed, in one call, each with what it is
     about before it: the header of the document (see ``rank_fields``), or else the first four words
-    of the text if its first sentence is long, and the heading above it. A `Cascade` asks its last stage, nothing is cached, and a
-    `Deadline` covers both calls. Where a service returned relevant passages with the scores, such
-    as `CohereScorer` with ``relevant_spans``, no second call is made.
+    of the text if its first sentence is long; and the heading above it. A `Cascade` asks its last
+    stage, nothing is cached, and a `Deadline` covers both calls. Where a service returned relevant
+    passages with the scores, such as `CohereScorer` with ``relevant_spans``, no second call is
+    made.
 
     A list item, the row of a table (with the table's header) and a block of code are kept or left
     out whole. Each text keeps at least its best sentence; one of a single sentence stays whole.
