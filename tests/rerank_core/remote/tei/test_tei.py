@@ -222,7 +222,7 @@ def test_the_key_goes_only_where_it_may(
     server.key = KEY
     error = failure(TeiScorer(server.url), mode, "tei")
     assert isinstance(error, AuthenticationError)
-    assert "set TEI_API_KEY" in str(error)
+    assert "Set TEI_API_KEY" in str(error)
     assert run(TeiScorer(server.url, api_key=KEY), mode).scores == (1.0, 0.0)
     monkeypatch.setenv("TEI_API_KEY", KEY)
     assert run(TeiScorer(server.url), mode).scores == (1.0, 0.0)
