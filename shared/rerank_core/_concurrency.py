@@ -7,13 +7,13 @@ import atexit
 import contextvars
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib import _bootstrap
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from rerank_core._errors import ScorerError
@@ -127,13 +127,18 @@ def _wait_for_imports() -> None:
         lazily = [lazily for thread, lazily in [*_importing.values()] if thread != own]
         if not lazily:
             return
-        if all(lazily) and not any(map(_is_half_imported, [*sys.modules.values()])):
+        if all(lazily) and not _imports_of_others(own):
             return
         time.sleep(0.002)
 
 
-def _is_half_imported(module: object) -> bool:
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+def _imports_of_others(own: int) -> bool:
+    """Return whether another thread is importing a module, be it only looking for its file.
+
+    It must be quick: the thread can begin the next import while this one looks.
+    """
+    locks = [reference() for reference in [*getattr(_bootstrap, "_module_locks", {}).values()]]
+    return any(lock is not None and lock.owner not in (None, own) for lock in locks)
 
 
 if hasattr(os, "register_at_fork"):
