@@ -112,7 +112,7 @@ def _tiny_model(folder: str) -> str:
     sys.path.append(str(Path(__file__).parents[1]))
     from support.models import build_tiny_model
 
-    return str(build_tiny_model(Path(folder), "bert").torch)
+    return str(build_tiny_model(Path(folder), "bert", with_graph=False).torch)
 
 
 def _run(*arguments: str, given: str = "") -> str:

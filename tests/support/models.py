@@ -45,7 +45,9 @@ class TinyModel:
     onnx: Path
 
 
-def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) -> TinyModel:
+def build_tiny_model(
+    folder: Path, family: str, labels: int = 1, seed: int = 0, *, with_graph: bool = True
+) -> TinyModel:
     """Build a cross-encoder of a family of `FAMILIES`.
 
     The weights are random but wide enough that different texts get clearly different scores.
@@ -82,7 +84,8 @@ def build_tiny_model(folder: Path, family: str, labels: int = 1, seed: int = 0) 
     onnx_folder.mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(torch_folder / name, onnx_folder / name)
-    _export(model, onnx_folder / "model.onnx", with_types=family in _WITH_TYPES)
+    if with_graph:
+        _export(model, onnx_folder / "model.onnx", with_types=family in _WITH_TYPES)
     return TinyModel(torch_folder, onnx_folder)
 
 
