@@ -48,7 +48,7 @@ class Question:
     def passage(self, *, titled: bool) -> Passage:
         """Return the text as an adapter with ``rank_fields=["title"]`` would read it, or alone."""
         read = scored_text(self.text, {"title": self.title}, ["title"] if titled else None, None)
-        return Passage(self.text, read.text[: read.start], start=read.start)
+        return Passage(self.text, read.header, start=read.start)
 
     def is_answered(self, item: RankedItem) -> bool:
         """Return whether a whole sentence that answers is left."""

@@ -101,7 +101,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
         max_tokens: At most this many tokens of text stay, as with the trimmer `Budget`.
-        count_tokens: What counts them, as for `Budget`. Default: None, which is ``"nano"``.
+        count_tokens: Counter of these tokens, as for `Budget`. Default: None, which is ``"nano"``.
         trim: Trimmers, names such as ``"excerpt"`` and ``"budget=2000"``, or mappings, as for
             `rerank_core.rerank`. They cut the document's own text; a document that was shortened
             holds what is left. Default: none.
@@ -233,7 +233,7 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
         read = [self._scored(document) for document in documents]
         return {
             "candidates": [scored.text for scored in read],
-            "passages": [*map(_passage, documents, read)],
+            "passages": [*map(_passage, documents, read)] if self._trims else None,
             "prior": prior,
             **self._for_rerank(),
         }
@@ -251,18 +251,17 @@ class RerankCompressor(BaseDocumentCompressor, Serializable, AdapterOptions):
             start, length = self._scored(document).start, len(document.page_content)
             spans = [] if start is None else shift_spans(item.spans, start, length)
             metadata.update(results(item, spans, **self._keys()))
-            update = {"metadata": metadata, "page_content": item.excerpt}
+            update: dict[str, Any] = {"metadata": metadata}
+            if item.kept:
+                update["page_content"] = item.excerpt
             kept.append(document.model_copy(update=update))
         return kept
 
 
 def _passage(document: Document, read: ScoredText) -> Passage:
     source = document.metadata.get("source")
-    header = read.text[: read.start]
-    if read.start is None:
-        header = ""
     name = None if source is None else str(source)
-    return Passage(document.page_content, header, document.metadata, name, read.start)
+    return Passage(document.page_content, read.header, document.metadata, name, read.start)
 
 
 def _compress(

@@ -27,6 +27,7 @@ from rerank_core._adapters import (
 )
 from rerank_core._checks import describe
 from rerank_core._metadata import (
+    ScoredText,
     copy_metadata,
     first_of_each_id,
     replacement_text,
@@ -73,7 +74,7 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         blend: Mix the scores with the first stage: a `Blend`, a string such as ``"rrf:0.3"`` or
             a mapping.
         max_tokens: At most this many tokens of text stay, as with the trimmer `Budget`.
-        count_tokens: What counts them, as for `Budget`. Default: None, which is ``"nano"``.
+        count_tokens: Counter of these tokens, as for `Budget`. Default: None, which is ``"nano"``.
         trim: Trimmers, names such as ``"excerpt"`` and ``"budget=2000"``, or mappings, as for
             `rerank_core.rerank`. They cut the node's own text; a node that was shortened
             holds what is left. Default: none.
@@ -234,18 +235,18 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"
         prior = [node.score for node in nodes] if by_score else None
         texts = [self._read(node.node) for node in nodes]
-        passages = [self._passage(node.node, text) for node, text in zip(nodes, texts, strict=True)]
         return {
             "candidates": texts,
-            "passages": passages,
+            "passages": [*map(self._passage, nodes, texts)] if self._trims else None,
             "prior": prior,
             **self._for_rerank(),
         }
 
-    def _passage(self, node: BaseNode, read: str) -> Passage:
+    def _passage(self, scored: NodeWithScore, read: str) -> Passage:
+        node = scored.node
         text = node.get_content(MetadataMode.NONE)
-        start = self._start(node, read, text) if self._trims else None
-        return Passage(text, read[: max(0, start or 0)], node.metadata, node.ref_doc_id, start)
+        start = self._start(node, read, text)
+        return Passage(text, ScoredText(read, start).header, node.metadata, node.ref_doc_id, start)
 
     def _read(self, node: BaseNode) -> str:
         """Return the text of a node as it is scored."""

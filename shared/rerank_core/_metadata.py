@@ -67,6 +67,11 @@ class ScoredText(NamedTuple):
     text: str
     start: int | None
 
+    @property
+    def header(self) -> str:
+        """The text before the document's own; empty if that is not in there."""
+        return self.text[: max(0, self.start or 0)]
+
 
 def scored_text(
     text: str, metadata: Mapping[str, Any], rank_fields: Sequence[str] | None, text_key: str | None

@@ -80,7 +80,7 @@ def rerank(
             there is none, which the blend ``"rrf"`` can do without.
         max_tokens: Short for ``trim=[Budget(max_tokens, count_tokens)]``: at most this many tokens
             of text stay.
-        count_tokens: What counts them, as for `Budget`. Default: None, which is ``"nano"``.
+        count_tokens: Counter of these tokens, as for `Budget`. Default: None, which is ``"nano"``.
         trim: Trimmers: `Excerpt`, `Budget`, `Distinct`, `Adaptive`, `Arrange` or your own; or
             names such as ``"excerpt"`` and ``"budget=2000"``, or mappings. They work in the order
             above, however they are listed. What is left of a text is in `RankedItem.excerpt`.
@@ -177,16 +177,16 @@ async def arerank(
 def rerank_passages(
     query: str,
     candidates: Iterable[str],
-    passages: Sequence[Passage],
+    passages: Sequence[Passage] | None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Ranking:
-    """Rerank documents: like `rerank`, but trim and return the texts of their passages."""
+    """Like `rerank`, but trim and return the texts of the passages, if there are any."""
     return _run(_Request(query, candidates, passages=passages, **options), progress)
 
 
 async def arerank_passages(
-    query: str, candidates: Iterable[str], passages: Sequence[Passage], **options: Any
+    query: str, candidates: Iterable[str], passages: Sequence[Passage] | None, **options: Any
 ) -> Ranking:
     """Like `rerank_passages`, without blocking the event loop while the scorer works."""
     return await _arun(_Request(query, candidates, passages=passages, **options), None)
@@ -249,7 +249,7 @@ class _Request:
 
     @property
     def context(self) -> TrimContext:
-        """What trimmers know beside the ranking."""
+        """The query, the scorer and the passages, for trimmers."""
         passages = [*map(Passage, self.texts)] if self._passages is None else self._passages
         return TrimContext(self.query, self.scorer, passages, self._started)
 

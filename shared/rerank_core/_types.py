@@ -205,7 +205,7 @@ class RankedItem:
         spans: Its relevant passages, best first; empty where the scorer does not know them.
         text: The candidate itself.
         kept: The passages that trimmers left of the text, in its order; empty where it is whole.
-        mark: What joins them in `excerpt`.
+        mark: Text between them in `excerpt`.
 
     Example:
         ```python
@@ -226,7 +226,7 @@ class RankedItem:
 
     @property
     def excerpt(self) -> str:
-        """What trimmers left of the text, for the LLM; the text itself where they cut nothing."""
+        """The text that trimmers left, for the LLM; all of it where they cut nothing."""
         if not self.kept:
             return self.text
         return self.mark.join(self.text[span.start : span.end] for span in self.kept)

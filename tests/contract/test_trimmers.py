@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_rerank import RerankCompressor
 from rerank_core import (
     Adaptive,
     Arrange,
     Budget,
+    ConfigurationError,
     Distinct,
     Excerpt,
     Ranking,
@@ -128,6 +130,14 @@ def test_a_trimmer_that_fails_leaves_the_ranking_whole(call: Any) -> None:
     assert (ranking.degraded, ranking.causes) == ("Broken failed: OSError", ("OSError",))
     with pytest.raises(OSError, match="secret"):
         call("tea", ["tea"], OverlapScorer(), trim=[Broken(OSError("secret"), strict=True)])
+
+
+def test_a_trimmer_of_the_users_own_has_no_configuration() -> None:
+    with pytest.raises(ConfigurationError, match="Broken cannot be written as a configuration"):
+        Broken(OSError()).to_config()
+    compressor = RerankCompressor(scorer="nano", trim=[Broken(OSError())])
+    with pytest.raises(ConfigurationError, match="Broken cannot be written"):
+        compressor.to_dict()
 
 
 def test_what_is_no_ranking_counts_as_a_failure() -> None:

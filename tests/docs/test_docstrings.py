@@ -14,16 +14,7 @@ import pytest
 
 from rerank_core import RerankError
 from support.markdown import with_outputs
-
-MODULES = [
-    "rerank_core",
-    "rerank_core.evaluation",
-    "rerank_core.export",
-    "rerank_core.testing",
-    "langchain_rerank",
-    "langchain_rerank.middleware",
-    "llamaindex_rerank",
-]
+from support.site import PACKAGES
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
@@ -39,7 +30,7 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
         yield f"{module.__name__}.{name}", found
 
 
-PUBLIC = [entry for name in MODULES for entry in public(importlib.import_module(name))]
+PUBLIC = [entry for name in PACKAGES for entry in public(importlib.import_module(name))]
 
 
 @pytest.mark.parametrize(("name", "documented"), PUBLIC, ids=[name for name, _ in PUBLIC])

@@ -11,18 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from support.site import SEARCHES, chromium, look_at
+from support.site import PACKAGES, SEARCHES, chromium, look_at
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = (
-    "rerank_core",
-    "rerank_core.evaluation",
-    "rerank_core.export",
-    "rerank_core.testing",
-    "langchain_rerank",
-    "langchain_rerank.middleware",
-    "llamaindex_rerank",
-)
 GOOD = "<link rel=icon href=data:,><title>a</title><p id=here>Words.</p><a href=b.html#there>b</a>"
 BAD = """<link rel=icon href=data:,><title>b</title><p id=there style="width: 900px">Wide.</p>
 <a href=a.html#gone>a</a> <a href=gone.html>c</a> <img src=gone.png>

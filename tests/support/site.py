@@ -26,6 +26,17 @@ __all__ = ["chromium", "look_at"]
 
 WIDTHS = (1280, 390)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+PACKAGES = (
+    "rerank_core",
+    "rerank_core.evaluation",
+    "rerank_core.export",
+    "rerank_core.testing",
+    "langchain_rerank",
+    "langchain_rerank.middleware",
+    "llamaindex_rerank",
+)
+"""The packages whose names are public."""
+
 SEARCHES = ("CUDA", "quantize", "German", "Docker", "top_k", "install")
 _FACTS = """() => ({
     links: [...document.querySelectorAll("a[href]")].map(a => a.href),

@@ -61,7 +61,7 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
         processor_kwargs: Arguments of the tokenizer.
         config_kwargs: Arguments of the model's configuration.
         backend: ``"torch"``, ``"onnx"`` or ``"openvino"``, as in sentence-transformers.
-        instruction: What counts as relevant, in plain words, for models trained to follow one: the
+        instruction: A criterion of relevance, in plain words, for models trained to follow one: the
             ``prompt`` of sentence-transformers. A chat template puts it where it belongs; for
             another model it is the beginning of the query, as `query_prompt` is in
             `BiEncoderScorer`. ``""`` is none. Default: the prompt that the model was saved with as

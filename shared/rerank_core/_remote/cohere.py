@@ -84,7 +84,7 @@ class CohereScorer(HttpScorer):
             those with a score above one from 0 to 1 (Cohere's default: 0.1), and for so many of
             each text at most (default: all). Needs a v5 model and an SDK that has it. Default:
             False.
-        instruction: What counts as relevant, in plain words, for a server of your own that takes
+        instruction: A criterion of relevance, in plain words, for a server of your own that takes
             ``instruction``, such as vLLM with Qwen3-Reranker. Cohere's service takes none. Default:
             the server's.
         raw_scores: The server sends logits: the scale is `LOGIT`, and any number is valid. Most

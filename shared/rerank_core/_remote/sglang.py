@@ -31,7 +31,7 @@ class SglangScorer(HttpScorer):
         model: Name of the model that it serves, such as ``"BAAI/bge-reranker-v2-m3"``: the scorer's
             name, and part of its fingerprint, so that caches tell two models at one address apart.
             Default: ``"sglang"``.
-        instruction: What counts as relevant, in plain words, for models that take it, such as
+        instruction: A criterion of relevance, in plain words, for models that take it, such as
             Qwen3-Reranker; sent as ``instruct``. Default: the server's.
         raw_scores: The server sends logits, as it does for most cross-encoders: the scale is
             `LOGIT`. False for models with scores from 0 to 1, such as Qwen3-Reranker. Default:

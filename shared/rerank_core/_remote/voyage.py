@@ -32,8 +32,8 @@ class VoyageScorer(HttpScorer):
         base_url: Address of the service. Default: Voyage's.
         truncation: Cut queries and texts that are too long, instead of refusing them. Default:
             True.
-        instruction: What counts as relevant, in plain words. It is sent as a line before the query,
-            which is how the 2.5 models take it. Default: none.
+        instruction: A criterion of relevance, in plain words. It is sent as a line before the
+            query, which is how the 2.5 models take it. Default: none.
         batch_size: Texts of one request, which may hold 600,000 tokens with the query counted for
             each text. Default: 1,000, the service's limit.
         **options: `api_key`, `timeout`, `max_retries`, `prices` and `scale`, as in `HttpScorer`.

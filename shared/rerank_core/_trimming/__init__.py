@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 from rerank_core._checks import check_whole, describe, suggest
 from rerank_core._concurrency import in_thread
-from rerank_core._errors import ConfigurationError, InvalidInputError, RerankError
-from rerank_core._trimming.base import Passage, Step, TrimContext, Trimmer
+from rerank_core._errors import ConfigurationError, InvalidInputError
+from rerank_core._trimming.base import Passage, Step, TrimContext, Trimmer, failure
 from rerank_core._trimming.budget import Budget
 from rerank_core._trimming.excerpt import Excerpt
 from rerank_core._trimming.selection import Adaptive, Arrange, Distinct
 from rerank_core._trimming.tokens import CounterLike, make_counter
-from rerank_core._types import Ranking, unique
+from rerank_core._types import Ranking
 
 __all__ = [
     "Adaptive",
@@ -58,7 +58,7 @@ def make_trimmers(
             with the ``"type"`` and the arguments, as `Trimmer.to_config` writes them; or one of
             these alone.
         max_tokens: Short for a `Budget` of so many tokens.
-        count_tokens: What counts them.
+        count_tokens: Counter of these tokens.
         argument: Name of `specs` in errors.
 
     Raises:
@@ -125,26 +125,26 @@ def trim_ranking(
     Raises:
         RerankError: If an argument of a trimmer is wrong, or it fails and is strict.
     """
-    ranking = _counted(ranking, trimmers, top_n)
+    ranking = _counted(ranking, trimmers, top_n, context)
     for trimmer in _with_top(trimmers, top_n):
         try:
             ranking = _checked(trimmer.trim(ranking, context), trimmer)
         except Exception as error:  # noqa: BLE001 - a user's own trimmer raises what it likes
             ranking = _untrimmed(ranking, trimmer, error)
-    return _recounted(ranking, trimmers)
+    return _recounted(ranking, trimmers, context)
 
 
 async def atrim_ranking(
     ranking: Ranking, trimmers: Sequence[Trimmer], top_n: int | None, context: TrimContext
 ) -> Ranking:
     """Like `trim_ranking`, without blocking the event loop."""
-    ranking = await in_thread(partial(_counted, ranking, trimmers, top_n))
+    ranking = await in_thread(partial(_counted, ranking, trimmers, top_n, context))
     for trimmer in _with_top(trimmers, top_n):
         try:
             ranking = _checked(await trimmer.atrim(ranking, context), trimmer)
         except Exception as error:  # noqa: BLE001 - a user's own trimmer raises what it likes
             ranking = _untrimmed(ranking, trimmer, error)
-    return await in_thread(partial(_recounted, ranking, trimmers))
+    return await in_thread(partial(_recounted, ranking, trimmers, context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,19 +163,21 @@ def _with_top(trimmers: Sequence[Trimmer], top_n: int | None) -> list[Trimmer]:
     return sorted([*trimmers, _Top(top_n)], key=lambda trimmer: trimmer.step)
 
 
-def _counted(ranking: Ranking, trimmers: Sequence[Trimmer], top_n: int | None) -> Ranking:
+def _counted(
+    ranking: Ranking, trimmers: Sequence[Trimmer], top_n: int | None, context: TrimContext
+) -> Ranking:
     """Return the ranking with the tokens that would have stayed without trimmers."""
-    count = _counter(trimmers)
+    count = context.counter(_counter(trimmers))
     return replace(ranking, tokens_before=sum(count(item.text) for item in ranking[:top_n]))
 
 
-def _recounted(ranking: Ranking, trimmers: Sequence[Trimmer]) -> Ranking:
-    count = _counter(trimmers)
+def _recounted(ranking: Ranking, trimmers: Sequence[Trimmer], context: TrimContext) -> Ranking:
+    count = context.counter(_counter(trimmers))
     return replace(ranking, tokens_after=sum(count(item.excerpt) for item in ranking))
 
 
-def _counter(trimmers: Sequence[Trimmer]) -> Callable[[str], int]:
-    return make_counter(next((t.counter for t in trimmers if isinstance(t, Budget)), "nano"))
+def _counter(trimmers: Sequence[Trimmer]) -> CounterLike:
+    return next((t.counter for t in trimmers if isinstance(t, Budget)), "nano")
 
 
 def _checked(result: object, trimmer: Trimmer) -> Ranking:
@@ -185,14 +187,7 @@ def _checked(result: object, trimmer: Trimmer) -> Ranking:
 
 
 def _untrimmed(ranking: Ranking, trimmer: Trimmer, error: Exception) -> Ranking:
-    """Return the ranking as it was, with the reason why it was not trimmed."""
+    """Return the ranking as it was, unless the error is the caller's to know."""
     if trimmer.strict or isinstance(error, ConfigurationError | InvalidInputError):
         raise error
-    name = type(trimmer).__name__
-    # What a foreign error says may hold a text or a key.
-    reason = str(error) if isinstance(error, RerankError) else type(error).__name__
-    return replace(
-        ranking,
-        degraded="; ".join(filter(None, (ranking.degraded, f"{name} failed: {reason}"))),
-        causes=unique((*ranking.causes, type(error).__name__)),
-    )
+    return failure(ranking, trimmer, error)

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
+from rerank_core._checks import describe
 from rerank_core._concurrency import in_thread
+from rerank_core._errors import ConfigurationError, RerankError
 from rerank_core._scorer import Scorer
 from rerank_core._trimming.sentences import Sentence, split
+from rerank_core._trimming.tokens import CounterLike, make_counter
 from rerank_core._types import RankedItem, Ranking, Scoring, Span, unique
 
-__all__ = ["Passage", "ScoringTrimmer", "Step", "TrimContext", "Trimmer", "shorten"]
+__all__ = [
+    "Passage",
+    "ScoredSentences",
+    "ScoringTrimmer",
+    "Step",
+    "TrimContext",
+    "Trimmer",
+    "check_mark",
+    "degraded",
+    "failure",
+    "shorten",
+]
 
 _LEAD_WORDS = 4
 
@@ -50,7 +64,7 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TrimContext:
-    """What a trimmer knows beside the ranking.
+    """The query, the scorer and the documents of a ranking.
 
     Attributes:
         query: What the user asked.
@@ -86,6 +100,16 @@ class TrimContext:
     passages: Sequence[Passage]
     started: float = field(default_factory=time.monotonic)
     _read: dict[int, ScoredSentences] = field(default_factory=dict, repr=False, compare=False)
+    _counters: dict[str | int, Callable[[str], int]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def counter(self, counter: CounterLike) -> Callable[[str], int]:
+        """Return a function that counts the tokens of a text, each text once in this call."""
+        key = counter if isinstance(counter, str) else id(counter)
+        if key not in self._counters:
+            self._counters[key] = cache(make_counter(counter))
+        return self._counters[key]
 
     def known(self, index: int) -> ScoredSentences | None:
         """Return the sentences of a candidate that were scored in this call, if they were."""
@@ -134,6 +158,7 @@ class Trimmer(ABC):
         ```
     """
 
+    kind: ClassVar[str | None] = None  # its name in configurations
     step: ClassVar[Step] = Step.DROP
     strict: bool = False
 
@@ -154,13 +179,17 @@ class Trimmer(ABC):
         """Return the arguments in plain JSON values, with the kind as ``"type"``.
 
         Raises:
-            ConfigurationError: If they cannot be written.
+            ConfigurationError: If it is of your own making, or an argument cannot be written.
         """
-        arguments = {
-            entry.name: getattr(self, entry.name)
-            for entry in fields(self)  # type: ignore[arg-type]  # a dataclass, as its own docs ask
+        if self.kind is None or not is_dataclass(self):
+            raise ConfigurationError(
+                f"{type(self).__name__} cannot be written as a configuration; leave it out, and "
+                "set it again after loading"
+            )
+        return {
+            "type": self.kind,
+            **{entry.name: getattr(self, entry.name) for entry in fields(self)},
         }
-        return {"type": type(self).__name__.lower(), **arguments}
 
 
 class ScoringTrimmer(Trimmer):
@@ -170,27 +199,39 @@ class ScoringTrimmer(Trimmer):
     """
 
     @abstractmethod
-    def _to_read(self, ranking: Ranking) -> Sequence[RankedItem]:
+    def _to_read(self, ranking: Ranking, context: TrimContext) -> Sequence[RankedItem]:
         """Return the candidates whose sentences are needed."""
 
     @abstractmethod
     def _cut(self, ranking: Ranking, context: TrimContext) -> Ranking:
-        """Return the trimmed ranking; the sentences are known to the context by now."""
+        """Return the trimmed ranking; the context knows the sentences, unless scoring failed."""
 
     def trim(self, ranking: Ranking, context: TrimContext) -> Ranking:
         """Score the sentences and trim."""
-        reading = _Reading(self._to_read(ranking), context)
+        reading = _Reading(self._to_read(ranking, context), context)
         if reading.scorer and reading.texts:
-            ranking = reading.finish(ranking, reading.scorer.score(context.query, reading.texts))
+            try:
+                scoring = reading.scorer.score(context.query, reading.texts)
+                ranking = reading.finish(ranking, scoring)
+            except RerankError as error:
+                ranking = self._unread(ranking, error)
         return self._cut(ranking, context)
 
     async def atrim(self, ranking: Ranking, context: TrimContext) -> Ranking:
         """Like `trim`, without blocking the event loop."""
-        reading = await in_thread(lambda: _Reading(self._to_read(ranking), context), self)
+        reading = await in_thread(lambda: _Reading(self._to_read(ranking, context), context), self)
         if reading.scorer and reading.texts:
-            scoring = await reading.scorer.ascore(context.query, reading.texts)
-            ranking = reading.finish(ranking, scoring)
+            try:
+                scoring = await reading.scorer.ascore(context.query, reading.texts)
+                ranking = reading.finish(ranking, scoring)
+            except RerankError as error:
+                ranking = self._unread(ranking, error)
         return await in_thread(lambda: self._cut(ranking, context), self)
+
+    def _unread(self, ranking: Ranking, error: RerankError) -> Ranking:
+        if self.strict:
+            raise error
+        return failure(ranking, self, error)
 
 
 class _Reading:
@@ -223,13 +264,38 @@ class _Reading:
         for index, sentences in self._split.items():
             own = [None if s.is_heading else next(scores) for s in sentences]
             self._context.keep(ScoredSentences(sentences, own), index)
-        degraded = scoring.degraded and f"reading sentences: {scoring.degraded}"
-        return replace(
-            ranking,
-            usage=ranking.usage + scoring.usage,
-            degraded="; ".join(filter(None, (ranking.degraded, degraded))) or None,
-            causes=unique((*ranking.causes, *scoring.causes)),
-        )
+        ranking = replace(ranking, usage=ranking.usage + scoring.usage)
+        if scoring.degraded is None:
+            return ranking
+        return degraded(ranking, f"reading sentences: {scoring.degraded}", *scoring.causes)
+
+
+def degraded(ranking: Ranking, reason: str, *causes: str) -> Ranking:
+    """Return a ranking with another reason why it is less than was asked for."""
+    return replace(
+        ranking,
+        degraded="; ".join(filter(None, (ranking.degraded, reason))),
+        causes=unique((*ranking.causes, *causes)),
+    )
+
+
+def failure(ranking: Ranking, trimmer: Trimmer, error: Exception) -> Ranking:
+    """Return a ranking as it was, with the reason why a trimmer failed."""
+    kind = type(error).__name__
+    # The words of a foreign error may hold a text or a key.
+    reason = str(error) if isinstance(error, RerankError) else kind
+    return degraded(ranking, f"{type(trimmer).__name__} failed: {reason}", kind)
+
+
+def check_mark(value: object) -> str:
+    """Return the mark between passages.
+
+    Raises:
+        ConfigurationError: If it is no string.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"mark must be a string such as ' … ', not {describe(value)}")
+    return value
 
 
 def _by_spans(

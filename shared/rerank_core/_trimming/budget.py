@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rerank_core._checks import check_flag, check_whole
 from rerank_core._errors import ConfigurationError
-from rerank_core._trimming.base import ScoringTrimmer, Step, TrimContext, shorten
-from rerank_core._trimming.excerpt import check_mark
-from rerank_core._trimming.sentences import Sentence
+from rerank_core._trimming.base import (
+    ScoringTrimmer,
+    Step,
+    TrimContext,
+    check_mark,
+    degraded,
+    shorten,
+)
+from rerank_core._trimming.sentences import Sentence, split
 from rerank_core._trimming.tokens import CounterLike, make_counter
-from rerank_core._types import BUDGET, RankedItem, Ranking, Span, unique
+from rerank_core._types import BUDGET, RankedItem, Ranking, Span
 
 __all__ = ["Budget"]
+
+_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +38,12 @@ class Budget(ScoringTrimmer):
     Args:
         tokens: At most this many tokens of text stay, at least 1. What a prompt puts between the
             texts is not counted.
-        counter: What counts them: ``"nano"``, the embedded model's tokenizer, which gives about
-            the numbers of an LLM's; an encoding of tiktoken such as ``"o200k_base"``; a tokenizer
-            of tiktoken, tokenizers or transformers; an object with ``get_num_tokens``, such as
-            LangChain's models; LlamaIndex's ``Settings.tokenizer``; or a function from a text to
-            its tokens or their number. Default ``"nano"``.
-        mark: What joins passages that were apart. Default ``" … "``.
+        counter: Counter of these tokens: ``"nano"``, the embedded model's tokenizer, which gives
+            about the numbers of an LLM's; an encoding of tiktoken such as ``"o200k_base"``; a
+            tokenizer of tiktoken, tokenizers or transformers; an object with ``get_num_tokens``,
+            such as LangChain's models; LlamaIndex's ``Settings.tokenizer``; or a function from a
+            text to its tokens or their number. Default ``"nano"``.
+        mark: Text between passages that were apart. Default ``" … "``.
         strict: Raise if the sentences of a text that must be cut cannot be scored; else its first
             sentences stay. Default False.
 
@@ -54,6 +64,7 @@ class Budget(ScoringTrimmer):
         ```
     """
 
+    kind: ClassVar[str] = "budget"
     step: ClassVar[Step] = Step.FILL
 
     tokens: int
@@ -80,29 +91,25 @@ class Budget(ScoringTrimmer):
             )
         return ScoringTrimmer.to_config(self)
 
-    def _to_read(self, ranking: Ranking) -> Sequence[RankedItem]:
-        fitting, _ = self._fitting(ranking, make_counter(self.counter))
+    def _to_read(self, ranking: Ranking, context: TrimContext) -> Sequence[RankedItem]:
+        fitting, _ = self._fitting(ranking, context.counter(self.counter))
         # Without a score the scorer failed, and would fail again.
         return [item for item in ranking[fitting : fitting + 1] if item.score is not None]
 
     def _cut(self, ranking: Ranking, context: TrimContext) -> Ranking:
-        count = make_counter(self.counter)
+        count = context.counter(self.counter)
         fitting, room = self._fitting(ranking, count)
-        items = [*ranking[:fitting]]
         if fitting == len(ranking):
             return ranking
-        item = ranking[fitting]
-        if (cut := self._shortened(item, context, room, count)) is not None:
-            items.append(cut)
-        elif not items:
-            reason = f"the budget of {self.tokens} tokens is less than the best sentence takes"
-            return replace(
-                ranking,
-                items=_beginning(item, room, count),
-                degraded="; ".join(filter(None, (ranking.degraded, reason))),
-                causes=unique((*ranking.causes, BUDGET)),
-            )
-        return replace(ranking, items=tuple(items))
+        item, kept = ranking[fitting], ranking.items[:fitting]
+        sentences = _best_first(item, context)
+        chosen = self._chosen(item, sentences, room, count)
+        if chosen or kept:
+            last = (shorten(item, chosen, self.mark),) if chosen else ()
+            return replace(ranking, items=(*kept, *last))
+        reason = f"the budget of {self.tokens} tokens is less than the best sentence takes"
+        ranking = replace(ranking, items=_beginning(item, sentences, room, count))
+        return degraded(ranking, reason, BUDGET)
 
     def _fitting(self, ranking: Ranking, count: Callable[[str], int]) -> tuple[int, int]:
         """Return how many candidates fit whole, and the tokens that are left."""
@@ -114,47 +121,69 @@ class Budget(ScoringTrimmer):
             room -= taken
         return len(ranking), room
 
-    def _shortened(
-        self, item: RankedItem, context: TrimContext, room: int, count: Callable[[str], int]
-    ) -> RankedItem | None:
-        """Return a candidate with as many of its best sentences as fit, or None."""
-        read = context.known(item.index)
-        if read is None:
-            return None
-        ranked = sorted(
-            (
-                (score is None, -(score or 0.0), sentence)
-                for score, sentence in zip(read.scores, read.sentences, strict=True)
-                if _is_kept(sentence, item) and not sentence.is_heading
-            ),
-            key=lambda entry: entry[:2],
-        )
+    def _chosen(
+        self,
+        item: RankedItem,
+        sentences: Sequence[Sentence],
+        room: int,
+        count: Callable[[str], int],
+    ) -> Sequence[Sentence]:
+        """Return as many of the sentences, the best first, as fit together."""
         chosen: list[Sentence] = []
-        shortened = None
-        for *_, sentence in ranked:
-            candidate = shorten(item, [*chosen, sentence], self.mark)
-            if count(candidate.excerpt) <= room:
+        left = room
+        headings: set[tuple[int, int]] = set()
+        for sentence in sentences:
+            borders = [(sentence.start, sentence.end)]
+            if sentence.heading is not None and sentence.heading not in headings:
+                borders.append(sentence.heading)
+            taken = sum(count(item.text[start:end]) for start, end in borders)
+            if taken <= left:
                 chosen.append(sentence)
-                shortened = candidate
-        return shortened
+                headings.update(borders[1:])
+                left -= taken
+
+        def taken_by(number: int) -> int:
+            # Marks count, too, and tokens may join or part at the borders.
+            return count(shorten(item, chosen[:number], self.mark).excerpt)
+
+        return chosen[: _most(len(chosen), room, taken_by)]
 
 
-def _is_kept(sentence: Sentence, item: RankedItem) -> bool:
-    """Return whether a sentence is part of what another trimmer has left."""
+def _best_first(item: RankedItem, context: TrimContext) -> list[Sentence]:
+    """Return the sentences that are left of a candidate, the best or else the first ones first."""
+    read = context.known(item.index)
+    sentences = split(item.text) if read is None else read.sentences
+    scores = [None] * len(sentences) if read is None else read.scores
     kept = item.kept or (Span(0, len(item.text)),)
-    return any(span.start <= sentence.start and sentence.end <= span.end for span in kept)
+    only_headings = all(sentence.is_heading for sentence in sentences)
+    left = [
+        (score is None, -(score or 0.0), sentence)
+        for score, sentence in zip(scores, sentences, strict=True)
+        if (only_headings or not sentence.is_heading)
+        and any(span.start <= sentence.start and sentence.end <= span.end for span in kept)
+    ]
+    return [sentence for *_, sentence in sorted(left, key=lambda entry: entry[:2])]
 
 
-def _beginning(item: RankedItem, room: int, count: Callable[[str], int]) -> tuple[RankedItem, ...]:
-    """Return a candidate's longest beginning, up to a space, that fits; nothing if none does."""
-    start = item.kept[0].start if item.kept else len(item.text) - len(item.text.lstrip())
-    low, high = start, len(item.text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if count(item.text[start:middle]) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    border = item.text.rfind(" ", start, low + 1)
-    end = border if border > start else low
-    return (replace(item, kept=(Span(start, end),)),) if end > start else ()
+def _beginning(
+    item: RankedItem, sentences: Sequence[Sentence], room: int, count: Callable[[str], int]
+) -> tuple[RankedItem, ...]:
+    """Return the longest beginning of the best sentence that fits; nothing if none does."""
+    if not sentences:
+        return ()
+    start, end, *_ = sentences[0]
+
+    def fitting(ends: Sequence[int]) -> int:
+        number = _most(len(ends), room, lambda k: count(item.text[start : ends[k - 1]]))
+        return ends[number - 1] if number else start
+
+    words = [word.end() for word in _WORD.finditer(item.text, start, end)]
+    cut = fitting(words)
+    if cut == start:  # not even a word fits, or there are no spaces
+        cut = fitting(range(start + 1, end + 1))
+    return (replace(item, kept=(Span(start, cut),)),) if cut > start else ()
+
+
+def _most(length: int, room: int, taken: Callable[[int], int]) -> int:
+    """Return the greatest number up to `length` that takes at most `room`; 0 takes nothing."""
+    return bisect_right(range(1, length + 1), room, key=taken)

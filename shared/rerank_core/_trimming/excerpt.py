@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from rerank_core._checks import check_flag, check_number, check_whole, describe, optional
+from rerank_core._checks import check_flag, check_number, check_whole, optional
 from rerank_core._errors import ConfigurationError
 from rerank_core._trimming.base import (
     ScoredSentences,
     ScoringTrimmer,
     Step,
     TrimContext,
+    check_mark,
     shorten,
 )
 from rerank_core._types import RankedItem, Ranking, Scale
@@ -41,7 +42,7 @@ class Excerpt(ScoringTrimmer):
         probability: Where scores are calibrated probabilities, the least that a sentence needs,
             from 0 to 1, in place of `drop`. Default: None.
         neighbours: Sentences kept before and after each one that answers. Default 0.
-        mark: What joins passages that were apart. Default ``" … "``.
+        mark: Text between passages that were apart. Default ``" … "``.
         strict: Raise if the sentences cannot be scored; else the texts stay whole, and
             ``degraded`` tells why. Default False.
 
@@ -62,6 +63,7 @@ class Excerpt(ScoringTrimmer):
         ```
     """
 
+    kind: ClassVar[str] = "excerpt"
     step: ClassVar[Step] = Step.SHORTEN
 
     drop: float = 0.5
@@ -77,7 +79,7 @@ class Excerpt(ScoringTrimmer):
         check_mark(self.mark)
         check_flag(self.strict, "strict")
 
-    def _to_read(self, ranking: Ranking) -> Sequence[RankedItem]:
+    def _to_read(self, ranking: Ranking, context: TrimContext) -> Sequence[RankedItem]:  # noqa: ARG002
         if self.probability is not None and ranking.scale is not Scale.PROBABILITY:
             raise ConfigurationError(
                 f"probability={self.probability:g} needs calibrated scores, and those of "
@@ -118,14 +120,3 @@ class Excerpt(ScoringTrimmer):
         if self.probability is not None:
             least = min(best, self.probability)
         return [position for position, score in scores.items() if score >= least]
-
-
-def check_mark(value: object) -> str:
-    """Return the mark between passages.
-
-    Raises:
-        ConfigurationError: If it is no string.
-    """
-    if not isinstance(value, str):
-        raise ConfigurationError(f"mark must be a string such as ' … ', not {describe(value)}")
-    return value

@@ -6,12 +6,14 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain
+from math import ceil
 from typing import ClassVar, Literal, get_args
 
 from rerank_core._checks import check_choice, check_number, check_whole, optional
 from rerank_core._errors import InvalidInputError
 from rerank_core._trimming.base import Step, TrimContext, Trimmer
-from rerank_core._types import RankedItem, Ranking
+from rerank_core._types import Ranking
 
 __all__ = ["Adaptive", "Arrange", "Distinct"]
 
@@ -50,6 +52,8 @@ class Distinct(Trimmer):
         ```
     """
 
+    kind: ClassVar[str] = "distinct"
+
     overlap: float = 0.8
     words: int = 4
 
@@ -59,24 +63,29 @@ class Distinct(Trimmer):
 
     def trim(self, ranking: Ranking, context: TrimContext) -> Ranking:  # noqa: ARG002
         """Keep the first of each group of near-duplicates."""
-        holders: dict[int, list[int]] = {}  # shingle -> positions among the kept
-        sizes: list[int] = []
-        kept: list[RankedItem] = []
-        for item in ranking:
-            shingles = self._shingles(item.text)
-            shared = Counter(
-                position for shingle in shingles for position in holders.get(shingle, ())
-            )
-            if any(
-                common >= self.overlap * min(len(shingles), sizes[position])
-                for position, common in shared.items()
-            ):
+        sets = [self._shingles(item.text) for item in ranking]
+        frequency = Counter(chain.from_iterable(sets))
+        kept: list[int] = []
+        holders: dict[int, list[int]] = {}  # shingle -> kept texts that have it
+        rare_holders: dict[int, list[int]] = {}  # the same, of their rare shingles
+        for position, shingles in enumerate(sets):
+            # Of two near-duplicates, the smaller one has a rare shingle in the other one: it
+            # cannot miss them all (prefix filtering: Chaudhuri et al., ICDE 2006).
+            missing = len(shingles) - ceil(self.overlap * len(shingles))
+            rare = sorted(shingles, key=frequency.__getitem__)[: missing + 1]
+            similar = {other for shingle in rare for other in holders.get(shingle, ())}
+            similar.update(other for shingle in shingles for other in rare_holders.get(shingle, ()))
+            if any(self._are_alike(shingles, sets[other]) for other in similar):
                 continue
+            kept.append(position)
             for shingle in shingles:
-                holders.setdefault(shingle, []).append(len(kept))
-            sizes.append(len(shingles))
-            kept.append(item)
-        return replace(ranking, items=tuple(kept))
+                holders.setdefault(shingle, []).append(position)
+            for shingle in rare:
+                rare_holders.setdefault(shingle, []).append(position)
+        return replace(ranking, items=tuple(ranking[position] for position in kept))
+
+    def _are_alike(self, one: set[int], other: set[int]) -> bool:
+        return len(one & other) >= self.overlap * min(len(one), len(other))
 
     def _shingles(self, text: str) -> set[int]:
         spaced = _UNSPACED.sub(r" \g<0> ", unicodedata.normalize("NFKC", text).casefold())
@@ -118,6 +127,8 @@ class Adaptive(Trimmer):
         the best of 2 scores is 8.2, below 20
         ```
     """
+
+    kind: ClassVar[str] = "adaptive"
 
     drop: float = 0.5
     least: float | None = None
@@ -172,6 +183,7 @@ class Arrange(Trimmer):
         ```
     """
 
+    kind: ClassVar[str] = "arrange"
     step: ClassVar[Step] = Step.ARRANGE
 
     order: Order = "edges"

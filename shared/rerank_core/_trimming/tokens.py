@@ -15,7 +15,7 @@ from rerank_core._planning import encodable
 __all__ = ["NAMED_COUNTERS", "CounterLike", "count_with", "make_counter"]
 
 CounterLike: TypeAlias = str | Callable[[str], Any] | object
-"""What counts tokens: see `Budget`."""
+"""A counter of tokens, or the name of one: see `Budget`."""
 
 _BUILT_IN = "nano"
 _ENCODINGS = ("o200k_base", "cl100k_base", "p50k_base", "r50k_base")  # of tiktoken

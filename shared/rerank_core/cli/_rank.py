@@ -73,7 +73,7 @@ class RankOptions:
         min_score: The lowest score to write; candidates without a score are always written.
         blend: How to mix with the first stage, if at all.
         max_tokens: The most tokens of text to write, by `count_tokens`.
-        count_tokens: What counts the tokens of a text. Default: the embedded model's tokenizer.
+        count_tokens: Counter of these tokens. Default: the embedded model's tokenizer.
         trim: What to leave out of the texts, as for `rerank`.
         score_key: The field that gets the score.
         span_key: The field that gets the relevant passages, where the scorer knows them.
@@ -136,8 +136,8 @@ def rank_file(file: str, scorer: Scorer, options: RankOptions) -> None:
         for record in records
     ]
     passages = [
-        Passage(record.text, "" if start is None else text[:start], start=start)
-        for record, (text, start) in zip(records, read, strict=True)
+        Passage(record.text, scored.header, start=scored.start)
+        for record, scored in zip(records, read, strict=True)
     ]
     with progress_bar("scoring", total, wanted=total > LONG) as progress:
         ranking = rerank_passages(
