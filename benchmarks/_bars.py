@@ -51,7 +51,7 @@ def modular_bars(found: Mapping[str, Any]) -> list[Bar]:
     """Check the promises for models whose head is in modules.
 
     Args:
-        found: What `compare_modular` returned.
+        found: The result of `compare_modular`.
     """
     wanted = {READY: 3.0, OUR_FP32: 3.0, OUR_INT8: 5.0}
     checked = [

@@ -50,7 +50,7 @@ def compare(model: Path, device: str, workload: Workload, rounds: int) -> list[t
     Args:
         model: Folder of a cross-encoder.
         device: Device of torch.
-        workload: What is scored.
+        workload: The pairs to score.
         rounds: Turns of every system, after one to warm up.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How much of the answer excerpts and budgets keep, and what an excerpt costs.
+"""Share of the answers that excerpts and budgets keep, and the cost of an excerpt.
 
     python -m benchmarks.trim --data DIR
 

@@ -59,7 +59,7 @@ class ScoredText(NamedTuple):
     """A text as it is scored, and where a document's own text is in it.
 
     Attributes:
-        text: What is scored.
+        text: The text to score.
         start: The number of characters before the document's own text; None if it is not in
             there.
     """

@@ -1,4 +1,4 @@
-"""What is in the wheel and the source archive: ``python tests/release/archives.py WHEEL SDIST``.
+"""Contents of the wheel and the source archive: ``python tests/release/archives.py WHEEL SDIST``.
 
 ``nox -s dist`` builds both and runs it.
 """
@@ -39,7 +39,7 @@ def check_wheel(files: Mapping[str, str], about: str, *, size: int) -> None:
     """Check that everything is there that users need, and nothing else.
 
     Args:
-        files: What `wheel_files` returned.
+        files: The result of `wheel_files`.
         about: The folder of its metadata.
         size: The size of the wheel, in bytes.
     """

@@ -1,4 +1,4 @@
-"""What each extra promises, tried in an environment that has nothing else.
+"""Trial of each extra in an environment that has nothing else.
 
 ``nox -s installed`` runs it with the built wheel: ``python -I tests/release/installed.py EXTRA``.
 """
@@ -160,7 +160,7 @@ PARTS = {
 """The extras that bring others."""
 ALONE = (langchain, llamaindex, cohere, tei, torch, cli, otel, pandas)
 EXTRAS = {"base": (), **{part.__name__: (part,) for part in ALONE}, **PARTS}
-"""What each extra is tried with, beside the base."""
+"""The trials of each extra, beside the base."""
 
 
 def main(extra: str) -> None:

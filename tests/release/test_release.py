@@ -1,4 +1,4 @@
-"""What a release is made of agrees with itself; `make release-check` tries it."""
+"""Agreement of the parts of a release; `make release-check` tries it."""
 
 from __future__ import annotations
 

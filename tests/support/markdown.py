@@ -148,7 +148,7 @@ def check_outputs(page: Path, names: dict[str, object], *, update: bool) -> None
 
     Args:
         page: A Markdown file.
-        names: What the first block finds, and what the blocks add to.
+        names: Names that the first block finds, and that the blocks add to.
         update: Whether the page is rewritten; else it must be what it would become.
     """
     text = page.read_text(encoding="utf-8")

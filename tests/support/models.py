@@ -148,7 +148,7 @@ Judge whether the document answers the query.[SEP]
 </think>
 """
 TEMPLATE_END = "[SEP]\n[CLS]assistant\n<think>\n\n</think>"
-"""What a causal model reads after the text."""
+"""The template's end, which a causal model reads after the text."""
 
 
 def build_causal_model(folder: Path, *, template: str = _TEMPLATE) -> Path:

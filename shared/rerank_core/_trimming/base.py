@@ -49,7 +49,7 @@ class Passage(NamedTuple):
 
     Attributes:
         text: A document's own text, which is what a trimmer may cut.
-        header: What the scorer reads before it, such as a title.
+        header: The text that the scorer reads before it, such as a title.
         metadata: The document's metadata.
         document: Name of what the text is a part of.
         start: Where the own text begins in the text that was scored; None if it is not in there.
@@ -67,8 +67,8 @@ class TrimContext:
     """The query, the scorer and the documents of a ranking.
 
     Attributes:
-        query: What the user asked.
-        scorer: What scored the candidates.
+        query: The user's question.
+        scorer: The scorer of the candidates.
         passages: The parts of each candidate, by `RankedItem.index`: its ``text``, the ``header``
             that is read before it, ``metadata``, and the ``document`` that it belongs to.
         started: When the call began, by `time.monotonic`.

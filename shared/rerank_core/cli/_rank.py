@@ -74,7 +74,7 @@ class RankOptions:
         blend: How to mix with the first stage, if at all.
         max_tokens: The most tokens of text to write, by `count_tokens`.
         count_tokens: Counter of these tokens. Default: the embedded model's tokenizer.
-        trim: What to leave out of the texts, as for `rerank`.
+        trim: Trimmers, as for `rerank`.
         score_key: The field that gets the score.
         span_key: The field that gets the relevant passages, where the scorer knows them.
         prior_key: The field that holds the first-stage score, for blends by score.
