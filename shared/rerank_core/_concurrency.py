@@ -22,8 +22,8 @@ __all__ = [
     "Lazy",
     "NameLookups",
     "ProcessLock",
-    "importing",
     "in_thread",
+    "no_forks",
     "no_thread",
     "no_waiting",
     "score_in_thread",
@@ -97,34 +97,34 @@ class Lazy(Generic[T]):
             return value
 
 
-# The open blocks of `importing`: their threads, and whether they do other things besides.
-_importing: dict[object, tuple[int, bool]] = {}
+# The open blocks of `no_forks`: their threads, and whether they do other things besides.
+_blocks: dict[object, tuple[int, bool]] = {}
 
 
 @contextmanager
-def importing(*, lazily: bool = False) -> Iterator[None]:
-    """Hold back forks while the block imports modules, at most a minute.
+def no_forks(*, lazily: bool = False) -> Iterator[None]:
+    """Hold back forks while the block imports modules or makes sessions, at most a minute.
 
     What a thread has half imported during a fork, the child can never import: it would wait for
-    the thread, which it does not have.
+    the thread, which it does not have. The same holds for a lock within a library.
 
     Args:
         lazily: Whether the block does other things besides, so that forks are held back only while
             a module is half imported.
     """
     block = object()
-    _importing[block] = threading.get_ident(), lazily
+    _blocks[block] = threading.get_ident(), lazily
     try:
         yield
     finally:
-        _importing.pop(block, None)
+        _blocks.pop(block, None)
 
 
-def _wait_for_imports() -> None:
+def _wait_for_blocks() -> None:
     # Without a lock, which would be one more that a child could find held.
     end, own = time.monotonic() + 60, threading.get_ident()
     while time.monotonic() < end:
-        lazily = [lazily for thread, lazily in [*_importing.values()] if thread != own]
+        lazily = [lazily for thread, lazily in [*_blocks.values()] if thread != own]
         if not lazily:
             return
         if all(lazily) and not _imports_of_others(own):
@@ -142,7 +142,7 @@ def _imports_of_others(own: int) -> bool:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_wait_for_imports, after_in_child=_importing.clear)
+    os.register_at_fork(before=_wait_for_blocks, after_in_child=_blocks.clear)
 
 
 _Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rerank_core._checks import describe
-from rerank_core._concurrency import ProcessLock, importing
+from rerank_core._concurrency import ProcessLock, no_forks
 from rerank_core._errors import ConfigurationError, MissingExtraError
 from rerank_core._local.failures import failures_as
 from rerank_core._local.files import model_name
@@ -192,7 +192,7 @@ class _Template:
 
 def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | bool | None) -> Any:
     try:
-        with importing():
+        with no_forks():
             from sentence_transformers import CrossEncoder
     except ImportError as error:
         raise MissingExtraError("torch", "TorchCrossEncoder") from error
@@ -212,5 +212,5 @@ def _make_cross_encoder(model: str, options: Mapping[str, Any], token: str | boo
         raise ConfigurationError(
             f"the installed sentence-transformers does not know {', '.join(unknown)}; upgrade it"
         )
-    with importing(lazily=True):  # transformers imports what a model needs
+    with no_forks(lazily=True):  # transformers imports what a model needs
         return CrossEncoder(model, **chosen)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 
-from rerank_core._concurrency import importing
+from rerank_core._concurrency import no_forks
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.external_data import external_data, states_output
 from rerank_core._local.failures import loading
@@ -200,7 +200,7 @@ def _complete(files: ModelFiles) -> ModelFiles:
     output = states_output(files.graph)
     if output is None:
         return files
-    with importing():
+    with no_forks():
         from rerank_core._local.head import read_head
 
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rerank_core._concurrency import importing
+from rerank_core._concurrency import no_forks
 from rerank_core._errors import ConfigurationError, ScorerError
 from rerank_core._local.external_data import external_data
 from rerank_core._local.failures import failures_as, loading
@@ -58,7 +58,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, providers: Sequence[str], head: Head | None = None) -> None:
-        with importing():
+        with no_forks():
             import onnxruntime as ort
 
         missing = sorted(set(providers) - set(ort.get_available_providers()))
@@ -73,14 +73,15 @@ class Graph:
         options.log_severity_level = 3  # errors only: its warnings are for authors of graphs
         with loading(f"{path} cannot be loaded as an ONNX model"):
             external_data(path)  # checks them: a pipe would never end
-            self._session = ort.InferenceSession(
-                str(path),
-                options,
-                providers=list(providers),
-                # The fusion of a norm and its sum takes four times as long as the two nodes do,
-                # which is a tenth of an int8 BERT's time.
-                disabled_optimizers=["SkipLayerNormFusion"],
-            )
+            with no_forks():
+                self._session = ort.InferenceSession(
+                    str(path),
+                    options,
+                    providers=list(providers),
+                    # The fusion of a norm and its sum takes four times as long as the two nodes
+                    # do, which is a tenth of an int8 BERT's time.
+                    disabled_optimizers=["SkipLayerNormFusion"],
+                )
         self._path = path
         inputs = {node.name: node.type for node in self._session.get_inputs()}
         unknown = set(inputs) - set(_INPUTS) or set(inputs.values()) - set(_DTYPES)

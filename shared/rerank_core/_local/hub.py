@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from rerank_core._concurrency import importing
+from rerank_core._concurrency import no_forks
 from rerank_core._errors import ConfigurationError, RerankError, ServiceError
 from rerank_core._local.external_data import external_names, states_output
 
@@ -35,7 +35,7 @@ def fetch(model: str, graphs: Sequence[str], revision: str | None, local_files_o
             graph is no ONNX file.
         ServiceError: If the hub cannot be reached and a file is not in the local cache.
     """
-    with importing():
+    with no_forks():
         from huggingface_hub import hf_hub_download, snapshot_download
         from huggingface_hub.errors import (
             EntryNotFoundError,
@@ -113,7 +113,7 @@ def _head_weights(snapshot: Path, graph: str) -> list[str]:
     """Return the names of the files with the weights of a graph's head."""
     if states_output(snapshot / graph) is None:
         return []
-    with importing():
+    with no_forks():
         from rerank_core._local.head import weight_names
     with suppress(ConfigurationError):  # who composes the head says what is wrong with it
         return weight_names(snapshot)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from rerank_core._checks import check_choice, check_whole, describe, optional
-from rerank_core._concurrency import Lazy, importing
+from rerank_core._concurrency import Lazy, no_forks
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.failures import loading
 from rerank_core._local.files import EMBEDDED, ModelFiles, Precision, find_files, model_name
@@ -186,7 +186,7 @@ class OnnxCrossEncoder(Scorer):
 
     def _make_engine(self) -> Engine:
         """Load the model."""
-        with importing():
+        with no_forks():
             from rerank_core._local.engine import Engine
         return Engine(
             *self._resolve(),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerank_core._concurrency import importing
+from rerank_core._concurrency import no_forks
 from rerank_core._errors import ConfigurationError
 from rerank_core._local.failures import loading
 
@@ -139,7 +139,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     Raises:
         ConfigurationError: If the file cannot be read, or is no tokenizer.
     """
-    with importing():
+    with no_forks():
         from tokenizers import Tokenizer
 
     content = _read(path, _MOST_VOCABULARY)
@@ -156,7 +156,7 @@ def read_tensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     Raises:
         ConfigurationError: If the file cannot be read, is too large, or is malformed.
     """
-    with importing():
+    with no_forks():
         import numpy as np
         from safetensors import deserialize
 

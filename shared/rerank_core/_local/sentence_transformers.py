@@ -24,7 +24,7 @@ from uuid import uuid4
 import numpy as np
 
 from rerank_core._checks import check_choice, describe, optional
-from rerank_core._concurrency import Lazy, ProcessLock, importing
+from rerank_core._concurrency import Lazy, ProcessLock, no_forks
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, MissingExtraError, ScorerError
 from rerank_core._local.failures import failures_as, loading, tokenizing
@@ -212,14 +212,14 @@ def load_bi_encoder(model: str, options: Mapping[str, Any]) -> LoadedBiEncoder:
         ConfigurationError: If the model cannot be loaded.
     """
     try:
-        with importing():
+        with no_forks():
             from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtraError("torch", "BiEncoderScorer") from error
     compute_alone_in_children()
     with loading_model(model, "sentence-transformers bi-encoder"):
         files = checked_files(model, trusted=False)
-        with importing(lazily=True):  # transformers imports what a model needs
+        with no_forks(lazily=True):  # transformers imports what a model needs
             encoder = SentenceTransformer(
                 model,
                 device=options["device"],

@@ -22,7 +22,7 @@ from rerank_core._checks import (
     check_whole,
     optional,
 )
-from rerank_core._concurrency import importing, in_thread
+from rerank_core._concurrency import in_thread, no_forks
 from rerank_core._errors import (
     ConfigurationError,
     MalformedResponseError,
@@ -295,7 +295,7 @@ class HttpScorer(Scorer):
             MissingExtraError: If it is not installed.
         """
         try:
-            with importing():
+            with no_forks():
                 for package in ("httpx", "tenacity", *cls.packages):
                     import_module(package)
         except ImportError as error:
