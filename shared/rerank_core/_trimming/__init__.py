@@ -167,17 +167,26 @@ def _counted(
     ranking: Ranking, trimmers: Sequence[Trimmer], top_n: int | None, context: TrimContext
 ) -> Ranking:
     """Return the ranking with the tokens that would have stayed without trimmers."""
-    count = context.counter(_counter(trimmers))
-    return replace(ranking, tokens_before=sum(count(item.text) for item in ranking[:top_n]))
+    texts = [item.text for item in ranking[:top_n]]
+    return replace(ranking, tokens_before=_tokens(texts, trimmers, context))
 
 
 def _recounted(ranking: Ranking, trimmers: Sequence[Trimmer], context: TrimContext) -> Ranking:
-    count = context.counter(_counter(trimmers))
-    return replace(ranking, tokens_after=sum(count(item.excerpt) for item in ranking))
+    texts = [item.excerpt for item in ranking]
+    return replace(ranking, tokens_after=_tokens(texts, trimmers, context))
 
 
-def _counter(trimmers: Sequence[Trimmer]) -> CounterLike:
-    return next((t.counter for t in trimmers if isinstance(t, Budget)), "nano")
+def _tokens(texts: Iterable[str], trimmers: Sequence[Trimmer], context: TrimContext) -> int | None:
+    """Return the number of tokens; None if the counter fails, which its `Budget` tells."""
+    try:
+        count = context.counter(
+            next((t.counter for t in trimmers if isinstance(t, Budget)), "nano")
+        )
+        return sum(map(count, texts))
+    except (ConfigurationError, InvalidInputError):
+        raise
+    except Exception:  # noqa: BLE001 - a user's own counter raises what it likes
+        return None
 
 
 def _checked(result: object, trimmer: Trimmer) -> Ranking:

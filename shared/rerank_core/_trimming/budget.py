@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from rerank_core._checks import check_flag, check_whole
@@ -32,8 +33,9 @@ class Budget(ScoringTrimmer):
     """Fills a number of tokens with the best texts, and cuts the one that no longer fits.
 
     Candidates stay in their order as long as they fit; the first that does not is shortened to its
-    best sentences (see `Excerpt`), and what follows it leaves. If not even the best sentence of the
-    best text fits, its beginning stays, and ``degraded`` tells so.
+    best sentences that fit (see `Excerpt`), or leaves if none does, and what follows it leaves. If
+    not even the best sentence of the best text fits, its beginning stays, and ``degraded`` tells
+    so.
 
     Args:
         tokens: At most this many tokens of text stay, at least 1. What a prompt puts between the
@@ -154,13 +156,18 @@ def _best_first(item: RankedItem, context: TrimContext) -> list[Sentence]:
     read = context.known(item.index)
     sentences = split(item.text) if read is None else read.sentences
     scores = [None] * len(sentences) if read is None else read.scores
-    kept = item.kept or (Span(0, len(item.text)),)
+    kept = sorted(item.kept or [Span(0, len(item.text))], key=attrgetter("start"))
     only_headings = all(sentence.is_heading for sentence in sentences)
+    starts = [span.start for span in kept]
+
+    def stays(sentence: Sentence) -> bool:
+        before = bisect_right(starts, sentence.start)
+        return before > 0 and sentence.end <= kept[before - 1].end
+
     left = [
         (score is None, -(score or 0.0), sentence)
         for score, sentence in zip(scores, sentences, strict=True)
-        if (only_headings or not sentence.is_heading)
-        and any(span.start <= sentence.start and sentence.end <= span.end for span in kept)
+        if (only_headings or not sentence.is_heading) and stays(sentence)
     ]
     return [sentence for *_, sentence in sorted(left, key=lambda entry: entry[:2])]
 

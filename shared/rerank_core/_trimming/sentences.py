@@ -43,7 +43,8 @@ class Sentence(NamedTuple):
     Attributes:
         start: Its first character.
         end: The character after its last.
-        heading: Borders of the heading above it, or of the header of its table; None without one.
+        heading: Borders of the heading above it, or of the header of its table with the
+            heading right above that; None without one.
         is_heading: Whether it is a heading itself, which stays with what is below it.
     """
 
@@ -68,7 +69,10 @@ def split(text: str) -> list[Sentence]:
         elif kind == "text":
             sentences += (Sentence(s, e, heading) for s, e in _sentences(text, start, end))
         else:
-            sentences.append(Sentence(start, end, header or heading))
+            above = header or heading
+            if header and heading and not text[heading[1] : header[0]].strip():
+                above = (heading[0], header[1])
+            sentences.append(Sentence(start, end, above))
     return sentences
 
 
@@ -84,8 +88,8 @@ def _blocks(text: str) -> Iterator[tuple[str, int, int, tuple[int, int] | None]]
         if not line.strip():
             position = after
         elif fence := _FENCE.match(line):
-            mark = fence[1][:3]
-            while after < len(lines) and not text[slice(*lines[after])].lstrip().startswith(mark):
+            closing = re.compile(rf"\s*{fence[1][0]}{{{len(fence[1])},}}\s*")
+            while after < len(lines) and not closing.fullmatch(text, *lines[after]):
                 after += 1
             position = min(after + 1, len(lines))
             yield "code", start, lines[position - 1][1], None

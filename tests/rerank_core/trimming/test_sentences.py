@@ -47,11 +47,24 @@ def test_borders(text: str, expected: list[str] | None) -> None:
     assert parts(text) == ([text] if expected is None else expected)
 
 
-def test_a_row_knows_the_header_of_its_table() -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "````\nCats purr.\n```\nDogs bark.\n```\nFish swim.\n````",
+        "```python\nCats purr.\n```not a close\nDogs bark.\n```",
+        "~~~\nCats purr.\n```\nDogs bark.\n~~~~",
+        "```\nCats purr.\n  ```  ",
+    ],
+)
+def test_a_block_of_code_ends_at_a_fence_like_its_own(code: str) -> None:
+    assert parts(f"Before.\n{code}\nAfter.") == ["Before.", code, "After."]
+
+
+def test_a_row_knows_the_header_of_its_table_and_the_heading_above() -> None:
     rows = split(f"# Food\n\n{TABLE}\n\nThe end.")
     text = f"# Food\n\n{TABLE}\n\nThe end."
     named = [(text[s.start : s.end], s.heading and text[slice(*s.heading)]) for s in rows]
-    header = "| plant | eats |\n|---|---|"
+    header = "# Food\n\n| plant | eats |\n|---|---|"
     assert named == [
         ("# Food", None),
         ("| fern | light |", header),

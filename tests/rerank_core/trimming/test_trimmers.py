@@ -171,6 +171,26 @@ def test_a_budget_holds_whatever_the_scorer_does() -> None:
     assert (failed.degraded, failed.causes) == ("Budget failed: p: down", ("ServiceError",))
 
 
+def test_a_counter_that_fails_loses_no_text() -> None:
+    def count(text: str) -> int:
+        raise OSError(f"no tokenizer for {len(text)} characters")
+
+    ranking = rerank(QUERY, [TEXT], OverlapScorer(), trim=Budget(5, counter=count))
+    assert [item.excerpt for item in ranking] == [TEXT]
+    assert ranking.causes == ("OSError",)
+    assert (ranking.tokens_before, ranking.tokens_after) == (None, None)
+    with pytest.raises(OSError, match="no tokenizer"):
+        rerank(QUERY, [TEXT], OverlapScorer(), trim=Budget(5, counter=count, strict=True))
+
+
+def test_of_an_excerpt_only_what_is_left_fills_a_budget() -> None:
+    text = "".join(f"{'Green tea' if n % 2 else 'Cats'} {n}. " for n in range(10_000))
+    trim = [Excerpt(), Budget(300, counter=str.split)]
+    (item,) = rerank(QUERY, [text], OverlapScorer(), trim=trim)
+    assert len(item.kept) == 75  # of three tokens, and a mark between two
+    assert all(text[span.start : span.end].startswith("Green tea") for span in item.kept)
+
+
 def test_headings_alone_are_cut_as_well() -> None:
     ranking = rerank(QUERY, ["# Green tea\n# Minutes"], OverlapScorer(), trim=Budget(2, str.split))
     assert [item.excerpt for item in ranking] == ["# Minutes"]
