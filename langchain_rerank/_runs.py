@@ -32,6 +32,8 @@ class _Outputs(TypedDict):
     degraded: str | None
     causes: list[str]
     usage: dict[str, Any]
+    tokens_before: int | None
+    tokens_after: int | None
 
 
 @contextmanager
@@ -100,6 +102,8 @@ def _finish(outputs: list[_Outputs]) -> _Finish:
                 "degraded": ranking.degraded,
                 "causes": [*ranking.causes],
                 "usage": {field.name: getattr(ranking.usage, field.name) for field in _USAGE},
+                "tokens_before": ranking.tokens_before,
+                "tokens_after": ranking.tokens_after,
             }
         )
         return documents

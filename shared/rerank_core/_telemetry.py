@@ -10,6 +10,8 @@ each scorer's call, so that every scorer of a combinator is a child span with it
 | ``rerank.scorer`` | name of the scorer |
 | ``rerank.candidates`` | how many candidates came; in a scorer's span ``rerank.texts`` |
 | ``rerank.kept`` | how many stayed |
+| ``rerank.text_tokens.before`` | if trimmers ran, tokens of the texts without them |
+| ``rerank.text_tokens.after`` | tokens that they left |
 | ``rerank.degraded`` | whether the result is less than was asked for |
 | ``rerank.degraded_by`` | if so, why: the codes of `Ranking.causes` |
 | ``rerank.usage.*`` | what it cost: the fields of `Usage`; of billed units, documented ones only |
@@ -66,6 +68,9 @@ def observe_ranking(scorer: str, candidates: int) -> Iterator[Callable[[Ranking]
             def finish(ranking: Ranking) -> Ranking:
                 if ranking.degraded or recorded or log.isEnabledFor(logging.DEBUG):
                     facts["rerank.kept"] = len(ranking)
+                    if ranking.tokens_before is not None and ranking.tokens_after is not None:
+                        facts["rerank.text_tokens.before"] = ranking.tokens_before
+                        facts["rerank.text_tokens.after"] = ranking.tokens_after
                     facts.update(_outcome(ranking.degraded, ranking.causes, ranking.usage))
                 return ranking
 

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_rerank import RerankCompressor
-from rerank_core import Scoring, ServiceError
+from rerank_core import Budget, Scoring, ServiceError
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import Recorder
 from support.scorers import BlockingScorer
@@ -51,6 +51,17 @@ async def test_a_call_is_one_run(how: str, form: Any, recorder: Recorder) -> Non
     assert run.outputs["degraded"] is None
     assert run.outputs["usage"]["pairs"] == 2
     assert run.outputs["usage"]["cost"] == 0
+    assert run.outputs["tokens_before"] is run.outputs["tokens_after"] is None
+
+
+def test_a_run_tells_what_trimming_saved(recorder: Recorder) -> None:
+    document = Document("Green tea is hot. Cats purr.")
+    budget = Budget(4, counter=str.split)
+    compressor = RerankCompressor(scorer=OverlapScorer(), trim=[budget])
+    compressor.compress_documents([document], "green tea", [recorder])
+    (run,) = recorder.roots
+    assert run.outputs is not None
+    assert (run.outputs["tokens_before"], run.outputs["tokens_after"]) == (6, 4)
 
 
 @both_ways

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from rerank_core import (
+    Budget,
     Cached,
     Cascade,
     Deadline,
@@ -347,3 +348,14 @@ def test_who_does_not_trace_pays_nothing() -> None:
 def test_an_application_without_a_tracer_provider_is_not_disturbed() -> None:
     call = "import rerank_core as r; r.rerank('q', ['a'], r.load_scorer('nano'))"
     assert "opentelemetry.sdk" not in loaded_after(f"import opentelemetry.trace; {call}")
+
+
+def test_a_record_tells_what_trimming_saved(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "rerank_core")
+    texts = ["Green tea is hot. Cats purr."]
+    rerank("green tea", texts, OverlapScorer(), trim=[Budget(4, counter=str.split)])
+    rerank("green tea", texts, OverlapScorer())
+    trimmed, whole = (record.__dict__ for record in caplog.records)
+    names = ("rerank.text_tokens.before", "rerank.text_tokens.after")
+    assert [trimmed[name] for name in names] == [6, 4]
+    assert whole.keys().isdisjoint(names)
