@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import fields
-from typing import Any, TypedDict
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.runnables.config import (
@@ -14,26 +13,12 @@ from langchain_core.runnables.config import (
     get_callback_manager_for_config,
 )
 
-from rerank_core import Ranking, Usage
+from rerank_core import Ranking
+from rerank_core._adapters import ranking_facts
 
 __all__ = ["atraced", "traced"]
 
-_USAGE = fields(Usage)
-
 _Finish = Callable[[list[Document], Ranking], list[Document]]
-
-
-class _Outputs(TypedDict):
-    """Outputs of a run."""
-
-    documents: list[Document]
-    scorer: str
-    scale: str
-    degraded: str | None
-    causes: list[str]
-    usage: dict[str, Any]
-    tokens_before: int | None
-    tokens_after: int | None
 
 
 @contextmanager
@@ -54,7 +39,7 @@ def traced(
     """
     manager = get_callback_manager_for_config(config)
     run = manager.on_chain_start(**_inputs(config, name, query, documents))
-    outputs: list[_Outputs] = []
+    outputs: list[dict[str, Any]] = []
     try:
         yield _finish(outputs)
     except BaseException as error:
@@ -70,7 +55,7 @@ async def atraced(
     """Like `traced`, with asynchronous callbacks."""
     manager = get_async_callback_manager_for_config(config)
     run = await manager.on_chain_start(**_inputs(config, name, query, documents))
-    outputs: list[_Outputs] = []
+    outputs: list[dict[str, Any]] = []
     try:
         yield _finish(outputs)
     except BaseException as error:
@@ -92,20 +77,9 @@ def _inputs(
     }
 
 
-def _finish(outputs: list[_Outputs]) -> _Finish:
+def _finish(outputs: list[dict[str, Any]]) -> _Finish:
     def finish(documents: list[Document], ranking: Ranking) -> list[Document]:
-        outputs.append(
-            {
-                "documents": documents,
-                "scorer": ranking.scorer,
-                "scale": ranking.scale.value,
-                "degraded": ranking.degraded,
-                "causes": [*ranking.causes],
-                "usage": {field.name: getattr(ranking.usage, field.name) for field in _USAGE},
-                "tokens_before": ranking.tokens_before,
-                "tokens_after": ranking.tokens_after,
-            }
-        )
+        outputs.append({"documents": documents, **ranking_facts(ranking)})
         return documents
 
     return finish

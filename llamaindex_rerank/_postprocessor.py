@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from rerank_core import (
 from rerank_core._adapters import (
     AdapterOptions,
     check_items,
+    ranking_facts,
 )
 from rerank_core._checks import describe
 from rerank_core._metadata import (
@@ -44,6 +45,8 @@ __all__ = ["RerankPostprocessor"]
 _RETRIEVAL_SCORE_KEY = "retrieval_score"
 
 dispatcher = get_dispatcher(__name__)
+
+_Finish = Callable[[Iterable[NodeWithScore], Ranking], list[NodeWithScore]]
 
 
 class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
@@ -188,11 +191,10 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     ) -> list[NodeWithScore]:
         nodes, query = self._check(nodes), _query_of(query_bundle)
         copies = self._copies(nodes)
-        with self._events(nodes, query) as kept:
+        with self._events(nodes, query) as finish:
             arguments = self._arguments(copies)
             ranking = rerank_passages(query, **arguments)
-            kept.extend(self._write_results(copies, arguments["candidates"], ranking))
-        return kept
+            return finish(self._write_results(copies, arguments["candidates"], ranking), ranking)
 
     # The base class puts a span around its abstract method only, so this one needs its own.
     @dispatcher.span
@@ -201,11 +203,10 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
     ) -> list[NodeWithScore]:
         nodes, query = self._check(nodes), _query_of(query_bundle)
         copies = self._copies(nodes)
-        with self._events(nodes, query) as kept:
+        with self._events(nodes, query) as finish:
             arguments = self._arguments(copies)
             ranking = await arerank_passages(query, **arguments)
-            kept.extend(self._write_results(copies, arguments["candidates"], ranking))
-        return kept
+            return finish(self._write_results(copies, arguments["candidates"], ranking), ranking)
 
     def _check(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         checked = check_items(nodes, NodeWithScore, "nodes")
@@ -214,11 +215,18 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
         return checked
 
     @contextmanager
-    def _events(self, nodes: list[NodeWithScore], query: str) -> Iterator[list[NodeWithScore]]:
-        """Emit the events around a call, which puts the nodes that stay into the list."""
+    def _events(self, nodes: list[NodeWithScore], query: str) -> Iterator[_Finish]:
+        """Emit the events around a call, which tells the nodes that stay and their ranking."""
         top_n = len(nodes) if self.top_n is None else self.top_n
         model = self._for_rerank()["scorer"].name
         kept: list[NodeWithScore] = []
+        facts: dict[str, Any] = {}
+
+        def finish(stayed: Iterable[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
+            kept.extend(stayed)
+            facts.update(ranking_facts(ranking))
+            return kept
+
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model))
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
@@ -227,9 +235,9 @@ class RerankPostprocessor(BaseNodePostprocessor, AdapterOptions):
             EventPayload.TOP_K: top_n,
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-            yield kept
+            yield finish
             event.on_end(payload={EventPayload.NODES: kept})
-        dispatcher.event(ReRankEndEvent(nodes=kept))
+        dispatcher.event(ReRankEndEvent(nodes=kept, tags=facts))
 
     def _arguments(self, nodes: list[NodeWithScore]) -> dict[str, Any]:
         by_score = isinstance(self.blend, Blend) and self.blend.method != "rrf"

@@ -6,7 +6,7 @@ Built on pydantic, which comes with either framework; no framework is imported h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from typing import Annotated, Any, Self, TypeVar
 
@@ -28,11 +28,13 @@ from rerank_core._metadata import check_fields
 from rerank_core._scorer import Scorer
 from rerank_core._trimming import Trimmer, make_trimmers
 from rerank_core._trimming.tokens import CounterLike, make_counter
+from rerank_core._types import Ranking
 
 __all__ = [
     "AdapterOptions",
     "MetadataKey",
     "check_items",
+    "ranking_facts",
 ]
 
 T = TypeVar("T")
@@ -220,3 +222,17 @@ def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T
             )
         checked.append(item)
     return checked
+
+
+def ranking_facts(ranking: Ranking) -> dict[str, Any]:
+    """Return what a framework's trace tells of a ranking besides its texts."""
+    usage = ranking.usage
+    return {
+        "scorer": ranking.scorer,
+        "scale": ranking.scale.value,
+        "degraded": ranking.degraded,
+        "causes": [*ranking.causes],
+        "usage": {field.name: getattr(usage, field.name) for field in fields(usage)},
+        "tokens_before": ranking.tokens_before,
+        "tokens_after": ranking.tokens_after,
+    }

@@ -80,6 +80,9 @@ async def test_a_call_is_one_span_with_one_pair_of_events(
     start, end = watch.of(ReRankStartEvent, ReRankEndEvent)
     assert isinstance(start, ReRankStartEvent)
     assert isinstance(end, ReRankEndEvent)
+    assert (end.tags["scorer"], end.tags["degraded"]) == ("overlap", None)
+    assert end.tags["usage"]["pairs"] == len(start.nodes)
+    assert end.tags["tokens_before"] is end.tags["tokens_after"] is None
     assert start.span_id == end.span_id == span.id_
     assert (start.query, start.top_n, start.model_name) == ("tea", announced, "overlap")
     assert [node.text for node in start.nodes] == ["black coffee", "green tea"]
