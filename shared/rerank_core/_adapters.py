@@ -225,7 +225,7 @@ def check_items(items: Iterable[object], kind: type[T], argument: str) -> list[T
 
 
 def ranking_facts(ranking: Ranking) -> dict[str, Any]:
-    """Return what a framework's trace tells of a ranking besides its texts."""
+    """Return the facts of a ranking for a framework's trace, all but its texts."""
     usage = ranking.usage
     return {
         "scorer": ranking.scorer,

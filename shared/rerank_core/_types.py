@@ -254,8 +254,9 @@ class Ranking(Sequence[RankedItem]):
         causes: Why, in codes for programs: those of `Scoring`, the class name of the error that a
             trimmer raised, and ``"budget"``, not even the best sentence fits the budget.
         tokens_before: Tokens of the texts that would have stayed without trimmers, by the counter
-            of the `Budget`, or of ``"nano"``; None where there are no trimmers.
-        tokens_after: Tokens of what stayed of them.
+            of the `Budget`, or of ``"nano"``; None without trimmers, or if the counter
+            fails.
+        tokens_after: Tokens of what stayed of them; None in the same cases.
         nothing_relevant: The evidence that no candidate is relevant, in a sentence; None if there
             is none, or no `Adaptive` with ``least`` was asked.
         best_score: The best score of all candidates, those that were dropped included; None if

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -159,10 +160,11 @@ def _best_first(item: RankedItem, context: TrimContext) -> list[Sentence]:
     kept = sorted(item.kept or [Span(0, len(item.text))], key=attrgetter("start"))
     only_headings = all(sentence.is_heading for sentence in sentences)
     starts = [span.start for span in kept]
+    ends = [*accumulate((span.end for span in kept), max)]  # spans may overlap
 
     def stays(sentence: Sentence) -> bool:
         before = bisect_right(starts, sentence.start)
-        return before > 0 and sentence.end <= kept[before - 1].end
+        return before > 0 and sentence.end <= ends[before - 1]
 
     left = [
         (score is None, -(score or 0.0), sentence)

@@ -9,7 +9,7 @@ import typer
 from rerank_core._version import __version__
 from rerank_core.cli._command import Command, Group, examples
 from rerank_core.cli._commands import evaluate, export, rank
-from rerank_core.cli._options import JsonOption, ScorerOption
+from rerank_core.cli._values import ScorerOption
 
 __all__ = ["app"]
 
@@ -26,6 +26,8 @@ app = typer.Typer(
         "rerank demo",
     ),
 )
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _show_version(wanted: bool) -> None:

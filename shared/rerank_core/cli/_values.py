@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ from rerank_core._errors import ConfigurationError
 from rerank_core._models import list_models
 
 __all__ = [
+    "ScorerOption",
     "choice",
     "choices",
     "hub_models",
@@ -80,3 +81,15 @@ def suggested(*values: str) -> Completion:
 _IDS = [model.name for model in list_models() if "/" in model.name]
 hub_models = suggested(*_IDS)
 scorers = suggested(*(model.name for model in list_models()), *(f"torch:{name}" for name in _IDS))
+
+
+ScorerOption = Annotated[
+    str,
+    typer.Option(
+        "--scorer",
+        "-s",
+        metavar="NAME",
+        autocompletion=scorers,
+        help="The scorer: nano (built in), onnx:…, torch:…, cohere:…, or a hub id.",
+    ),
+]

@@ -22,15 +22,17 @@ from rerank_core import (
     Distinct,
     Excerpt,
     InvalidInputError,
+    Ranking,
     Scorer,
     Scoring,
     ServiceError,
     Span,
     TrimContext,
+    Trimmer,
     Windowed,
     rerank,
 )
-from rerank_core._trimming.base import Passage
+from rerank_core._trimming.base import Passage, Step
 from rerank_core._trimming.tokens import make_counter
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 
@@ -189,6 +191,21 @@ def test_of_an_excerpt_only_what_is_left_fills_a_budget() -> None:
     (item,) = rerank(QUERY, [text], OverlapScorer(), trim=trim)
     assert len(item.kept) == 75  # of three tokens, and a mark between two
     assert all(text[span.start : span.end].startswith("Green tea") for span in item.kept)
+
+
+class Overlapping(Trimmer):
+    """Keeps passages that overlap, in an order of its own."""
+
+    step = Step.SHORTEN
+
+    def trim(self, ranking: Ranking, context: TrimContext) -> Ranking:
+        kept = (Span(5, 9), Span(0, 50), Span(11, 20))
+        return replace(ranking, items=tuple(replace(item, kept=kept) for item in ranking))
+
+
+def test_of_passages_that_overlap_every_sentence_fills_a_budget() -> None:
+    trim = [Overlapping(), Budget(7, counter=str.split)]
+    assert excerpts(TEXT, trim=trim) == ["Green tea is steeped for three minutes."]
 
 
 def test_headings_alone_are_cut_as_well() -> None:

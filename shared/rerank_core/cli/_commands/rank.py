@@ -16,10 +16,17 @@ from rerank_core._loading import load_scorer
 from rerank_core._trimming import make_trimmers
 from rerank_core._trimming.tokens import NAMED_COUNTERS
 from rerank_core.cli._command import examples
-from rerank_core.cli._options import ScorerOption
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.cli._records import InputFormat
-from rerank_core.cli._values import choice, choices, number, output_file, suggested, whole
+from rerank_core.cli._values import (
+    ScorerOption,
+    choice,
+    choices,
+    number,
+    output_file,
+    suggested,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "rank"]
 
