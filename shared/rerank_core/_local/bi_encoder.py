@@ -48,6 +48,9 @@ class BiEncoderScorer(SentenceTransformersScorer[LoadedBiEncoder]):
     the model's folder runs. Calls from several threads run one at a time. In a forked child, torch
     computes on one thread.
 
+    Do not fork while another thread computes or ends: MKL, with which torch multiplies on most
+    processors, may hold a lock then, and the child would wait for it.
+
     By default the prompts that a model was saved with are used: ``"query"`` for queries, and
     ``"document"``, ``"passage"`` or ``"corpus"`` for texts.
 

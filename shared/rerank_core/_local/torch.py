@@ -38,6 +38,9 @@ class TorchCrossEncoder(SentenceTransformersScorer[LoadedCrossEncoder]):
     middle. Calls from several threads run one at a time, since the tokenizer of transformers
     cannot be used by two threads at once. In a forked child, torch computes on one thread.
 
+    Do not fork while another thread computes or ends: MKL, with which torch multiplies on most
+    processors, may hold a lock then, and the child would wait for it.
+
     Causal models, such as Qwen3-Reranker, are those that sentence-transformers 5.4 or newer loads:
     a language model and a LogitScore, which reads the logits of "yes" and "no" after the pair. They
     read it in their chat template, of which nothing is cut, so that the score is read at its end.
