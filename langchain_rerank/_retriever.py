@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
@@ -10,7 +11,7 @@ from pydantic import ConfigDict, ValidationInfo, field_validator
 
 from langchain_rerank._compressor import CommonOptions, RerankCompressor, make_compressor
 from langchain_rerank._fetching import over_fetching
-from rerank_core import ConfigurationError, InvalidInputError
+from rerank_core import ConfigurationError, InvalidInputError, Profile
 from rerank_core._checks import check_flag, check_query, check_whole, optional
 
 if TYPE_CHECKING:
@@ -113,6 +114,26 @@ class RerankRetriever(BaseRetriever):
             "metadata": metadata,
         }
         super().__init__(**fields)
+
+    @classmethod
+    def from_profile(
+        cls, path: str | Path, *, base_retriever: RetrieverLike, **overrides: Any
+    ) -> Self:
+        """Make a retriever with the scorer, depth, blend, threshold and trimmers of a profile.
+
+        Args:
+            path: File that ``rerank tune`` or `rerank_core.Profile.write` wrote. Its depth is
+                `fetch_k` as well.
+            base_retriever: The first stage.
+            **overrides: Other arguments of `RerankRetriever`; they replace those of the profile.
+
+        Raises:
+            ConfigurationError: If the file is no profile, or a value in it is wrong.
+            pydantic.ValidationError: If an argument is unknown or wrong; the message names it.
+            OSError: If the file cannot be read.
+        """
+        options = {**Profile.read(path).options, **overrides}
+        return cls(**{"base_retriever": base_retriever, "fetch_k": options["depth"], **options})
 
     @field_validator("k", "fetch_k", mode="plain")
     @classmethod

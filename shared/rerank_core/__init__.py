@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rerank_core._local.onnx import OnnxCrossEncoder
     from rerank_core._local.torch import TorchCrossEncoder
     from rerank_core._models import RecommendedModel, list_models
+    from rerank_core._profile import Profile
     from rerank_core._remote.base import HttpScorer
     from rerank_core._remote.cohere import CohereScorer
     from rerank_core._remote.nim import NimScorer
@@ -88,6 +89,7 @@ __all__ = [
     "NonFiniteScoreError",
     "OnnxCrossEncoder",
     "Prices",
+    "Profile",
     "Progress",
     "RankedItem",
     "Ranking",
@@ -148,6 +150,7 @@ _LAZY = {
     "NonFiniteScoreError": "_errors",
     "OnnxCrossEncoder": "_local.onnx",
     "Prices": "_remote.prices",
+    "Profile": "_profile",
     "Progress": "_types",
     "RankedItem": "_types",
     "Ranking": "_types",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, model_validator
@@ -25,6 +26,7 @@ from rerank_core._checks import (
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
 from rerank_core._metadata import check_fields
+from rerank_core._profile import Profile
 from rerank_core._scorer import Scorer
 from rerank_core._trimming import Trimmer, make_trimmers
 from rerank_core._trimming.tokens import CounterLike, make_counter
@@ -141,6 +143,21 @@ class AdapterOptions(BaseModel):
     distinct_ids: Annotated[bool, PlainValidator(partial(check_flag, argument="distinct_ids"))] = (
         False
     )
+
+    @classmethod
+    def from_profile(cls, path: str | Path, **overrides: Any) -> Self:
+        """Make an instance with the scorer, depth, blend, threshold and trimmers of a profile.
+
+        Args:
+            path: File that ``rerank tune`` or `rerank_core.Profile.write` wrote.
+            **overrides: Arguments of the class; they replace those of the profile.
+
+        Raises:
+            ConfigurationError: If the file is no profile, or a value in it is wrong.
+            pydantic.ValidationError: If an argument is unknown or wrong; the message names it.
+            OSError: If the file cannot be read.
+        """
+        return cls(**{**Profile.read(path).options, **overrides})
 
     @model_validator(mode="before")
     @classmethod

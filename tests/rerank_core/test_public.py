@@ -30,7 +30,7 @@ PUBLIC = {
         Cached Cascade CohereScorer ConfigurationError Deadline DeadlineExceeded DiskStore
         Distinct Excerpt Fallback HttpScorer InvalidInputError MalformedResponseError
         MemoryStore MissingExtraError NimScorer NonFiniteScoreError OnnxCrossEncoder Prices
-        Progress RankedItem Ranking RateLimitError RecommendedModel RerankError Scale Scorer
+        Profile Progress RankedItem Ranking RateLimitError RecommendedModel RerankError Scale Scorer
         ScorerError Scoring ServiceError SglangScorer Span StopScoring Store TeiScorer
         TorchCrossEncoder TrimContext Trimmer Usage VoyageScorer Windowed __version__ arerank
         list_models load_scorer rerank

@@ -15,6 +15,7 @@ from rerank_core._blend import make_blend
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._loading import load_scorer
+from rerank_core._profile import Profile
 from rerank_core._scorer import Scorer
 from rerank_core.cli._eval_table import keep_lines, report_lines
 from rerank_core.cli._guard import interrupt_raised, on_interrupt
@@ -48,6 +49,7 @@ class EvalOptions:
     folders: Sequence[Path] | None
     sample: bool
     scorer: Sequence[str] | None
+    profile: Path | None
     blend: Sequence[str] | None
     depth: Sequence[str] | None
     first_stage: Sequence[str] | None
@@ -80,10 +82,14 @@ def run_eval(options: EvalOptions) -> None:
         check_ending(options.plot)
     metrics = check_metrics(options.metric or DEFAULT_METRICS)
     blends = [None, *dict.fromkeys(map(make_blend, options.blend or ()))]
+    profile = options.profile and Profile.read(options.profile)
     make = _scorer_maker(_read_prices(options.prices))
-    labelled = [make(text) for text in options.scorer or ("nano",)]
+    labelled = [make(text) for text in options.scorer or (() if profile else ("nano",))]
     _refuse_twins([label or scorer.name for label, scorer in labelled], "--scorer", "NAME=SCORER")
     systems = [System(scorer, blend, label) for label, scorer in labelled for blend in blends]
+    if options.profile and profile:
+        scorer = load_scorer(profile.scorer)
+        systems.insert(0, System(scorer, profile.blend, options.profile.stem))
     pair = options.cascade and [make(text)[1] for text in options.cascade]
     collections = _read_collections(options)
     with (
@@ -91,7 +97,8 @@ def run_eval(options: EvalOptions) -> None:
         on_interrupt(partial(_point_to, journal)),
         progress_bar("reading") as progress,
     ):
-        tasks = _make_tasks(collections, options, journal, progress)
+        depth = (profile and profile.depth) or 50
+        tasks = _make_tasks(collections, options, depth, journal, progress)
         report = evaluate(
             tasks,
             systems,
@@ -162,12 +169,13 @@ def _read_collections(options: EvalOptions) -> list[Collection]:
 def _make_tasks(
     collections: Sequence[Collection],
     options: EvalOptions,
+    depth: int,
     journal: Journal,
     progress: Callable[[str, int, int], None],
 ) -> list[Task]:
     names = [collection.name for collection in collections]
     stages = _by_collection(options.first_stage or (), names, "--first-stage")
-    depths = _by_collection(options.depth or ("50",), names, "--depth")
+    depths = _by_collection(options.depth or (str(depth),), names, "--depth")
     if len({len(values) for values in depths.values()}) > 1:
         raise ConfigurationError("--depth: give every collection the same number of depths")
     tasks = []

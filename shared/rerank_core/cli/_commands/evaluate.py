@@ -52,7 +52,15 @@ def evaluate(
             metavar="[NAME=]SCORER",
             autocompletion=scorers,
             help="A scorer: nano, onnx:…, torch:…, bi:…, cohere:…, or a hub id; may be repeated. "
-            "Default: nano.",
+            "Default: nano, unless there is a --profile.",
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also compare the scorer and the blend of a profile, as rerank tune writes it. "
+            "Its depth is the default of --depth; thresholds and trimmers are not evaluated.",
         ),
     ] = None,
     blend: Annotated[

@@ -13,17 +13,18 @@ import typer
 from rerank_core._blend import make_blend
 from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
+from rerank_core._profile import Profile
 from rerank_core._trimming import make_trimmers
 from rerank_core._trimming.tokens import NAMED_COUNTERS
 from rerank_core.cli._command import examples
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.cli._records import InputFormat
 from rerank_core.cli._values import (
-    ScorerOption,
     choice,
     choices,
     number,
     output_file,
+    scorers,
     suggested,
     whole,
 )
@@ -59,7 +60,25 @@ def rank(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The candidates; - is standard input.")
     ] = "-",
-    scorer: ScorerOption = "nano",
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            "--scorer",
+            "-s",
+            metavar="NAME",
+            autocompletion=scorers,
+            help="The scorer: nano (built in), onnx:…, torch:…, cohere:…, or a hub id. "
+            "Default: nano.",
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A profile, as rerank tune writes it: scorer, depth, blend, threshold and "
+            "trimmers. The options here replace what it says.",
+        ),
+    ] = None,
     depth: Annotated[
         int | None,
         typer.Option(
@@ -187,14 +206,19 @@ def rank(
 ) -> None:
     """Reorder the candidates of a file."""
     options = locals()  # an option and its field have the same name
-    source, scorer_name = options.pop("file"), options.pop("scorer")
     options["blend"] = make_blend(blend)
     if count_tokens is not None and count_tokens not in NAMED_COUNTERS:
         options["count_tokens"] = _function(count_tokens)
     options["trim"] = [
         made for name in trim or () for made in make_trimmers(name, argument="--trim")
     ]
-    rank_file(source, load_scorer(scorer_name), RankOptions(**options))
+    del options["profile"]
+    if profile is not None:
+        for name, value in Profile.read(profile).options.items():
+            if options[name] in (None, []):
+                options[name] = value
+    source, wanted = options.pop("file"), options.pop("scorer")
+    rank_file(source, load_scorer("nano" if wanted is None else wanted), RankOptions(**options))
 
 
 def _function(name: str) -> Callable[[str], int]:
