@@ -38,7 +38,7 @@ PUBLIC = {
     "rerank_core.evaluation": """
         DEFAULT_METRICS FIRST_STAGE MEAN Candidate Collection CollectionReport Comparison
         FirstStage Journal KeepChoice KeepRow Latency Moved QueryChange Report System SystemReport
-        Task Verdict choose_keep evaluate first_stage plot read_collection read_run
+        Task Trimming Verdict choose_keep evaluate first_stage plot read_collection read_run
     """,
     "rerank_core.export": "ExportError ExportReport Verification export_model",
     "rerank_core.testing": """

@@ -21,6 +21,7 @@ from rerank_core.cli._eval_table import keep_lines, report_lines
 from rerank_core.cli._guard import interrupt_raised, on_interrupt
 from rerank_core.cli._interrupts import interrupts
 from rerank_core.cli._output import check_target, output_console, progress_bar, write_lines
+from rerank_core.cli._values import trimmers
 from rerank_core.evaluation import (
     DEFAULT_METRICS,
     Collection,
@@ -62,6 +63,8 @@ class EvalOptions:
     resume: Path | None
     prices: Path | None
     cascade: tuple[str, str] | None
+    trim: Sequence[str] | None
+    top_n: int | None
     max_loss: float
     json: Path | None
     plot: Path | None
@@ -90,6 +93,9 @@ def run_eval(options: EvalOptions) -> None:
     if options.profile and profile:
         scorer = load_scorer(profile.scorer)
         systems.insert(0, System(scorer, profile.blend, options.profile.stem))
+    trim = trimmers(options.trim) or [*(profile.trim if profile else ())]
+    if options.top_n is not None and not trim:
+        raise ConfigurationError("--top-n is for --trim: name a trimmer, too")
     pair = options.cascade and [make(text)[1] for text in options.cascade]
     collections = _read_collections(options)
     with (
@@ -107,6 +113,8 @@ def run_eval(options: EvalOptions) -> None:
             resamples=options.resamples,
             seed=options.seed,
             examples=options.examples,
+            trim=trim,
+            top_n=options.top_n,
             progress=progress,
         )
         choice = pair and choose_keep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -22,6 +23,7 @@ from rerank_core.evaluation import (
     QueryChange,
     Report,
     SystemReport,
+    Trimming,
 )
 
 __all__ = ["keep_lines", "report_lines"]
@@ -88,6 +90,10 @@ def _collection(
         yield _text(f"{system.name}: {against[system.name].sentence}")
         yield from _details(system)
     yield ""
+    trimmed = [(s.name, _trimmed(s.trimming)) for s in collection.systems if s.trimming is not None]
+    if trimmed:
+        yield _bold(f"After trimming: {_trimmers(report.settings)}")
+        yield from _table(trimmed, (), console)
 
 
 def _mean(report: Report, console: Console) -> Iterator[RenderableType]:
@@ -183,6 +189,32 @@ def _times(system: SystemReport) -> dict[str, str]:
     return dict(zip(_TIMES, times, strict=True))
 
 
+def _trimmers(settings: Mapping[str, Any]) -> str:
+    # The kind and its first argument, as --trim takes them.
+    names = ["=".join(map(str, [*options.values()][:2])) for options in settings["trim"]]
+    return ", ".join([*names, f"top {settings['top_n']}"] if settings["top_n"] else names)
+
+
+def _trimmed(found: Trimming) -> dict[str, str]:
+    cells = {"texts": f"{found.candidates_before:.1f} to {found.candidates_after:.1f}"}
+    if found.tokens_before is not None:
+        cells["tokens"] = f"{found.tokens_before:,.0f} to {found.tokens_after:,.0f}"
+        cells["saved"] = _share(found.saved)
+    cells["relevant kept"] = _share(found.relevant_kept)
+    if found.answered_before is not None:
+        cells["answered"] = f"{_share(found.answered_before)} to {_share(found.answered_after)}"
+        cells["answers kept"] = _share(found.answers_kept)
+        if found.low is not None:
+            cells["95% interval"] = f"{_share(found.low)} {_share(found.high)}"
+    if found.empty:
+        cells["empty"] = str(found.empty)
+    return cells
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
 def _against_first(report: Report, place: str) -> dict[str, Comparison]:
     return {
         found.system: found
@@ -197,6 +229,10 @@ def _details(system: SystemReport) -> Iterator[RenderableType]:
         yield _text(f"queries: {counts}", indent=2)
     for reason, count in (system.degraded or {}).items():
         yield _text(f"degraded for {count} queries: {reason}", indent=2)
+    if system.trimming is not None:
+        yield _text(f"usage of trimming: {_usage(system.trimming.usage)}", indent=2)
+        for reason, count in (system.trimming.degraded or {}).items():
+            yield _text(f"trimming degraded for {count} queries: {reason}", indent=2)
     if system.usage is not None:
         yield _text(f"usage: {_usage(system.usage)}", indent=2)
     for word, changes in (("won", system.wins), ("lost", system.losses)):

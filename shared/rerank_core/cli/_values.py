@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 from rerank_core._checks import check_choice, check_number, check_whole
 from rerank_core._errors import ConfigurationError
 from rerank_core._models import list_models
+from rerank_core._trimming import Trimmer, make_trimmers
 
 __all__ = [
     "ScorerOption",
@@ -23,6 +24,8 @@ __all__ = [
     "output_file",
     "scorers",
     "suggested",
+    "trimmer_names",
+    "trimmers",
     "whole",
 ]
 
@@ -76,6 +79,14 @@ def suggested(*values: str) -> Completion:
         return [value for value in values if value.startswith(incomplete)]
 
     return complete
+
+
+trimmer_names = suggested("excerpt", "budget=", "distinct", "adaptive", "arrange=")
+
+
+def trimmers(names: Iterable[str] | None) -> list[Trimmer]:
+    """Make the trimmers of ``--trim``."""
+    return [made for name in names or () for made in make_trimmers(name, argument="--trim")]
 
 
 _IDS = [model.name for model in list_models() if "/" in model.name]

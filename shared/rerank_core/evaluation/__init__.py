@@ -40,6 +40,10 @@ and is not corrected; it can lie above 0 where the verdict is ``"cannot tell"``.
 call, so that loading is not included. Times depend on the machine and its load, and a journal
 returns the times of the run that it kept.
 
+**Trimming.** With ``trim=`` every ranking is trimmed as well, and each system's `Trimming` tells
+how many tokens that saves, and how many relevant candidates and known answers are left. Metrics are
+of the ranking before.
+
 A `Journal` keeps scorings: an interrupted run can be resumed, and another comparison of the same
 scorers costs nothing. The command ``rerank eval`` does all of this. The extra ``eval`` is required.
 """
@@ -63,6 +67,7 @@ from rerank_core.evaluation._report import (
     QueryChange,
     Report,
     SystemReport,
+    Trimming,
     Verdict,
 )
 from rerank_core.evaluation._scoring import Task
@@ -86,6 +91,7 @@ __all__ = [
     "System",
     "SystemReport",
     "Task",
+    "Trimming",
     "Verdict",
     "choose_keep",
     "evaluate",

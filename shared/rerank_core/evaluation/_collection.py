@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,10 @@ from rerank_core._checks import describe, is_blank
 from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._lines import Line, read_objects, read_table
 
-__all__ = ["MOST_GRADE", "Collection", "Judgements", "digest", "read_collection"]
+__all__ = ["MOST_GRADE", "Answers", "Collection", "Judgements", "digest", "read_collection"]
+
+Answers: TypeAlias = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
+"""Places of the answers in each document, by query id and document id."""
 
 Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 """Grade of each judged document, by query id and document id."""
@@ -24,6 +27,7 @@ Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 MOST_GRADE = 1_000_000
 """The highest grade: the programs that measure count all up to it."""
 
+_ANSWERS = ("query-id", "corpus-id", "start", "end")
 _QRELS = ("query-id", "corpus-id", "score")
 _SAMPLE = ("question", "answers")
 _TREC_QRELS = ("query-id", "iteration", "corpus-id", "score")
@@ -41,6 +45,11 @@ class Collection:
             grade of 0 or less, or without one, are not relevant.
         notes: Remarks on what was skipped while reading.
         folder: The folder it was read from.
+        headers: What stands before a document's own text, such as its title, by id. Trimmers read
+            it, and cut only what follows it.
+        answers: Places of the answers in the documents' own texts, by query id and document id:
+            the first character of each, and the one after its last. Optional; `evaluate` tells
+            how many of them are left after trimming.
 
     Example:
         ```python
@@ -62,6 +71,8 @@ class Collection:
     judgements: Judgements
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
 
     @classmethod
     def sample(cls) -> Collection:
@@ -82,13 +93,14 @@ class Collection:
         """
         folder = Path(__file__).with_name("sample")
         passages = json.loads(gzip.decompress((folder / "passages.json.gz").read_bytes()))
-        documents = {name: f"{name.partition('#')[0]}: {text}" for name, text in passages.items()}
+        headers = {name: f"{name.partition('#')[0]}: " for name in passages}
+        documents = {name: headers[name] + text for name, text in passages.items()}
         queries, judgements = {}, {}
         for line, (question, answers) in read_table(folder / "questions.tsv", _SAMPLE, _SAMPLE):
             query = f"q{line.number - 1:03}"
             queries[query] = question
             judgements[query] = dict.fromkeys(answers.split(", "), 1)
-        return cls("python-docs", documents, queries, judgements)
+        return cls("python-docs", documents, queries, judgements, headers=headers)
 
     @cached_property
     def evaluated(self) -> tuple[str, ...]:
@@ -100,6 +112,10 @@ class Collection:
                 if query in self.queries and any(grade > 0 for grade in grades.values())
             )
         )
+
+    def own_text(self, document: str) -> str:
+        """Return a document's text without its header."""
+        return self.documents[document][len(self.headers.get(document, "")) :]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,6 +154,10 @@ def read_collection(
     larger corpus. Queries without a text or without judgements are left out. `Collection.notes`
     counts all of them.
 
+    An optional ``answers.tsv``, with the header ``query-id``, ``corpus-id``, ``start``, ``end`` and
+    tabs, tells which part of a document's ``text`` answers a query: ``text[start:end]``, in
+    characters as Python counts them, without the title. A query may have several answers.
+
     Args:
         folder: The folder.
         qrels: Path of the judgements, relative to the folder. Default: ``qrels.tsv``, otherwise
@@ -146,8 +166,8 @@ def read_collection(
 
     Raises:
         InvalidInputError: If a file is missing; if a line is malformed, repeats an id, or
-            contradicts an earlier judgement (the error has its number); if no query can be
-            evaluated.
+            contradicts an earlier judgement (the error has its number); if an answer is not
+            in its text; if no query can be evaluated.
 
     Example:
         ```python
@@ -173,19 +193,28 @@ def read_collection(
             "and qrels.tsv"
         )
     judged = _qrels_file(root, qrels)
+    documents, headers = _read_texts(root / "corpus.jsonl", with_title=True)
+    queries, _ = _read_texts(root / "queries.jsonl", with_title=False)
     collection = Collection(
         name or root.resolve().name,
-        _read_texts(root / "corpus.jsonl", with_title=True),
-        _read_texts(root / "queries.jsonl", with_title=False),
+        documents,
+        queries,
         _read_judgements(judged),
         folder=root,
+        headers=headers,
     )
     if not collection.evaluated:
         raise InvalidInputError(
             f"{judged}: no query of {root / 'queries.jsonl'} has a judgement of at least 1; "
             "check that the files belong together"
         )
-    return replace(collection, notes=_notes(collection))
+    notes = _notes(collection)
+    if (places := root / "answers.tsv").exists():
+        answers, unknown = _read_answers(places, collection)
+        collection = replace(collection, answers=answers)
+        if unknown:
+            notes += (f"{unknown} answers have no query or document here and are left out",)
+    return replace(collection, notes=notes)
 
 
 def _qrels_file(root: Path, chosen: str | None) -> Path:
@@ -202,8 +231,10 @@ def _qrels_file(root: Path, chosen: str | None) -> Path:
     raise InvalidInputError(f"{root}: no {' or '.join(names)}; {found}")
 
 
-def _read_texts(path: Path, *, with_title: bool) -> dict[str, str]:
+def _read_texts(path: Path, *, with_title: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the texts by id, and what stands before those that have a title."""
     texts: dict[str, str] = {}
+    headers: dict[str, str] = {}
     lines: dict[str, int] = {}
     for line, fields in read_objects(path):
         identity = _string(line, fields, "_id")
@@ -214,15 +245,21 @@ def _read_texts(path: Path, *, with_title: bool) -> dict[str, str]:
         parts = [_string(line, fields, "text")]
         if with_title and fields.get("title") is not None:
             parts.insert(0, _string(line, fields, "title"))
-        text = ". ".join(part for part in parts if not is_blank(part))
-        if not with_title and not text:
-            raise line.error('"text" is blank; a query needs a text')
         # Lone surrogates have no encoding.
-        texts[identity] = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        parts = [
+            part.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            for part in parts
+            if not is_blank(part)
+        ]
+        if not with_title and not parts:
+            raise line.error('"text" is blank; a query needs a text')
+        if len(parts) > 1:
+            headers[identity] = f"{parts[0]}. "
+        texts[identity] = ". ".join(parts)
         lines[identity] = line.number
     if not texts:
         raise InvalidInputError(f"{path}: is empty; it must have one JSON object per line")
-    return texts
+    return texts, headers
 
 
 def _string(line: Line, fields: Mapping[str, Any], name: str) -> str:
@@ -251,6 +288,25 @@ def _read_judgements(path: Path) -> Judgements:
     if not judgements:
         raise InvalidInputError(f"{path}: has no judgements")
     return judgements
+
+
+def _read_answers(path: Path, collection: Collection) -> tuple[Answers, int]:
+    """Return the answers, and the number of those whose query or document is unknown."""
+    answers: dict[str, dict[str, list[tuple[int, int]]]] = {}
+    unknown = 0
+    for line, (query, document, *places) in read_table(path, _ANSWERS, _ANSWERS):
+        start, end = map(line.integer, places, ("start", "end"))
+        if query not in collection.queries or document not in collection.documents:
+            unknown += 1
+            continue
+        length = len(collection.own_text(document))
+        if not 0 <= start < end <= length:
+            raise line.error(
+                f"{start} to {end} is no part of document {document!r}, whose text has {length} "
+                "characters"
+            )
+        answers.setdefault(query, {}).setdefault(document, []).append((start, end))
+    return answers, unknown
 
 
 def _notes(collection: Collection) -> tuple[str, ...]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
 from rerank_core._blend import Blend
-from rerank_core._checks import check_whole, is_blank
+from rerank_core._checks import check_whole, is_blank, optional
 from rerank_core._errors import ConfigurationError
 from rerank_core._scorer import Scorer
+from rerank_core._trimming import TrimLike, Trimmer, make_trimmers
 from rerank_core._version import __version__
 from rerank_core.evaluation._compare import compare, means
 from rerank_core.evaluation._journal import Journal
@@ -26,9 +29,11 @@ from rerank_core.evaluation._report import (
     QueryChange,
     Report,
     SystemReport,
+    Trimming,
 )
 from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Scored, Task
 from rerank_core.evaluation._statistics import CONFIDENCE
+from rerank_core.evaluation._trim import measure_trimming
 
 __all__ = ["System", "evaluate"]
 
@@ -80,6 +85,8 @@ def evaluate(
     resamples: int = 10_000,
     seed: int = 0,
     examples: int = 3,
+    trim: Iterable[TrimLike] | TrimLike | None = None,
+    top_n: int | None = None,
     progress: EvalProgress | None = None,
 ) -> Report:
     """Compare systems with the first stage and with each other.
@@ -100,6 +107,9 @@ def evaluate(
         resamples: Number of resamples of the bootstrap and the randomisation test.
         seed: Seed of the random numbers.
         examples: Number of won and of lost queries to report for each system.
+        trim: Trimmers, as for `rerank`, whose effect on the reranked candidates is reported for
+            each system (see `Trimming`). Metrics are of the ranking before it is trimmed.
+        top_n: With `trim`, at most this many candidates stay, as in `rerank`. None keeps all.
         progress: Called with (label of the work, steps done, steps in all).
 
     Returns:
@@ -129,11 +139,22 @@ def evaluate(
     names = check_metrics(metrics)
     check_whole(resamples, "resamples")
     _check(tasks, systems)
+    trimmers = make_trimmers(trim)
+    optional(check_whole, top_n, "top_n")
+    if top_n is not None and not trimmers:
+        raise ConfigurationError("top_n is for trim: give evaluate trimmers, too")
     journal = journal or Journal()
     depths = list(zip(*(task.depths for task in tasks), strict=True))
     suffixes = [f"@{'/'.join(map(str, sorted(set(each))))}" for each in depths]
+    trimmed = partial(measure_trimming, trim=trimmers, top_n=top_n, resamples=resamples, seed=seed)
     reports = [
-        _report(Evaluator(task, names, journal, progress), systems, suffixes, examples)
+        _report(
+            Evaluator(task, names, journal, progress),
+            systems,
+            suffixes,
+            examples,
+            trimmed if trimmers else None,
+        )
         for task in tasks
     ]
     versions = {"python": platform.python_version(), "rerank-core": __version__}
@@ -155,6 +176,7 @@ def evaluate(
                 }
                 for system in systems
             ],
+            **({"trim": [*map(_config, trimmers)], "top_n": top_n} if trimmers else {}),
         },
         versions,
         reports,
@@ -177,8 +199,19 @@ def _check(tasks: Sequence[Task], systems: Sequence[System]) -> None:
         raise ConfigurationError("all tasks must have the same number of depths")
 
 
+def _config(trimmer: Trimmer) -> dict[str, Any]:
+    try:
+        return trimmer.to_config()
+    except ConfigurationError:  # of the user's own making, or with a counter that is
+        return {"type": trimmer.kind or type(trimmer).__name__}
+
+
 def _report(
-    evaluator: Evaluator, systems: Sequence[System], suffixes: Sequence[str], examples: int
+    evaluator: Evaluator,
+    systems: Sequence[System],
+    suffixes: Sequence[str],
+    examples: int,
+    trimmed: Callable[..., Trimming | None] | None,
 ) -> CollectionReport:
     """Evaluate all systems on one task."""
     task = evaluator.task
@@ -197,7 +230,7 @@ def _report(
         task.first_stage.settings,
         first,
         [
-            _system_report(evaluator, system, depth, suffix, first, examples)
+            _system_report(evaluator, system, depth, suffix, first, examples, trimmed)
             for system in systems
             for depth, suffix in zip(task.depths, suffixes, strict=True)
         ],
@@ -211,6 +244,7 @@ def _system_report(
     suffix: str,
     first: SystemReport,
     examples: int,
+    trimmed: Callable[..., Trimming | None] | None,
 ) -> SystemReport:
     task = evaluator.task
     scored = evaluator.score(system.scorer, max(task.depths))
@@ -244,6 +278,7 @@ def _system_report(
         wins=[change(query) for query in best[:examples] if gains[query] > 0],
         losses=[change(query) for query in worst[:examples] if gains[query] < 0],
         degraded=dict(degraded) or None,
+        trimming=trimmed and trimmed(evaluator, scored.replays, depth, blend=system.blend),
     )
 
 

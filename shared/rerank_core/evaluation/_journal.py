@@ -14,7 +14,7 @@ from rerank_core._checks import check_number, check_whole, describe, optional
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._files import bounded_lines
 from rerank_core._scorer import Scorer
-from rerank_core._types import Scale, Scoring
+from rerank_core._types import Scale, Scoring, Span
 from rerank_core._usage import Usage
 from rerank_core.evaluation._collection import digest
 
@@ -197,6 +197,7 @@ def _entry(scoring: Scoring) -> dict[str, Any]:
         "usage": usage,
         "secondary": scoring.secondary,
         "scale": scoring.scale,
+        "spans": scoring.spans,
     }
     return {name: value for name, value in entry.items() if value is not None}
 
@@ -212,11 +213,12 @@ def _scoring(entry: object, count: int | None = None) -> Scoring:
             pass
         case _:
             raise InvalidInputError(f"it must have scores and usage, not {describe(entry)}")
-    if unknown := [name for name in others if name not in ("secondary", "scale")]:
+    if unknown := [name for name in others if name not in ("secondary", "scale", "spans")]:
         raise InvalidInputError(f"it has an unknown field, {describe(unknown[0])}")
     secondary, scale = others.get("secondary"), others.get("scale")
     if not isinstance(secondary, list | tuple | None) or not isinstance(scale, str | None):
         raise InvalidInputError("secondary must be a list, and scale a str")
+    spans = others.get("spans")
     if count is not None and len(scores) != count:
         raise InvalidInputError(f"it has {len(scores)} scores for {count} texts")
     return Scoring(
@@ -224,7 +226,25 @@ def _scoring(entry: object, count: int | None = None) -> Scoring:
         _usage(usage),
         secondary=None if secondary is None else _numbers(secondary, "secondary"),
         scale=None if scale is None else Scale(scale),
+        spans=None if spans is None else _spans(spans),
     )
+
+
+def _spans(entry: object) -> tuple[tuple[Span, ...], ...]:
+    try:
+        return tuple(
+            tuple(
+                Span(
+                    check_whole(start, "spans", least=0),
+                    check_whole(end, "spans", least=0),
+                    optional(check_number, score, "spans"),
+                )
+                for start, end, score in found
+            )
+            for found in entry  # type: ignore[attr-defined]
+        )
+    except TypeError:
+        raise InvalidInputError("spans must be lists of start, end and score") from None
 
 
 def _numbers(values: Sequence[object], name: str) -> tuple[float | None, ...]:

@@ -19,6 +19,7 @@ __all__ = [
     "QueryChange",
     "Report",
     "SystemReport",
+    "Trimming",
     "Verdict",
 ]
 
@@ -132,6 +133,73 @@ class QueryChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Trimming:
+    """What trimming leaves of the candidates that a system reranked.
+
+    Everything is per query, over the queries that have candidates, and compared with the same
+    ranking without trimmers, cut to the same `top_n`. An answer is kept if all of it is in one
+    passage that is left (see `Collection.answers`).
+
+    Attributes:
+        candidates_before: Mean number of candidates without trimmers.
+        candidates_after: Mean number of candidates that are left.
+        tokens_before: Mean number of tokens of their texts without trimmers, by the counter of the
+            `Budget`, or of ``"nano"``; None if the counter failed.
+        tokens_after: Mean number of tokens that are left.
+        saved: Share of the tokens that is saved.
+        empty: Number of queries of which nothing is left.
+        relevant_kept: Share of the relevant candidates that are left, whole or in part: a mean
+            over the queries that have some; None if none has.
+        answered_before: Share of the queries with known answers of which one is among the
+            candidates without trimmers; None if the collection has no answers.
+        answered_after: Share of them of which one is left.
+        answers_kept: Share of the queries that were answered without trimmers and still are; None
+            if there are none.
+        low: Lower end of its 95 % bootstrap interval; None with fewer than two such queries.
+        high: Upper end of the interval.
+        answered: Whether an answer is left, for each query with known answers.
+        usage: Cost of scoring sentences; the seconds are those of this run.
+        degraded: Causes of rankings that trimming degraded, as in `Ranking.causes`, and their
+            number of queries; None if none was.
+
+    Example:
+        ```python
+        from rerank_core import load_scorer
+        from rerank_core.evaluation import Collection, System, Task, evaluate, first_stage
+
+        text = "Cats purr. They purr when they are content. Some cats are black."
+        answers = {"q": {"1": [(11, 43)]}}  # "They purr when they are content."
+        queries, judgements = {"q": "When do cats purr?"}, {"q": {"1": 1}}
+        pets = Collection("pets", {"1": text}, queries, judgements, answers=answers)
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(10,))
+        report = evaluate([task], [System(load_scorer("nano"))], trim=["excerpt"])
+        trimming = report.collections[0].systems[0].trimming
+        print(f"{trimming.saved:.0%} of the tokens saved, {trimming.answers_kept:.0%} answered")
+        ```
+
+        ```text
+        29% of the tokens saved, 100% answered
+        ```
+    """
+
+    candidates_before: float
+    candidates_after: float
+    tokens_before: float | None
+    tokens_after: float | None
+    saved: float | None
+    empty: int
+    relevant_kept: float | None
+    answered_before: float | None
+    answered_after: float | None
+    answers_kept: float | None
+    low: float | None
+    high: float | None
+    answered: Mapping[str, bool]
+    usage: Usage
+    degraded: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SystemReport:
     """Results of one system, or of the first stage, on one collection.
 
@@ -149,6 +217,7 @@ class SystemReport:
         losses: The queries that lost most.
         degraded: Causes of degraded scorings, as in `Scoring.causes`, and their number of
             queries; None if none was degraded.
+        trimming: What trimming leaves; None without trimmers, or if no query has candidates.
 
     Example:
         ```python
@@ -173,6 +242,7 @@ class SystemReport:
     wins: Sequence[QueryChange] = ()
     losses: Sequence[QueryChange] = ()
     degraded: Mapping[str, int] | None = None
+    trimming: Trimming | None = None
 
 
 @dataclass(frozen=True, slots=True)

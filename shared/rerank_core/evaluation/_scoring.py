@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rerank_core._blend import Blend
 from rerank_core._checks import check_whole, describe
 from rerank_core._errors import ConfigurationError
-from rerank_core._reranking import rerank
+from rerank_core._reranking import rerank_passages
 from rerank_core._scorer import Scorer
-from rerank_core._types import Progress, Scale, Scoring
+from rerank_core._trimming import Passage
+from rerank_core._types import Progress, Ranking, Scale, Scoring
 from rerank_core._usage import Usage
 from rerank_core.evaluation._collection import Collection
 from rerank_core.evaluation._first_stage import FirstStage
@@ -85,6 +86,15 @@ class Task:
         found = self.first_stage.candidates.get(query, ())[:depth]
         return [self.collection.documents[candidate.id] for candidate in found]
 
+    def passages(self, query: str, depth: int) -> list[Passage]:
+        """Return the parts of these texts."""
+        headers = self.collection.headers
+        names = [found.id for found in self.first_stage.candidates.get(query, ())[:depth]]
+        return [
+            Passage(self.collection.own_text(name), header, start=len(header))
+            for name, header in ((name, headers.get(name, "")) for name in names)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -113,11 +123,15 @@ class Replay(Scorer):
         scorer: The scorer it stands for.
         texts: The texts that were scored.
         scoring: Their scoring.
+        journal: Known scorings of sentences; new ones are added.
     """
 
-    def __init__(self, scorer: Scorer, texts: Sequence[str], scoring: Scoring) -> None:
+    def __init__(
+        self, scorer: Scorer, texts: Sequence[str], scoring: Scoring, journal: Journal
+    ) -> None:
         self._scorer = scorer
         self._scoring = scoring
+        self._journal = journal
         self._positions = {text: position for position, text in enumerate(texts)}
 
     @property
@@ -135,17 +149,49 @@ class Replay(Scorer):
         """Identity of this replay alone."""
         return f"replay:{id(self)}"
 
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:
+        """Return the scorer's own, which has the time that scoring left it."""
+        scorer = self._scorer.sentence_scorer(elapsed + self._scoring.usage.seconds)
+        return scorer and _Journaled(scorer, self._journal)
+
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         del query, progress  # a replay belongs to one query, and takes no time
         positions = [self._positions[text] for text in texts]
-        scores, secondary = self._scoring.scores, self._scoring.secondary
+        found = self._scoring
         return replace(
-            self._scoring,
-            scores=tuple(scores[position] for position in positions),
-            secondary=secondary and tuple(secondary[position] for position in positions),
-            spans=None,
+            found,
+            scores=tuple(found.scores[position] for position in positions),
+            secondary=found.secondary and tuple(found.secondary[at] for at in positions),
+            spans=found.spans and tuple(found.spans[position] for position in positions),
             usage=Usage(),
         )
+
+
+class _Journaled(Scorer):
+    """Scorer whose scorings a journal keeps."""
+
+    def __init__(self, scorer: Scorer, journal: Journal) -> None:
+        self._scorer = scorer
+        self._journal = journal
+
+    @property
+    def name(self) -> str:
+        return self._scorer.name
+
+    @property
+    def scale(self) -> Scale:
+        return self._scorer.scale
+
+    @property
+    def fingerprint(self) -> str:
+        return self._scorer.fingerprint
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        scoring = self._journal.find(self._scorer, query, texts)
+        if scoring is None:
+            scoring = self._scorer.score(query, texts, progress=progress)
+            self._journal.keep(self._scorer, query, texts, scoring)
+        return scoring
 
 
 class Evaluator:
@@ -199,7 +245,7 @@ class Evaluator:
                 scoring = scorer.score(asked, texts)
                 self._journal.keep(scorer, asked, texts, scoring)
             scorings[query] = scoring
-            replays[query] = Replay(scorer, texts, scoring)
+            replays[query] = Replay(scorer, texts, scoring, self._journal)
         return self._scored.setdefault((id(scorer), depth), Scored(depth, scorings, replays))
 
     def rerank(
@@ -218,16 +264,22 @@ class Evaluator:
         orders: dict[str, list[str]] = {query: [] for query in self.task.used}
         for query, scorer in scorers.items():
             found = self.task.first_stage.candidates[query]
-            ranking = rerank(
-                self.task.collection.queries[query],
-                self.task.texts(query, depth),
-                scorer,
-                blend=blend,
-                prior=[candidate.score for candidate in found[:depth]],
-            )
+            ranking = self.rank(query, scorer, depth, blend=blend)
             orders[query] = [found[item.index].id for item in ranking]
             orders[query] += [candidate.id for candidate in found[depth:]]
         return orders
+
+    def rank(self, query: str, scorer: Scorer, depth: int, **options: Any) -> Ranking:
+        """Rerank a query's first candidates, with options of `rerank`."""
+        found = self.task.first_stage.candidates[query][:depth]
+        return rerank_passages(
+            self.task.collection.queries[query],
+            self.task.texts(query, depth),
+            self.task.passages(query, depth),
+            scorer=scorer,
+            prior=[candidate.score for candidate in found],
+            **options,
+        )
 
     def measure(self, orders: Orders) -> tuple[dict[str, float], Values]:
         """Return the mean of each metric, and its value for each query."""

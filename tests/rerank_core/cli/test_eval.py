@@ -92,6 +92,28 @@ def test_the_built_in_sample_needs_no_folder(small: Path) -> None:
     ]
 
 
+def test_what_trimming_leaves(small: Path, tmp_path: Path) -> None:
+    answers = "query-id\tcorpus-id\tstart\tend\nq1\td1\t0\t7\n"
+    (small / "answers.tsv").write_text(answers)
+    report = tmp_path / "out.json"
+    result = run(
+        small, "--first-stage", "run:first", "--depth", "3", "--top-n", "2", "--json", report,
+        "--trim", "excerpt", "--trim", "budget=9",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "After trimming: excerpt=0.5, budget=9, top 2" in lines
+    found = json.loads(report.read_text())
+    assert found["settings"]["trim"][1]["tokens"] == 9
+    trimming = found["collections"][0]["systems"][0]["trimming"]
+    assert (trimming["answered_before"], trimming["answers_kept"]) == (1, 1)
+    assert f"{100 * trimming['saved']:.1f}%" in lines[-1].split()
+    result = run(small, "--top-n", "2")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--top-n is for --trim: name a trimmer, too" in result.stderr
+    assert "--trim: there is no trimmer 'excerp'" in run(small, "--trim", "excerp").stderr
+
+
 def test_something_to_evaluate_on_is_required() -> None:
     result = run()
     assert result.exit_code == 2

@@ -29,12 +29,26 @@ def test_a_title_comes_first(tmp_path: Path) -> None:
         {"_id": "d4", "title": None, "text": "half \ud800 a pair"},
     ]
     (folder / "corpus.jsonl").write_text("\n\n".join(map(json.dumps, documents)))
-    assert list(read_collection(folder).documents.values()) == [
+    collection = read_collection(folder)
+    assert list(collection.documents.values()) == [
         "Rivers. They flow.",
         "They flow.",
         "Rivers",
         "half \ufffd a pair",
     ]
+    assert collection.headers == {"d1": "Rivers. "}
+    assert [*map(collection.own_text, ("d1", "d3"))] == ["They flow.", "Rivers"]
+
+
+def test_answers_are_places_in_the_text_without_its_title(tmp_path: Path) -> None:
+    folder = write_collection(tmp_path / "c")
+    document = {"_id": "d1", "title": "Rivers", "text": "They flow. Down."}
+    (folder / "corpus.jsonl").write_text(json.dumps(document))
+    rows = ["q1\td1\t0\t10", "q1\td1\t11\t16", "q1\tgone\t0\t9", "q9\td1\t0\t2"]
+    (folder / "answers.tsv").write_text(ANSWERS + "\n".join(rows))
+    collection = read_collection(folder)
+    assert collection.answers == {"q1": {"d1": [(0, 10), (11, 16)]}}
+    assert "2 answers have no query or document here and are left out" in collection.notes
 
 
 def test_queries_that_cannot_count_are_told(tmp_path: Path) -> None:
@@ -68,6 +82,7 @@ def test_trec_judgements_say_the_same(tmp_path: Path) -> None:
 
 
 HEADER = "query-id\tcorpus-id\tscore\n"
+ANSWERS = "query-id\tcorpus-id\tstart\tend\n"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +109,10 @@ HEADER = "query-id\tcorpus-id\tscore\n"
         ("qrels.tsv", HEADER + "q1\td1\t1\nq1\td1\t2", r":3: document 'd1' is judged 2.*line 2"),
         ("qrels.tsv", "q1 0 d1 1\nq1 d1 1", r"qrels\.tsv:2: 3 columns, but there must be 4"),
         ("qrels.tsv", HEADER, "has no judgements"),
+        ("answers.tsv", ANSWERS + "q1\td1\t0", r"answers\.tsv:2: 3 columns"),
+        ("answers.tsv", ANSWERS + "q1\td1\t0\tx", r":2: end must be a whole number, not 'x'"),
+        ("answers.tsv", ANSWERS + "q1\td1\t0\t32", r":2: 0 to 32 is no part of document 'd1'"),
+        ("answers.tsv", ANSWERS + "q1\td1\t4\t4", r":2: 4 to 4 is no part of document 'd1'"),
         ("qrels.tsv", HEADER + "q1\td1\t0", "no query of .* has a judgement of at least 1"),
     ],
 )

@@ -8,14 +8,20 @@ from typing import Any
 
 import pytest
 
-from rerank_core import InvalidInputError, Scale, Scoring, Usage
+from rerank_core import InvalidInputError, Scale, Scoring, Span, Usage
 from rerank_core.evaluation import Journal
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 
 HEADER = '{"journal": "rerank eval", "version": 1}\n'
 TEXTS = ["a river", "a list", ""]
 USAGE = Usage(pairs=2, tokens=9, seconds=0.25, billed_units={"search_units": 1.0}, cost=None)
-SCORING = Scoring((0.5, None, None), USAGE, secondary=(-0.0, -1.0, None), scale=Scale.UNIT)
+SCORING = Scoring(
+    (0.5, None, None),
+    USAGE,
+    secondary=(-0.0, -1.0, None),
+    scale=Scale.UNIT,
+    spans=((Span(0, 3), Span(4, 7, 0.5)), (), ()),
+)
 
 
 def test_what_was_scored_is_known_again(tmp_path: Path) -> None:
@@ -106,6 +112,11 @@ def test_another_file_is_left_alone(tmp_path: Path, content: str, message: str) 
         ({"secondary": 1}, "secondary must be a list"),
         ({"scale": "percent"}, "'percent' is not a valid Scale"),
         ({"scale": ["unit"]}, "scale a str"),
+        ({"spans": 1}, "spans must be lists of start, end and score"),
+        ({"spans": [[1], [], []]}, "spans must be lists of start, end and score"),
+        ({"spans": [[[1, 2]], [], []]}, "not enough values"),
+        ({"spans": [[["1", 2, None]], [], []]}, "spans must be a whole number"),
+        ({"spans": [[]]}, "1 spans for 3 scores"),
         ({"usage": None}, "must have scores and usage"),
         ({"usage": {"pairs": "2"}}, "pairs must be a whole number"),
         ({"usage": {"pairs": -1}}, "pairs must be a whole number"),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import examples as _examples
-from rerank_core.cli._values import number, scorers, suggested, whole
+from rerank_core.cli._values import number, scorers, suggested, trimmer_names, whole
 
 __all__ = ["EPILOG", "HELP", "evaluate"]
 
@@ -27,6 +27,7 @@ EPILOG = (
         "rerank eval my-collection",
         "rerank eval my-collection -s nano -s torch:my-model --resume scores.jsonl",
         "rerank eval my-collection --blend rrf:0.3 --depth 50 --plot quality.svg",
+        "rerank eval my-collection --trim excerpt --trim budget=2000 --top-n 5",
     )
     + "\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong argument, file or installation; 130 interrupted, "
@@ -60,7 +61,8 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             help="Also compare the scorer and the blend of a profile, as rerank tune writes it. "
-            "Its depth is the default of --depth; thresholds and trimmers are not evaluated.",
+            "Its depth and trimmers are the defaults of --depth and --trim; its threshold is not "
+            "evaluated.",
         ),
     ] = None,
     blend: Annotated[
@@ -149,6 +151,19 @@ def evaluate(
             autocompletion=scorers,
             help="Also find how many candidates a cascade of two scorers should keep.",
         ),
+    ] = None,
+    trim: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRIMMER",
+            autocompletion=trimmer_names,
+            help="Also tell what this leaves of the reranked candidates, in tokens, relevant texts "
+            "and answers: excerpt, budget=TOKENS, distinct, adaptive; may be repeated.",
+        ),
+    ] = None,
+    top_n: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=whole(1), help="With --trim, at most N candidates stay."),
     ] = None,
     max_loss: Annotated[
         float,

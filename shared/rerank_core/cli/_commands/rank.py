@@ -14,7 +14,6 @@ from rerank_core._blend import make_blend
 from rerank_core._errors import ConfigurationError
 from rerank_core._loading import load_scorer
 from rerank_core._profile import Profile
-from rerank_core._trimming import make_trimmers
 from rerank_core._trimming.tokens import NAMED_COUNTERS
 from rerank_core.cli._command import examples
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
@@ -26,6 +25,8 @@ from rerank_core.cli._values import (
     output_file,
     scorers,
     suggested,
+    trimmer_names,
+    trimmers,
     whole,
 )
 
@@ -132,7 +133,7 @@ def rank(
         typer.Option(
             "--trim",
             metavar="TRIMMER",
-            autocompletion=suggested("excerpt", "budget=", "distinct", "adaptive", "arrange="),
+            autocompletion=trimmer_names,
             help="What to leave out: excerpt (sentences that do not answer), budget=TOKENS, "
             "distinct (near-duplicates), adaptive (scores far below the best); or the order to "
             "write: arrange=edges. May be repeated. A text that is shortened keeps its field; the "
@@ -209,9 +210,7 @@ def rank(
     options["blend"] = make_blend(blend)
     if count_tokens is not None and count_tokens not in NAMED_COUNTERS:
         options["count_tokens"] = _function(count_tokens)
-    options["trim"] = [
-        made for name in trim or () for made in make_trimmers(name, argument="--trim")
-    ]
+    options["trim"] = trimmers(trim)
     del options["profile"]
     if profile is not None:
         for name, value in Profile.read(profile).options.items():
