@@ -150,12 +150,28 @@ def pandas() -> None:
     assert rerank(QUERY, TEXTS).to_pandas()["text"].iloc[0] == BEST
 
 
+def serve() -> None:
+    """Serve over HTTP, without a network."""
+    import asyncio
+
+    from rerank_core.serving import create_app
+
+    async def live() -> None:
+        app = create_app({"fast": "nano"})
+        async with app.router.lifespan_context(app):
+            assert "/v2/rerank" in app.openapi()["paths"]
+
+    asyncio.run(live())
+    assert "--max-documents" in _run("serve", "--help")
+
+
 PARTS = {
     "agents": (langchain, agents),
     "demo": (cli, langchain, llamaindex, demo),
     "export": (torch, export),
     "eval": (cli, eval),
-    "all": (langchain, llamaindex, cohere, tei, torch, export, cli, demo, eval),
+    "serve": (cli, serve),
+    "all": (langchain, llamaindex, cohere, tei, torch, export, cli, demo, eval, serve),
 }
 """The extras that bring others."""
 ALONE = (langchain, llamaindex, cohere, tei, torch, cli, otel, pandas)

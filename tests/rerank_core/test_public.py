@@ -41,6 +41,7 @@ PUBLIC = {
         Task Trimming Verdict choose_keep evaluate first_stage plot read_collection read_run
     """,
     "rerank_core.export": "ExportError ExportReport Verification export_model",
+    "rerank_core.serving": "create_app",
     "rerank_core.testing": """
         OverlapScorer Reply Request ScriptedScorer ScriptedServer no_waiting
     """,

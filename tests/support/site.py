@@ -30,6 +30,7 @@ PACKAGES = (
     "rerank_core",
     "rerank_core.evaluation",
     "rerank_core.export",
+    "rerank_core.serving",
     "rerank_core.testing",
     "langchain_rerank",
     "langchain_rerank.middleware",

@@ -1,4 +1,4 @@
-"""The command line: ``rerank rank``, ``eval``, ``info``, ``models``, ``export`` and ``demo``."""
+"""The command line: ``rerank rank``, ``eval``, ``serve`` and others."""
 
 from __future__ import annotations
 

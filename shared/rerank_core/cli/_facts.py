@@ -40,6 +40,7 @@ EXTRAS = {
     "cohere": "cohere",
     "sentence-transformers": "torch",
     "torch": "torch",
+    "fastapi": "serve",
 }
 """The packages that matter, and the extra of rerank-core that brings each; None for the base."""
 
