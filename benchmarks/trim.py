@@ -3,7 +3,8 @@
     python -m benchmarks.trim --data DIR
 
 `DIR` holds the test collection ``wikiqa_test`` in BEIR's layout. The sentences of an article are
-one text, in order; the sentences that are labelled are what must remain of it.
+one text, in order; the sentences that are labelled are what must remain of it. With ``--write``
+this collection of articles is written for ``rerank eval --trim``, and nothing is measured.
 """
 
 from __future__ import annotations
@@ -14,19 +15,36 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 
-import bm25s
+import numpy as np
 
-from rerank_core import Budget, Excerpt, RankedItem, Scorer, TrimContext, load_scorer, rerank
-from rerank_core._metadata import scored_text
+from rerank_core import (
+    Budget,
+    Excerpt,
+    Ranking,
+    Scorer,
+    TrimContext,
+    Trimmer,
+    load_scorer,
+    rerank,
+)
 from rerank_core._reranking import rerank_passages
-from rerank_core._trimming.base import Passage, shorten
+from rerank_core._trimming.base import Passage, Step, shorten
 from rerank_core._trimming.sentences import split
 from rerank_core._trimming.tokens import make_counter
+from rerank_core.evaluation import (
+    Collection,
+    System,
+    Task,
+    evaluate,
+    first_stage,
+    read_collection,
+)
+from rerank_core.evaluation._statistics import difference
+from rerank_core.evaluation._trim import is_answered
 
 FOLDS, SAMPLES, STEPS = 10, 10_000, 100
 CANDIDATES, TOKENS = 10, 500
@@ -35,55 +53,63 @@ Keep = Callable[[float], tuple[bool, float]]
 """From a threshold in 0 to 1 to whether an answer stays, and the share of words that is cut."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question, the article that answers it, and the places of the answers."""
+def articles(sentences: Collection) -> Collection:
+    """Join the sentences of each article; those that answer are its answers.
 
-    query: str
-    article: str
-    title: str
-    text: str
-    answers: Sequence[tuple[int, int]]
-
-    def passage(self, *, titled: bool) -> Passage:
-        """Return the text as an adapter with ``rank_fields=["title"]`` would read it, or alone."""
-        read = scored_text(self.text, {"title": self.title}, ["title"] if titled else None, None)
-        return Passage(self.text, read.header, start=read.start)
-
-    def is_answered(self, item: RankedItem) -> bool:
-        """Return whether a whole sentence that answers is left."""
-        kept = item.kept or ((0, len(item.text), None),)
-        return any(s <= start and end <= e for start, end in self.answers for s, e, _ in kept)
-
-
-def read_questions(folder: Path) -> list[Question]:
-    """Return the questions of articles that have sentences which answer, and others."""
-    articles: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
-        sentence = json.loads(line)
-        articles[sentence["_id"].split("-")[0]].append(sentence)
-    right: dict[str, set[str]] = defaultdict(set)
-    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        query_id, sentence_id, grade = line.split("\t")
-        if int(grade):
-            right[query_id].add(sentence_id)
-    questions = []
-    for line in (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines():
-        query = json.loads(line)
-        names = {identity.split("-")[0] for identity in right[query["_id"]]}
-        if len(names) != 1:
-            continue
-        (name,) = names
-        text, answers = "", []
-        for sentence in sorted(articles[name], key=lambda s: int(s["_id"].split("-")[1])):
+    Questions are left out whose answers are in several articles, or fill one.
+    """
+    parts: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(sentences.documents, key=lambda name: int(name.split("-")[1])):
+        parts[name.split("-")[0]].append(name)
+    headers = {article: sentences.headers[names[0]] for article, names in parts.items()}
+    texts, places = {}, {}
+    for article, names in parts.items():
+        text = ""
+        for name in names:
             text += " " if text else ""
-            if sentence["_id"] in right[query["_id"]]:
-                answers.append((len(text), len(text) + len(sentence["text"])))
-            text += sentence["text"]
-        if len(articles[name]) > len(answers):
-            title = articles[name][0]["title"]
-            questions.append(Question(query["text"], name, title, text, answers))
-    return questions
+            places[name] = (len(text), len(text) + len(sentences.own_text(name)))
+            text += sentences.own_text(name)
+        texts[article] = text
+    queries, answers = {}, {}
+    for query in sentences.evaluated:
+        right = [name for name, grade in sentences.judgements[query].items() if grade]
+        (article, *others) = {name.split("-")[0] for name in right}
+        if not others and len(right) < len(parts[article]):
+            queries[query] = sentences.queries[query]
+            answers[query] = {article: [places[name] for name in sorted(right)]}
+    return Collection(
+        "wikiqa_articles",
+        {article: headers[article] + text for article, text in texts.items()},
+        queries,
+        {query: dict.fromkeys(found, 1) for query, found in answers.items()},
+        headers=headers,
+        answers=answers,
+    )
+
+
+def write(collection: Collection, folder: Path) -> None:
+    """Write a collection in the layout that ``rerank eval`` reads."""
+    folder.mkdir(parents=True)
+    documents = [
+        {"_id": name, "title": collection.headers[name][:-2], "text": collection.own_text(name)}
+        for name in collection.documents
+    ]
+    queries = [{"_id": name, "text": text} for name, text in collection.queries.items()]
+    for file, rows in (("corpus", documents), ("queries", queries)):
+        (folder / f"{file}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    judged = [(q, d, 1) for q, found in collection.judgements.items() for d in found]
+    answers = [
+        (q, d, *place)
+        for q, found in collection.answers.items()
+        for d, places in found.items()
+        for place in places
+    ]
+    for name, header, table in (
+        ("qrels", "query-id\tcorpus-id\tscore", judged),
+        ("answers", "query-id\tcorpus-id\tstart\tend", answers),
+    ):
+        lines = [header, *("\t".join(map(str, row)) for row in table)]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
 
 
 def words(text: str) -> int:
@@ -91,32 +117,36 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def by_excerpt(question: Question, scorer: Scorer, *, titled: bool) -> Keep:
+def by_excerpt(collection: Collection, query: str, scorer: Scorer, *, titled: bool) -> Keep:
     """Score the sentences as `Excerpt` does, once for all thresholds."""
-    passage = question.passage(titled=titled)
-    read = passage.header + passage.text
-    ranking = rerank_passages(question.query, [read], [passage], scorer=scorer)
-    context = TrimContext(question.query, scorer, [passage])
+    ((article, answers),) = collection.answers[query].items()
+    header = collection.headers[article] if titled else ""
+    text, asked = collection.own_text(article), collection.queries[query]
+    passage = Passage(text, header, start=len(header))
+    ranking = rerank_passages(asked, [header + text], [passage], scorer=scorer)
+    context = TrimContext(asked, scorer, [passage])
 
     def keep(drop: float) -> tuple[bool, float]:
         (item,) = Excerpt(drop=drop).trim(ranking, context)
-        return question.is_answered(item), 1 - words(item.excerpt) / words(question.text)
+        return is_answered(item, answers), 1 - words(item.excerpt) / words(text)
 
     return keep
 
 
-def by_sentence(question: Question, scorer: Scorer) -> Keep:
+def by_sentence(collection: Collection, query: str, scorer: Scorer) -> Keep:
     """Score each sentence alone, without what it is about."""
-    sentences = split(question.text)
-    parts = [question.text[sentence.start : sentence.end] for sentence in sentences]
-    scores = [score or 0.0 for score in scorer.score(question.query, parts).scores]
-    (item,) = rerank(question.query, [question.text], scorer)
+    ((article, answers),) = collection.answers[query].items()
+    text = collection.own_text(article)
+    sentences = split(text)
+    parts = [text[sentence.start : sentence.end] for sentence in sentences]
+    scores = [score or 0.0 for score in scorer.score(collection.queries[query], parts).scores]
+    (item,) = rerank(collection.queries[query], [text], scorer)
 
     def keep(drop: float) -> tuple[bool, float]:
         least = max(scores) - drop * (max(scores) - min(scores))
         kept = [s for s, score in zip(sentences, scores, strict=True) if score >= least]
         left = shorten(item, kept, " ")
-        return question.is_answered(left), 1 - words(left.excerpt) / words(question.text)
+        return is_answered(left, answers), 1 - words(left.excerpt) / words(text)
 
     return keep
 
@@ -144,41 +174,45 @@ def retention(keeps: Sequence[Keep], share: float) -> list[bool]:
 
 def interval(one: Sequence[bool], other: Sequence[bool]) -> str:
     """Return the difference of two shares in points, with a paired bootstrap interval of 95 %."""
-    differences = [100 * (a - b) for a, b in zip(one, other, strict=True)]
-    draw = random.Random(0)
-    means = sorted(fmean(draw.choices(differences, k=len(differences))) for _ in range(SAMPLES))
-    low, high = means[SAMPLES // 40], means[-SAMPLES // 40]
-    return f"{fmean(differences):+.1f} points ({low:+.1f} to {high:+.1f})"
+    points = 100 * (np.array(one, float) - np.array(other, float))
+    found = difference([points], resamples=SAMPLES, seed=0)
+    return f"{found.mean:+.1f} points ({found.low:+.1f} to {found.high:+.1f})"
 
 
-def in_context(
-    questions: Sequence[Question], articles: Sequence[Question], scorer: Scorer
-) -> dict[str, list[bool]]:
+@dataclass(frozen=True)
+class WholeTexts(Trimmer):
+    """Keeps the first texts that fit a number of tokens together, as `top_n` would."""
+
+    step = Step.FILL
+
+    tokens: int
+
+    def trim(self, ranking: Ranking, context: TrimContext) -> Ranking:  # noqa: ARG002
+        """Drop what no longer fits."""
+        count = make_counter("nano")
+        room, kept = self.tokens, []
+        for item in ranking:
+            room -= count(item.text)
+            if room < 0:
+                break
+            kept.append(item)
+        return replace(ranking, items=tuple(kept))
+
+
+def in_context(collection: Collection, scorer: Scorer) -> dict[str, list[bool]]:
     """Return which questions are answered within the tokens, for each way to fill them."""
-    index = bm25s.BM25()
-    names = [f"{article.title} {article.text}" for article in articles]
-    index.index(bm25s.tokenize(names, show_progress=False), show_progress=False)
-    count = make_counter("nano")
-    answered: dict[str, list[bool]] = defaultdict(list)
-    for question in questions:
-        asked = bm25s.tokenize([question.query], show_progress=False)
-        found, _ = index.retrieve(asked, k=CANDIDATES, show_progress=False)
-        candidates = [articles[position] for position in found[0]]
-        passages = [candidate.passage(titled=True) for candidate in candidates]
-        texts = [passage.header + passage.text for passage in passages]
-        right = {i for i, a in enumerate(candidates) if a.article == question.article}
-        whole = rerank_passages(question.query, texts, passages, scorer=scorer)
-        totals = accumulate(count(item.text) for item in whole)
-        fitting = sum(total <= TOKENS for total in totals)
-        ways = {"whole texts": whole[:fitting]}
-        context = TrimContext(question.query, scorer, passages)
-        ways["Budget"] = Budget(TOKENS).trim(whole, context)[:]
-        excerpts = Excerpt().trim(whole, context)
-        ways["Excerpt, Budget"] = Budget(TOKENS).trim(excerpts, context)[:]
-        for way, items in ways.items():
-            stays = [question.is_answered(item) for item in items if item.index in right]
-            answered[way].append(any(stays))
-    return answered
+    task = Task(collection, first_stage("bm25", collection, CANDIDATES), (CANDIDATES,))
+    ways: dict[str, list[Trimmer]] = {
+        "whole texts": [WholeTexts(TOKENS)],
+        "Budget": [Budget(TOKENS)],
+        "Excerpt, Budget": [Excerpt(), Budget(TOKENS)],
+    }
+    found = {}
+    for name, trim in ways.items():
+        report = evaluate([task], [System(scorer)], resamples=100, trim=trim)
+        trimming = report.collections[0].systems[0].trimming
+        found[name] = [*trimming.answered.values()] if trimming else []
+    return found
 
 
 def cost(scorer: Scorer, rounds: int = 5) -> float:
@@ -209,17 +243,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of test collections")
     parser.add_argument("--scorer", default="nano", help="default: nano")
     parser.add_argument("--queries", type=int, help="so many questions, drawn by seed 0")
+    parser.add_argument("--write", type=Path, help="only write the articles to this new folder")
     options = parser.parse_args()
-    scorer = load_scorer(options.scorer)
-    everything = read_questions(options.data / "wikiqa_test")
-    questions = everything
+    collection = articles(read_collection(options.data / "wikiqa_test"))
+    if options.write is not None:
+        write(collection, options.write)
+        return
+    queries = [*collection.queries]
     if options.queries is not None:
-        questions = random.Random(0).sample(everything, min(options.queries, len(everything)))
-    print(f"{len(questions)} questions of wikiqa_test, {scorer.name}")
+        queries = random.Random(0).sample(queries, min(options.queries, len(queries)))
+        chosen = {query: collection.judgements[query] for query in queries}
+        collection = replace(collection, judgements=chosen)
+    scorer = load_scorer(options.scorer)
+    print(f"{len(queries)} questions of wikiqa_test, {scorer.name}")
     ways = {
-        "each sentence alone": [by_sentence(q, scorer) for q in questions],
-        "Excerpt": [by_excerpt(q, scorer, titled=False) for q in questions],
-        "Excerpt, title read": [by_excerpt(q, scorer, titled=True) for q in questions],
+        "each sentence alone": [by_sentence(collection, q, scorer) for q in queries],
+        "Excerpt": [by_excerpt(collection, q, scorer, titled=False) for q in queries],
+        "Excerpt, title read": [by_excerpt(collection, q, scorer, titled=True) for q in queries],
     }
     for share in (0.7, 0.6, 0.5):
         kept = {name: retention(keeps, share) for name, keeps in ways.items()}
@@ -228,8 +268,7 @@ def main() -> None:
         for name, answered in kept.items():
             against = "" if answered is alone else f", {interval(answered, alone)}"
             print(f"  {name}: {fmean(answered):.3f}{against}")
-    distinct = {question.article: question for question in everything}
-    found = in_context(questions, [*distinct.values()], scorer)
+    found = in_context(collection, scorer)
     whole = found["whole texts"]
     print(f"answered within {TOKENS} tokens of {CANDIDATES} articles")
     for name, answered in found.items():
