@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import attrgetter
@@ -34,9 +34,9 @@ class Budget(ScoringTrimmer):
     """Fills a number of tokens with the best texts, and cuts the one that no longer fits.
 
     Candidates stay in their order as long as they fit; the first that does not is shortened to its
-    best sentences that fit (see `Excerpt`), or leaves if none does, and what follows it leaves. If
-    not even the best sentence of the best text fits, its beginning stays, and ``degraded`` tells
-    so.
+    best sentences that fit (see `Excerpt`), and what follows it leaves. One none of whose sentences
+    fits is passed over. If none of the best text fits, the beginning of its best sentence stays,
+    and ``degraded`` tells so.
 
     Args:
         tokens: At most this many tokens of text stay, at least 1. What a prompt puts between the
@@ -95,34 +95,51 @@ class Budget(ScoringTrimmer):
         return ScoringTrimmer.to_config(self)
 
     def _to_read(self, ranking: Ranking, context: TrimContext) -> Sequence[RankedItem]:
-        fitting, _ = self._fitting(ranking, context.counter(self.counter))
+        _, item, _ = self._filled(ranking, context)
         # Without a score the scorer failed, and would fail again.
-        return [item for item in ranking[fitting : fitting + 1] if item.score is not None]
+        return [] if item is None or item.score is None else [item]
 
     def _cut(self, ranking: Ranking, context: TrimContext) -> Ranking:
         count = context.counter(self.counter)
-        fitting, room = self._fitting(ranking, count)
-        if fitting == len(ranking):
-            return ranking
-        item, kept = ranking[fitting], ranking.items[:fitting]
+        kept, item, room = self._filled(ranking, context)
+        if item is None:
+            return replace(ranking, items=tuple(kept))
         sentences = _best_first(item, context)
-        chosen = self._chosen(item, sentences, room, count)
-        if chosen or kept:
-            last = (shorten(item, chosen, self.mark),) if chosen else ()
-            return replace(ranking, items=(*kept, *last))
+        if chosen := self._chosen(item, sentences, room, count):
+            return replace(ranking, items=(*kept, shorten(item, chosen, self.mark)))
         reason = f"the budget of {self.tokens} tokens is less than the best sentence takes"
         ranking = replace(ranking, items=_beginning(item, sentences, room, count))
         return degraded(ranking, reason, BUDGET)
 
-    def _fitting(self, ranking: Ranking, count: Callable[[str], int]) -> tuple[int, int]:
-        """Return how many candidates fit whole, and the tokens that are left."""
+    def _filled(
+        self, ranking: Ranking, context: TrimContext
+    ) -> tuple[list[RankedItem], RankedItem | None, int]:
+        """Return the candidates that fit whole, the one to cut, and the tokens left for it.
+
+        It is the first that does not fit but for some of its sentences; or else the best one, if
+        it is too long itself, so that something stays.
+        """
+        count = context.counter(self.counter)
+        kept: list[RankedItem] = []
         room = self.tokens
-        for fitting, item in enumerate(ranking):
+        for item in ranking:
             taken = count(item.excerpt)
-            if taken > room:
-                return fitting, room
-            room -= taken
-        return len(ranking), room
+            if taken <= room:
+                kept.append(item)
+                room -= taken
+            elif not kept or self._fitting(item, _best_first(item, context), room, count):
+                return kept, item, room
+        return kept, None, room
+
+    def _fitting(
+        self,
+        item: RankedItem,
+        sentences: Iterable[Sentence],
+        room: int,
+        count: Callable[[str], int],
+    ) -> list[Sentence]:
+        """Return the sentences that fit alone, with their headings."""
+        return [s for s in sentences if count(shorten(item, [s], self.mark).excerpt) <= room]
 
     def _chosen(
         self,
@@ -134,15 +151,14 @@ class Budget(ScoringTrimmer):
         """Return as many of the sentences, the best first, as fit together."""
         chosen: list[Sentence] = []
         left = room
-        headings: set[tuple[int, int]] = set()
-        for sentence in sentences:
-            borders = [(sentence.start, sentence.end)]
-            if sentence.heading is not None and sentence.heading not in headings:
-                borders.append(sentence.heading)
-            taken = sum(count(item.text[start:end]) for start, end in borders)
+        counted: dict[int, int] = {}  # of headings, which may begin alike: start -> end
+        for sentence in self._fitting(item, sentences, room, count):
+            start, end = sentence.heading or (0, 0)
+            done = counted.get(start, start)
+            taken = count(item.text[sentence.start : sentence.end]) + count(item.text[done:end])
             if taken <= left:
                 chosen.append(sentence)
-                headings.update(borders[1:])
+                counted[start] = max(done, end)
                 left -= taken
 
         def taken_by(number: int) -> int:

@@ -208,6 +208,24 @@ def test_of_passages_that_overlap_every_sentence_fills_a_budget() -> None:
     assert excerpts(TEXT, trim=trim) == ["Green tea is steeped for three minutes."]
 
 
+def test_a_text_none_of_whose_sentences_fits_is_passed_over() -> None:
+    texts = ["Green tea minutes.", "Green tea has no sentence that is short.", "Green. Red soup."]
+    for tokens, rest in {3: [], 4: ["Green."], 5: ["Green."], 6: ["Green. Red soup."]}.items():
+        scorer = OverlapCounter()
+        budget = Budget(tokens, counter=str.split)
+        assert excerpts(*texts, trim=budget, scorer=scorer) == [texts[0], *rest]
+        assert scorer.asked == (2 if tokens in (4, 5) else 1)  # sentences of one text at most
+    assert excerpts(*texts[1:], trim=Budget(3, counter=str.split)) == ["Green tea has"]
+
+
+def test_a_heading_counts_once() -> None:
+    table = "# Green tea\n| a | b |\n|---|---|\n| green tea | 1 |\n\nTea minutes."
+    # The row has the heading and the table's header above it, the sentence only the heading.
+    budget = Budget(len(table), counter=len, mark="")
+    texts = [f"{table} Soup, which is very long indeed."]
+    assert excerpts(*texts, trim=budget) == [table]
+
+
 def test_headings_alone_are_cut_as_well() -> None:
     ranking = rerank(QUERY, ["# Green tea\n# Minutes"], OverlapScorer(), trim=Budget(2, str.split))
     assert [item.excerpt for item in ranking] == ["# Minutes"]
