@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +21,11 @@ from rerank_core import (
     ConfigurationError,
     Distinct,
     Excerpt,
+    Progress,
     Ranking,
+    Scorer,
+    Scoring,
+    Span,
     TrimContext,
     Trimmer,
     arerank,
@@ -26,6 +33,7 @@ from rerank_core import (
 )
 from rerank_core._trimming import make_trimmers
 from rerank_core.testing import OverlapScorer, ScriptedScorer
+from support.adapters import BOTH, Harness
 
 TRIMMERS: list[Trimmer] = [
     Excerpt(),
@@ -147,3 +155,98 @@ def test_what_is_no_ranking_counts_as_a_failure() -> None:
 
     ranking = rerank("tea", ["tea"], OverlapScorer(), trim=[Wrong()])
     assert (len(ranking), ranking.causes) == (1, ("TypeError",))
+
+
+PIECES = st.sampled_from(
+    [
+        "Green tea is steeped. ",
+        "- green tea\n- soup\n  with rice\n1) Tea!\n",
+        "| tea | soup |\n|---|---|\n| green | hot |\n| steeped | cold |\n",
+        "## Tea\n\n",
+        "Tea\n===\n",
+        "````md\n```\ngreen = 1\n```\n````\n",
+        "~~~ never closed. Green\n",
+        "緑茶は蒸す。「熱い。」とても。",
+        "ชาเขียวเป็นเครื่องดื่มที่ดีต่อสุขภาพมากสำหรับทุกคน และคนทั่วโลกก็ชอบดื่มชาเขียวกันมาก ",
+        "\u05ea\u05d4 \u05d9\u05e8\u05d5\u05e7. \u202egreen tea\u202c? ",  # right to left
+        "\u0634\u0627\u064a \u0623\u062e\u0636\u0631\u061f ",
+        "e.g. Dr. Tea, 3.5 cups… ",
+        "tea, " * 150,
+        "\x00green\x00. \ud800 \udfff. ",
+        "\r\n\u2028\x85\t",
+        "\U0001f375\u200d\u0301 ",
+    ]
+)
+SPANS = st.lists(st.tuples(st.integers(0, 90), st.integers(1, 60)), max_size=4)
+CHAINS = st.lists(
+    st.sampled_from(
+        [
+            *("excerpt", "excerpt=0", "budget=1", "budget=9", "budget=60", "distinct", "adaptive"),
+            *("arrange=edges", Excerpt(drop=0.3, neighbours=1, mark="\n")),
+            Budget(40, counter=len, mark=""),
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+class Finder(OverlapScorer):
+    """Finds passages, which may overlap, so that no sentence is scored."""
+
+    def __init__(self, spans: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.spans = spans
+
+    def sentence_scorer(self, elapsed: float) -> Scorer | None:
+        return None
+
+    def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        found = tuple(
+            tuple(Span(s, min(s + n, len(text))) for s, n in self.spans if s < len(text))
+            for text in texts
+        )
+        return replace(super()._score(query, texts, progress), spans=found)
+
+
+@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("harness", BOTH, ids=lambda harness: type(harness).__name__)
+@given(
+    texts=st.lists(st.lists(PIECES, max_size=6).map("".join), min_size=1, max_size=4),
+    trim=CHAINS,
+    scorer=st.builds(Finder, SPANS) | st.just(OverlapScorer()) | st.just(ScriptedScorer({})),
+    title=st.sampled_from([None, "Tea", "\u202eTea. \ud800\n| x"]),
+    wait=st.booleans(),
+)
+def test_what_a_framework_gets_is_cut_out_of_the_source(
+    harness: Harness,
+    texts: list[str],
+    trim: list[Any],
+    scorer: Scorer,
+    title: str | None,
+    wait: bool,
+) -> None:
+    fields = {} if title is None else {"rank_fields": ["title"]}
+    adapter = harness.make(scorer=scorer, trim=trim, top_n=3, **fields)
+    metadata = {"title": title}
+    inputs = harness.inputs(texts, [1.0] * len(texts), metadata)
+    before = copy.deepcopy(inputs)
+    call = harness.run if wait else lambda *arguments: asyncio.run(harness.arun(*arguments))
+    for result in harness.results(call(adapter, QUERY, inputs)):
+        trimmed = result.metadata.get("trimmed")
+        if trimmed is None:
+            assert result.text in texts
+            continue
+        original = trimmed["original"]
+        assert original in texts
+        spans = [(span["start"], span["end"]) for span in trimmed["spans"]]
+        end = 0
+        for start, stop in spans:
+            assert end <= start < stop <= len(original)
+            end = stop
+        pieces = [original[start:stop] for start, stop in spans]
+        prose = [piece for piece in pieces if not re.search("```|~~~", piece)]
+        assert prose == [piece.rstrip() for piece in prose]  # no border is too far
+        marks = {made.mark for made in make_trimmers(trim) if isinstance(made, Excerpt | Budget)}
+        assert result.text in {mark.join(pieces) for mark in marks}
+    assert inputs == before
