@@ -18,22 +18,37 @@ from rerank_core.serving import create_app
 __all__ = ["Records", "Served", "records", "served"]
 
 
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = threading.Event()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.stopping.set()
+        await super().shutdown(sockets)
+
+
 class Served(NamedTuple):
     """A server that runs.
 
     Attributes:
         url: Its address.
-        server: Tells it to stop.
+        server: The server itself.
     """
 
     url: str
-    server: uvicorn.Server
+    server: _Server
+
+    def stop(self) -> None:
+        """Tell it to stop, and wait until it has begun to."""
+        self.server.should_exit = True
+        assert self.server.stopping.wait(30)
 
 
 @contextmanager
 def served(*args: Any, **options: Any) -> Iterator[Served]:
     """Serve an application with the arguments of `create_app`, until the block is left."""
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(create_app(*args, **options), access_log=False, log_config=None)
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
