@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
@@ -9,6 +10,7 @@ from math import isnan
 from numbers import Real
 from typing import Any, Never
 
+from rerank_core._background import calls
 from rerank_core._blend import BlendLike, make_blend
 from rerank_core._checks import (
     check_number,
@@ -20,7 +22,12 @@ from rerank_core._checks import (
     optional,
     refuse_unknown,
 )
-from rerank_core._errors import InvalidInputError
+from rerank_core._errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidInputError,
+    MissingExtraError,
+)
 from rerank_core._loading import ScorerLike, shared_scorer
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import observe_ranking
@@ -35,7 +42,10 @@ from rerank_core._trimming import (
 from rerank_core._trimming.tokens import CounterLike
 from rerank_core._types import Progress, RankedItem, Ranking, Scale, Scoring, unique
 
-__all__ = ["arerank", "arerank_passages", "rerank", "rerank_passages"]
+__all__ = ["arerank", "arerank_passages", "rerank", "rerank_passages", "rerank_rows"]
+
+# These are not the fault of one row, so that it makes no sense to go on.
+_OF_ALL_ROWS = (AuthenticationError, ConfigurationError, MissingExtraError)
 
 
 def rerank(
@@ -192,9 +202,90 @@ async def arerank_passages(
     return await _arun(_Request(query, candidates, passages=passages, **options), None)
 
 
-def _run(request: _Request, progress: Progress | None) -> Ranking:
+def rerank_rows(
+    queries: Sequence[Any],
+    candidates: Sequence[Any],
+    scorer: Scorer,
+    priors: Sequence[Iterable[float | None] | None],
+    *,
+    at_once: int,
+    **options: Any,
+) -> list[Ranking | Exception]:
+    """Like `rerank` for many queries, with the error of a row in its place.
+
+    Args:
+        queries: The queries.
+        candidates: For each query its candidates.
+        scorer: The scorer. A local model scores the rows together.
+        priors: For each query the first-stage scores, or None.
+        at_once: The most rows that a remote scorer works on at once.
+        **options: Other arguments of `rerank`.
+
+    Raises:
+        ConfigurationError: If the scorer or an option cannot work, for whatever row.
+        MissingExtraError: If a package is not installed.
+        AuthenticationError: If a service refuses the key.
+    """
+    rows: list[_Request | Exception] = []
+    for query, texts, prior in zip(queries, candidates, priors, strict=True):
+        try:
+            rows.append(_Request(query, texts, scorer=scorer, prior=prior, **options))
+        except InvalidInputError as error:
+            rows.append(error)
+    asked = [row for row in rows if isinstance(row, _Request)]
+    if scorer.remote:
+        rankings = iter(calls.run(_rank_at_once(asked, at_once)))
+    else:
+        rankings = iter(_rank_together(asked, scorer))
+    return [row if isinstance(row, Exception) else next(rankings) for row in rows]
+
+
+async def _rank_at_once(requests: Sequence[_Request], at_once: int) -> list[Ranking | Exception]:
+    free = asyncio.Semaphore(at_once)
+
+    async def rank(request: _Request) -> Ranking | Exception:
+        async with free:
+            try:
+                return await _arun(request, None)
+            except _OF_ALL_ROWS:
+                raise
+            except Exception as error:  # noqa: BLE001 - a user's own scorer raises what it likes
+                return error
+
+    tasks = [asyncio.create_task(rank(request)) for request in requests]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _rank_together(requests: Sequence[_Request], scorer: Scorer) -> list[Ranking | Exception]:
+    scorings: list[Scoring | None] = [None] * len(requests)
+    if len(requests) > 1:
+        try:
+            scorings[:] = scorer.score_many(
+                [request.query for request in requests], [request.to_score for request in requests]
+            )
+        except _OF_ALL_ROWS:
+            raise
+        except Exception:  # noqa: BLE001, S110 - each is scored on its own, to find which it is
+            pass
+    rankings: list[Ranking | Exception] = []
+    for request, scoring in zip(requests, scorings, strict=True):
+        try:
+            rankings.append(_run(request, None, scoring))
+        except _OF_ALL_ROWS:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's own scorer raises what it likes
+            rankings.append(error)
+    return rankings
+
+
+def _run(request: _Request, progress: Progress | None, scoring: Scoring | None = None) -> Ranking:
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
-        scoring = request.scorer.score(request.query, request.to_score, progress=progress)
+        if scoring is None:
+            scoring = request.scorer.score(request.query, request.to_score, progress=progress)
         ranking = request.rank(scoring)
         if request.trimmers:
             ranking = trim_ranking(ranking, request.trimmers, request.top_n, request.context)

@@ -88,6 +88,11 @@ class Scorer(ABC):
         """Most tokens of a pair that the model reads; None where that is not known."""
         return None
 
+    @property
+    def remote(self) -> bool:
+        """True if it asks services, so that calls made at once wait rather than compute."""
+        return any(scorer.remote for scorer in self._inner())
+
     def sentence_scorer(self, elapsed: float) -> Scorer | None:  # noqa: ARG002
         """Return the scorer of sentences of texts that this one has scored; by default itself.
 

@@ -27,7 +27,7 @@ from rerank_core._types import Progress, Scale, Scoring
 if TYPE_CHECKING:
     from rerank_core._local.engine import Engine
 
-__all__ = ["OnnxCrossEncoder", "default_threads"]
+__all__ = ["OnnxCrossEncoder", "default_threads", "share_cpus"]
 
 
 class _Resolved(NamedTuple):
@@ -260,8 +260,19 @@ def _mostly_not_latin(text: str) -> bool:
     return letters > 1 and 2 * len(_LATIN.findall(beginning)) < letters
 
 
+_share: int | None = None
+
+
+def share_cpus(count: int) -> None:
+    """Let models that are loaded from now on use so many CPUs, in a process that shares them."""
+    global _share  # noqa: PLW0603 - it belongs to the process
+    _share = count
+
+
 def default_threads() -> int:
     """Return the number of CPUs that this process may use."""
+    if _share is not None:
+        return _share
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

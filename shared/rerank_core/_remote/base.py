@@ -233,6 +233,11 @@ class HttpScorer(Scorer):
         return Scale.LOGIT if self._raw_scores else Scale(self._scale or "unit")
 
     @property
+    def remote(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def fingerprint(self) -> str:
         """Address, model and options."""
         options = self._options()

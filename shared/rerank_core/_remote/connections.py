@@ -18,6 +18,7 @@ from rerank_core._background import requests
 from rerank_core._concurrency import in_thread
 from rerank_core._errors import ConfigurationError
 from rerank_core._remote.answers import read_body
+from rerank_core._remote.gate import Gate, admission, request_gate
 
 if TYPE_CHECKING:
     import httpx
@@ -151,19 +152,23 @@ class Connections:
             content = json.dumps(exchange.body, allow_nan=False, **style)
             headers = {"Content-Type": "application/json", **exchange.request_headers}
             request |= {"method": "POST", "content": content.encode(), "headers": headers}
-        return self._send(exchange, request)
+        return self._send(exchange, request, request_gate.get())
 
-    async def _send(self, exchange: Exchange, request: dict[str, Any]) -> httpx.Response:
+    async def _send(
+        self, exchange: Exchange, request: dict[str, Any], gate: Gate | None
+    ) -> httpx.Response:
         import httpx
 
         client = await self._usable()
         try:
             async with (
+                admission(gate, self._timeout) as answered,
                 asyncio.timeout(self._timeout),
                 client.lend() as http,
                 _closed_if_cancelled() as extensions,
                 http.stream(**request, extensions=extensions) as response,
             ):
+                answered(response)
                 exchange.headers = response.headers
                 return await read_body(response, exchange.max_bytes)
         except TimeoutError as error:

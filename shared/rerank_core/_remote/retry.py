@@ -17,7 +17,7 @@ from rerank_core._telemetry import log
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState, Retrying
 
-__all__ = ["async_attempts", "attempts", "parse_retry_after", "retry_delay"]
+__all__ = ["LONGEST_DELAY", "async_attempts", "attempts", "parse_retry_after", "retry_delay"]
 
 LONGEST_DELAY = 60.0  # seconds; a longer Retry-After is raised at once, for the caller to decide
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -16,7 +16,15 @@ from rerank_core._checks import describe, is_blank
 from rerank_core._errors import InvalidInputError
 from rerank_core.evaluation._lines import Line, read_objects, read_table
 
-__all__ = ["MOST_GRADE", "Answers", "Collection", "Judgements", "digest", "read_collection"]
+__all__ = [
+    "MOST_GRADE",
+    "Answers",
+    "Collection",
+    "Judgements",
+    "digest",
+    "read_collection",
+    "texts_of",
+]
 
 Answers: TypeAlias = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
 """Places of the answers in each document, by query id and document id."""
@@ -236,12 +244,34 @@ def _read_texts(path: Path, *, with_title: bool) -> tuple[dict[str, str], dict[s
     texts: dict[str, str] = {}
     headers: dict[str, str] = {}
     lines: dict[str, int] = {}
+    for line, identity, text, header in texts_of(path, with_title=with_title):
+        if identity in texts:
+            raise line.error(f'"_id" {identity!r} appears twice, first on line {lines[identity]}')
+        texts[identity], lines[identity] = text, line.number
+        if header:
+            headers[identity] = header
+    if not texts:
+        raise InvalidInputError(f"{path}: is empty; it must have one JSON object per line")
+    return texts, headers
+
+
+def texts_of(path: Path, *, with_title: bool) -> Iterator[tuple[Line, str, str, str]]:
+    """Read the texts of a collection's file one by one.
+
+    Args:
+        path: ``corpus.jsonl`` or ``queries.jsonl``.
+        with_title: Read documents, which may have a title and be blank.
+
+    Yields:
+        The line, the id, the text, and what stands before it if there is a title.
+
+    Raises:
+        InvalidInputError: If the file cannot be read, or a line is malformed.
+    """
     for line, fields in read_objects(path):
         identity = _string(line, fields, "_id")
         if not identity.strip():
             raise line.error('"_id" is blank')
-        if identity in texts:
-            raise line.error(f'"_id" {identity!r} appears twice, first on line {lines[identity]}')
         parts = [_string(line, fields, "text")]
         if with_title and fields.get("title") is not None:
             parts.insert(0, _string(line, fields, "title"))
@@ -253,13 +283,7 @@ def _read_texts(path: Path, *, with_title: bool) -> tuple[dict[str, str], dict[s
         ]
         if not with_title and not parts:
             raise line.error('"text" is blank; a query needs a text')
-        if len(parts) > 1:
-            headers[identity] = f"{parts[0]}. "
-        texts[identity] = ". ".join(parts)
-        lines[identity] = line.number
-    if not texts:
-        raise InvalidInputError(f"{path}: is empty; it must have one JSON object per line")
-    return texts, headers
+        yield line, identity, ". ".join(parts), f"{parts[0]}. " if len(parts) > 1 else ""
 
 
 def _string(line: Line, fields: Mapping[str, Any], name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ from rerank_core._local.bi_encoder import BiEncoderScorer
 from rerank_core._types import Progress
 from rerank_core.evaluation._collection import Collection, digest
 from rerank_core.evaluation._journal import Journal
-from rerank_core.evaluation._lines import read_table
+from rerank_core.evaluation._lines import Line, read_table
 
-__all__ = ["Candidate", "FirstStage", "first_stage", "read_run"]
+__all__ = ["Candidate", "FirstStage", "first_stage", "hits_of", "read_run", "run_file"]
 
 _RUN = ("query-id", "corpus-id", "rank", "score")
 _TREC_RUN = ("query-id", "Q0", "corpus-id", "rank", "score", "tag")
@@ -181,14 +181,14 @@ def read_run(collection: Collection, run: str, depth: int) -> FirstStage:
         Candidate(id='1', score=12.5)
         ```
     """
-    path = _run_file(collection, run)
+    path = run_file(collection.folder, run)
     rows: dict[str, list[tuple[float, int, int, str]]] = {
         query: [] for query in collection.evaluated
     }
     lines: dict[tuple[str, str], int] = {}
     skipped: set[str] = set()
-    for line, (query, document, rank, score) in read_table(path, _RUN, _TREC_RUN):
-        key = (-line.real(score, "the score"), line.integer(rank, "the rank"), line.number)
+    for line, query, document, rank, score in hits_of(path):
+        key = (-score, rank, line.number)
         if query not in rows:
             skipped.add(query)
             continue
@@ -213,16 +213,37 @@ def read_run(collection: Collection, run: str, depth: int) -> FirstStage:
     return FirstStage(f"run:{run}", candidates, settings, tuple(notes))
 
 
-def _run_file(collection: Collection, run: str) -> Path:
-    folder = collection.folder
+def hits_of(path: Path) -> Iterator[tuple[Line, str, str, int, float]]:
+    """Read a run line by line, in its own order.
+
+    Args:
+        path: The run, see `read_run`.
+
+    Yields:
+        The line, the ids of the query and the document, the rank and the score.
+
+    Raises:
+        InvalidInputError: If a line is malformed.
+    """
+    for line, (query, document, rank, score) in read_table(path, _RUN, _TREC_RUN):
+        real = line.real(score, "the score")
+        yield line, query, document, line.integer(rank, "the rank"), real
+
+
+def run_file(folder: Path | None, run: str) -> Path:
+    """Find a run: the NAME of a file ``run.NAME.tsv`` in a collection's folder, or a path.
+
+    Raises:
+        InvalidInputError: If there is neither.
+    """
     for path in (folder and folder / f"run.{run}.tsv", Path(run)):
         if path is not None and path.is_file():
             return path
     runs = sorted(path.name[4:-4] for path in folder.glob("run.*.tsv")) if folder else []
     found = f"its runs are {', '.join(runs)}" if runs else "it has no runs"
+    name = folder.resolve().name if folder else ""
     raise InvalidInputError(
-        f"collection {collection.name!r} has no run {run!r}, and there is no file of that name; "
-        f"{found}"
+        f"collection {name!r} has no run {run!r}, and there is no file of that name; {found}"
     )
 
 

@@ -1,0 +1,258 @@
+"""A bulk job: parts of an input, each reranked and written whole, in this process or on Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rerank_core._checks import describe
+from rerank_core._errors import ConfigurationError, InvalidInputError
+from rerank_core._files import replacing
+from rerank_core._loading import load_scorer
+from rerank_core._types import Progress
+from rerank_core.bulk._batch import ADDED, RerankBatch, reason
+from rerank_core.bulk._inputs import Part, Rows, open_input
+from rerank_core.bulk._outputs import json_lines, trec_lines, write_lines, write_table
+from rerank_core.bulk._ray import RaySettings, on_ray
+
+__all__ = ["FORMATS", "BulkJob", "BulkReport", "run_bulk"]
+
+FORMATS = ("jsonl", "parquet", "trec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkJob:
+    """What to rerank, how, and where the results go.
+
+    Attributes:
+        input: A file of JSON Lines or Parquet, a folder of Parquet files, or one in BEIR's layout.
+        out: The folder of the results.
+        run: The first stage of a folder in BEIR's layout.
+        scorer: Name of the scorer.
+        options: Other arguments of `RerankBatch`, in plain JSON values.
+        id_field: The column, and the field of candidates, that holds an id.
+        part_rows: The most rows of a part.
+        format: ``"jsonl"``, ``"parquet"`` or ``"trec"``. Default: the format of the input, and
+            ``"trec"`` for BEIR's layout.
+    """
+
+    input: Path
+    out: Path
+    run: str | None = None
+    scorer: str = "nano"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    id_field: str = "id"
+    part_rows: int = 256
+    format: str | None = None
+
+
+class BulkReport(NamedTuple):
+    """What a job has done.
+
+    Attributes:
+        rows: Rows of the input.
+        resumed: Those of them that were done before it began.
+        failed: Those that could not be reranked.
+    """
+
+    rows: int
+    resumed: int
+    failed: int
+
+
+def run_bulk(
+    job: BulkJob, ray: RaySettings | None = None, progress: Progress = lambda _done, _total: None
+) -> BulkReport:
+    """Rerank what of a job is not done yet.
+
+    Each part of the results is a file that appears whole. Rows that fail are in files of JSON
+    Lines in the folder ``failures``, each with the field ``error``; such a file can be the input
+    of another job.
+
+    Args:
+        job: The job.
+        ray: Where and how to run on Ray; None for this process.
+        progress: Called after each part with (rows done, rows in all).
+
+    Raises:
+        ConfigurationError: If the folder has results of another job, or an option cannot work.
+        InvalidInputError: If the input cannot be read.
+        MissingExtraError: If a package is not installed.
+        OSError: If reading or writing fails.
+    """
+    worker = PartWorker(job)  # tells what is wrong with the options
+    folder = job.out
+    (folder / "failures").mkdir(parents=True, exist_ok=True)
+    _claim(job, worker)
+    for draft in [*folder.glob(".rerank-*.tmp*"), *folder.glob("failures/.rerank-*.tmp")]:
+        draft.unlink()
+    units = worker.input.units(job.part_rows)
+    total = sum(part.rows for parts in units for part in parts)
+    units = [[part for part in parts if not worker.file(part).exists()] for parts in units]
+    units = [parts for parts in units if parts]
+    done = resumed = total - sum(part.rows for parts in units for part in parts)
+    progress(done, total)
+    here = (rows for parts in units for rows in worker(parts))
+    for rows in here if ray is None else on_ray(ray, PartWorker, (job,), units):
+        done += rows
+        progress(done, total)
+    if worker.format == "trec":
+        with replacing(folder / "run.trec") as run:
+            for path in sorted(folder.glob("part-*.trec")):
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, run)
+    failed = sum(sum(1 for _ in path.open("rb")) for path in folder.glob("failures/part-*.jsonl"))
+    return BulkReport(total, resumed, failed)
+
+
+def _claim(job: BulkJob, worker: PartWorker) -> None:
+    """Note in the folder whose results it has, or check that they are of this job."""
+    path = job.out / "job.json"
+    mine = json.loads(json.dumps(worker.describe()))
+    if not path.exists():
+        if any(job.out.glob("part-*")):
+            raise ConfigurationError(f"{job.out}: has parts but no job.json; name another folder")
+        write_lines(path, [json.dumps(mine, indent=1)])
+        return
+    try:
+        known = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: not JSON: {error}") from None
+    for name, value in mine.items():
+        if not isinstance(known, dict) or known.get(name) != value:
+            was = known.get(name) if isinstance(known, dict) else known
+            raise ConfigurationError(
+                f"{job.out}: has the results of another job, whose {name} is {describe(was)} and "
+                f"not {describe(value)}; name another folder"
+            )
+
+
+class PartWorker:
+    """Reranks parts of a job, and writes them.
+
+    Attributes:
+        input: The input.
+        format: The format of the output.
+    """
+
+    def __init__(self, job: BulkJob) -> None:
+        self._job = job
+        self._rerank = RerankBatch(job.scorer, **job.options)
+        self._scorer = load_scorer(job.scorer)
+        self.input = open_input(job.input, job.run, job.out / "input.sqlite")
+        self.format = job.format or {"beir": "trec"}.get(self.input.format, self.input.format)
+        if self.format == "trec" and any("arrange" in str(t) for t in job.options.get("trim", ())):
+            raise ConfigurationError("a TREC run is in order of scores, and cannot be arranged")
+
+    def describe(self) -> dict[str, Any]:
+        """Describe what the results depend on."""
+        job = self._job
+        return {
+            "input": str(job.input.resolve()),
+            "files": self.input.state(),
+            "scorer": self._scorer.fingerprint,
+            "options": job.options,
+            "id_field": job.id_field,
+            "part_rows": job.part_rows,
+            "format": self.format,
+        }
+
+    def file(self, part: Part) -> Path:
+        """Return the file of a part, which is there once it is done."""
+        return self._job.out / f"part-{part.number:06}.{self.format}"
+
+    def __call__(self, parts: list[Part]) -> Iterator[int]:
+        """Rerank parts that belong together, and yield the number of rows of each when done."""
+        for part, rows in self.input.read(parts):
+            kept, failed = self._reranked(part, rows)
+            path = self.file(part)
+            if failed:  # before the part, whose file says that all is done
+                write_lines(
+                    path.parent / "failures" / f"part-{part.number:06}.jsonl", json_lines(failed)
+                )
+            if self.format == "parquet":
+                write_table(path, kept)
+            elif self.format == "jsonl":
+                write_lines(path, json_lines(kept))
+            else:
+                write_lines(path, kept)
+            yield part.rows
+
+    def _reranked(self, part: Part, rows: Rows) -> tuple[Any, list[dict[str, Any]]]:
+        """Return what is written of a part in its format, and the rows that failed."""
+        if isinstance(rows, list):
+            return self._reranked_rows(part, rows)
+        if self.format != "parquet":
+            return self._reranked_rows(part, rows.to_pylist())
+        import pyarrow as pa
+
+        table = self._rerank(rows)
+        errors = table.column("error").to_pylist()
+        whole = pa.array([error is None for error in errors], pa.bool_())
+        failed = []
+        if any(errors):
+            numbered = zip(count(part.first), rows.to_pylist(), errors, strict=False)
+            failed = [{**row, "row": n, "error": error} for n, row, error in numbered if error]
+        return table.filter(whole).drop_columns(["error"]), failed
+
+    def _reranked_rows(
+        self, part: Part, rows: Sequence[dict[str, Any] | Exception]
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        numbered = list(enumerate(rows, part.first))
+        failed = [
+            {"row": number, "error": reason(row)}
+            for number, row in numbered
+            if isinstance(row, Exception)
+        ]
+        asked = [(number, row) for number, row in numbered if not isinstance(row, Exception)]
+        query, candidates = self._rerank.query_column, self._rerank.candidates_column
+        if part.number == 0 and asked:
+            for name in (query, candidates):
+                if not any(name in row for _, row in asked):
+                    raise InvalidInputError(
+                        f"{self._job.input}: no row has the field {name!r}; the first has "
+                        f"{', '.join(map(repr, asked[0][1]))}"
+                    )
+        columns = {name: [row.get(name) for _, row in asked] for name in (query, candidates)}
+        result = self._rerank(columns)
+        kept: list[Any] = []
+        for place, (number, row) in enumerate(asked):
+            error = result["error"][place]
+            if error is None:
+                added = {name: result[name][place] for name in (candidates, *ADDED)}
+                try:
+                    kept += self._written(number, row, added)
+                except InvalidInputError as refused:
+                    error = reason(refused)
+            if error is not None:
+                failed.append({**row, "row": number, "error": error})
+        return kept, sorted(failed, key=lambda row: row["row"])
+
+    def _written(self, number: int, row: Mapping[str, Any], added: Mapping[str, Any]) -> list[Any]:
+        """Return the row, or the lines, that are written for a row that was reranked."""
+        if self.format == "jsonl":
+            kept = {name: value for name, value in row.items() if name not in (*ADDED, "row")}
+            return [{**kept, **{name: value for name, value in added.items() if value is not None}}]
+        candidates = [
+            candidate if isinstance(candidate, Mapping) else {self._rerank.text_field: candidate}
+            for candidate in added[self._rerank.candidates_column]
+        ]
+        field = self._job.id_field
+        names = [
+            str(candidate.get(field, position + 1))
+            for candidate, position in zip(candidates, added["positions"], strict=True)
+        ]
+        name = str(row.get(field, number))
+        if self.format == "trec":
+            tag = "-".join(self._scorer.name.split())
+            return trec_lines(name, names, added["relevance_scores"], tag)
+        texts = [candidate[self._rerank.text_field] for candidate in candidates]
+        pairs = zip(names, texts, strict=True)
+        found = [{"id": name, "text": text} for name, text in pairs]
+        query = row[self._rerank.query_column]
+        return [{**added, "id": name, "query": query, "candidates": found}]
