@@ -165,6 +165,21 @@ def serve() -> None:
     assert "--max-documents" in _run("serve", "--help")
 
 
+def ray() -> None:
+    """Rerank Parquet on a cluster of this machine's cores."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from rerank_core.bulk._job import BulkJob, run_bulk
+    from rerank_core.bulk._ray import RaySettings
+
+    with TemporaryDirectory() as folder:
+        source, out = Path(folder, "in.parquet"), Path(folder, "out")
+        pq.write_table(pa.table({"query": [QUERY], "candidates": [TEXTS]}), source)
+        assert run_bulk(BulkJob(input=source, out=out), RaySettings()).failed == 0
+        assert pq.read_table(out / "parts")["candidates"][0][0].as_py() == BEST
+
+
 PARTS = {
     "agents": (langchain, agents),
     "demo": (cli, langchain, llamaindex, demo),
@@ -174,7 +189,7 @@ PARTS = {
     "all": (langchain, llamaindex, cohere, tei, torch, export, cli, demo, eval, serve),
 }
 """The extras that bring others."""
-ALONE = (langchain, llamaindex, cohere, tei, torch, cli, otel, pandas)
+ALONE = (langchain, llamaindex, cohere, tei, torch, cli, otel, pandas, ray)
 EXTRAS = {"base": (), **{part.__name__: (part,) for part in ALONE}, **PARTS}
 """The trials of each extra, beside the base."""
 

@@ -35,6 +35,7 @@ PUBLIC = {
         TorchCrossEncoder TrimContext Trimmer Usage VoyageScorer Windowed __version__ arerank
         list_models load_scorer rerank
     """,
+    "rerank_core.bulk": "RerankBatch",
     "rerank_core.evaluation": """
         DEFAULT_METRICS FIRST_STAGE MEAN Candidate Collection CollectionReport Comparison
         FirstStage Journal KeepChoice KeepRow Latency Moved QueryChange Report System SystemReport

@@ -54,7 +54,7 @@ async def admission(
 
     def answered(response: httpx.Response) -> None:
         nonlocal pause
-        if response.status_code >= 400 and waits():
+        if response.status_code >= 400:
             asked = parse_retry_after(response.headers.get("retry-after"))
             pause = min(asked or 0.0, LONGEST_DELAY)
 
@@ -95,7 +95,8 @@ class RequestGate:
         """Give a ticket back, and admit nothing for so many seconds."""
         async with self._changed:
             self._tickets.pop(ticket, None)
-            self._opens = max(self._opens, asyncio.get_running_loop().time() + pause)
+            if waits():
+                self._opens = max(self._opens, asyncio.get_running_loop().time() + pause)
             self._changed.notify_all()
 
     def _wait(self) -> float:

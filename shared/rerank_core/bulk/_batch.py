@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from rerank_core._types import RankedItem, Ranking
 from rerank_core.bulk._ray import in_ray_worker, shared_gate, use_own_cpus
 
 __all__ = ["ADDED", "RerankBatch", "reason"]
-
-Batch = TypeVar("Batch")
 
 ADDED = ("relevance_scores", "positions", "degraded", "error")
 """The columns that are added."""
@@ -116,7 +114,7 @@ class RerankBatch:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ready": None}
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Any) -> Any:
         """Rerank the rows of a batch.
 
         Args:
@@ -167,8 +165,8 @@ class RerankBatch:
         return texts, [c.get(prior) if isinstance(c, Mapping) else None for c in candidates]
 
     def _result(
-        self, batch: Batch, found: Sequence[Any], rankings: Sequence[Ranking | Exception]
-    ) -> Batch:
+        self, batch: Any, found: Sequence[Any], rankings: Sequence[Ranking | Exception]
+    ) -> Any:
         columns: list[list[Any]] = [[], *([] for _ in ADDED)]
         for row, ranking in zip(found, rankings, strict=True):
             if isinstance(ranking, Exception):
@@ -210,25 +208,22 @@ def _column(batch: Any, name: str) -> list[Any]:
     return [cell.tolist() if isinstance(cell, np.ndarray | np.generic) else cell for cell in cells]
 
 
-def _with_columns(batch: Batch, columns: dict[str, list[Any]]) -> Batch:
+def _with_columns(batch: Any, columns: dict[str, list[Any]]) -> Any:
     """Return a batch of the same kind with these columns, the first of which it has already."""
-    table: Any = batch
-    if hasattr(batch, "column_names"):
-        import pyarrow as pa
+    if not hasattr(batch, "column_names"):
+        arrays = {name: _objects(cells) for name, cells in columns.items()}
+        return {**batch, **arrays} if isinstance(batch, Mapping) else batch.assign(**arrays)
+    import pyarrow as pa
 
-        added = (pa.list_(pa.float64()), pa.list_(pa.int64()), pa.string(), pa.string())
-        kinds = (table.schema.field(next(iter(columns))).type, *added)
-        for (name, cells), kind in zip(columns.items(), kinds, strict=True):
-            array = pa.array(cells, kind)
-            if name in table.column_names:
-                table = table.set_column(table.column_names.index(name), name, array)
-            else:
-                table = table.append_column(name, array)
-        return cast(Batch, table)
-    arrays = {name: _objects(cells) for name, cells in columns.items()}
-    return cast(
-        Batch, {**table, **arrays} if isinstance(batch, Mapping) else table.assign(**arrays)
-    )
+    added = (pa.list_(pa.float64()), pa.list_(pa.int64()), pa.string(), pa.string())
+    kinds = (batch.schema.field(next(iter(columns))).type, *added)
+    for (name, cells), kind in zip(columns.items(), kinds, strict=True):
+        array = pa.array(cells, kind)
+        if name in batch.column_names:
+            batch = batch.set_column(batch.column_names.index(name), name, array)
+        else:
+            batch = batch.append_column(name, array)
+    return batch
 
 
 def _objects(cells: list[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from rerank_core._checks import describe
 from rerank_core._errors import ConfigurationError, InvalidInputError
 from rerank_core._files import replacing
-from rerank_core._loading import load_scorer
+from rerank_core._loading import ScorerLike, load_scorer
 from rerank_core._types import Progress
 from rerank_core.bulk._batch import ADDED, RerankBatch, reason
 from rerank_core.bulk._inputs import Part, Rows, open_input
@@ -33,7 +34,7 @@ class BulkJob:
         input: A file of JSON Lines or Parquet, a folder of Parquet files, or one in BEIR's layout.
         out: The folder of the results.
         run: The first stage of a folder in BEIR's layout.
-        scorer: Name of the scorer.
+        scorer: The scorer.
         options: Other arguments of `RerankBatch`, in plain JSON values.
         id_field: The column, and the field of candidates, that holds an id.
         part_rows: The most rows of a part.
@@ -44,7 +45,7 @@ class BulkJob:
     input: Path
     out: Path
     run: str | None = None
-    scorer: str = "nano"
+    scorer: ScorerLike = "nano"
     options: Mapping[str, Any] = field(default_factory=dict)
     id_field: str = "id"
     part_rows: int = 256
@@ -87,9 +88,10 @@ def run_bulk(
     """
     worker = PartWorker(job)  # tells what is wrong with the options
     folder = job.out
-    (folder / "failures").mkdir(parents=True, exist_ok=True)
+    for name in ("parts", "failures"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     _claim(job, worker)
-    for draft in [*folder.glob(".rerank-*.tmp*"), *folder.glob("failures/.rerank-*.tmp")]:
+    for draft in folder.rglob(".rerank-*.tmp*"):  # of a job that was killed
         draft.unlink()
     units = worker.input.units(job.part_rows)
     total = sum(part.rows for parts in units for part in parts)
@@ -103,33 +105,42 @@ def run_bulk(
         progress(done, total)
     if worker.format == "trec":
         with replacing(folder / "run.trec") as run:
-            for path in sorted(folder.glob("part-*.trec")):
+            for path in sorted(folder.glob("parts/*.trec")):
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, run)
-    failed = sum(sum(1 for _ in path.open("rb")) for path in folder.glob("failures/part-*.jsonl"))
+    tables = folder.glob("failures/*.jsonl")
+    failed = sum(path.read_bytes().count(b"\n") for path in tables)
     return BulkReport(total, resumed, failed)
 
 
 def _claim(job: BulkJob, worker: PartWorker) -> None:
-    """Note in the folder whose results it has, or check that they are of this job."""
+    """Note in the folder whose results it has, or check that they are of this job.
+
+    Raises:
+        ConfigurationError: If there are results of another job.
+    """
     path = job.out / "job.json"
     mine = json.loads(json.dumps(worker.describe()))
-    if not path.exists():
-        if any(job.out.glob("part-*")):
-            raise ConfigurationError(f"{job.out}: has parts but no job.json; name another folder")
-        write_lines(path, [json.dumps(mine, indent=1)])
-        return
-    try:
+    known: Any = {}
+    with suppress(FileNotFoundError, ValueError):
         known = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InvalidInputError(f"{path}: not JSON: {error}") from None
-    for name, value in mine.items():
-        if not isinstance(known, dict) or known.get(name) != value:
-            was = known.get(name) if isinstance(known, dict) else known
-            raise ConfigurationError(
-                f"{job.out}: has the results of another job, whose {name} is {describe(was)} and "
-                f"not {describe(value)}; name another folder"
-            )
+    if known == mine:
+        return
+    if not isinstance(known, dict):
+        known = {}
+    if any(job.out.glob("parts/part-*")):
+        name = next(name for name in mine if known.get(name) != mine[name])
+        raise ConfigurationError(
+            f"{job.out}: has the results of another job, whose {name} is "
+            f"{describe(known.get(name))} and not {describe(mine[name])}; name another folder"
+        )
+    for left in (_scratch(job), *job.out.glob("failures/part-*")):
+        left.unlink(missing_ok=True)
+    write_lines(path, [json.dumps(mine, indent=1)])
+
+
+def _scratch(job: BulkJob) -> Path:
+    return job.out / "input.sqlite"
 
 
 class PartWorker:
@@ -144,7 +155,7 @@ class PartWorker:
         self._job = job
         self._rerank = RerankBatch(job.scorer, **job.options)
         self._scorer = load_scorer(job.scorer)
-        self.input = open_input(job.input, job.run, job.out / "input.sqlite")
+        self.input = open_input(job.input, job.run, _scratch(job))
         self.format = job.format or {"beir": "trec"}.get(self.input.format, self.input.format)
         if self.format == "trec" and any("arrange" in str(t) for t in job.options.get("trim", ())):
             raise ConfigurationError("a TREC run is in order of scores, and cannot be arranged")
@@ -164,7 +175,7 @@ class PartWorker:
 
     def file(self, part: Part) -> Path:
         """Return the file of a part, which is there once it is done."""
-        return self._job.out / f"part-{part.number:06}.{self.format}"
+        return self._job.out / "parts" / f"part-{part.number:06}.{self.format}"
 
     def __call__(self, parts: list[Part]) -> Iterator[int]:
         """Rerank parts that belong together, and yield the number of rows of each when done."""
@@ -173,7 +184,7 @@ class PartWorker:
             path = self.file(part)
             if failed:  # before the part, whose file says that all is done
                 write_lines(
-                    path.parent / "failures" / f"part-{part.number:06}.jsonl", json_lines(failed)
+                    self._job.out / "failures" / f"part-{part.number:06}.jsonl", json_lines(failed)
                 )
             if self.format == "parquet":
                 write_table(path, kept)

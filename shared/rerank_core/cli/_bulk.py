@@ -34,7 +34,7 @@ def show_bulk(job: BulkJob, ray: RaySettings | None) -> None:
     ):
         report = run_bulk(job, ray, partial(progress, "reranking queries"))
     before = f" ({report.resumed:,} of them before)" if report.resumed else ""
-    to_stderr(f"{report.rows - report.failed:,} queries{before} are in {place}")
+    to_stderr(f"{report.rows - report.failed:,} queries{before} are in {place}/parts")
     if report.failed:
         to_stderr(f"{report.failed:,} queries failed: {place}/failures has the reasons")
         raise typer.Exit(_SOME_FAILED)

@@ -17,7 +17,7 @@ HELP = (
     "Rerank the candidates of many queries, from files to files.\n\n"
     "INPUT is a file of JSON Lines or Parquet, or a folder of Parquet files, whose rows have a "
     "query and a list of candidates (texts, or objects with the field text); or a folder in "
-    "BEIR's layout with --run. The results are parts in the folder DIR, each of which appears "
+    "BEIR's layout with --run. The results are parts in DIR/parts, each of which appears "
     "whole: candidates in their new order, relevance_scores, and positions in the first stage. "
     "Interrupted or killed, the same command continues from there. Rows that fail are in "
     "DIR/failures, with the reason."
