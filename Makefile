@@ -30,6 +30,7 @@ docs: $(VENV)/dev.done
 # In Chromium, which pip does not install: `apt-get install chromium`. SCREENSHOTS may name a folder.
 docs-check: docs
 	PYTHONPATH=tests $(BIN)/python -m support.site build/docs $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
+	PYTHONPATH=tests $(BIN)/python -m support.served_page $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
 
 # What the pages' and docstrings' examples print is compared by the tests; this writes it anew.
 docs-outputs: $(VENV)/dev.done

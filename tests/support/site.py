@@ -22,7 +22,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-__all__ = ["chromium", "look_at"]
+__all__ = ["WIDTHS", "chromium", "look_at", "watched"]
 
 WIDTHS = (1280, 390)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -130,24 +130,33 @@ class _Visit:
 
     @contextmanager
     def _open(self, name: str, width: int, scheme: Literal["light", "dark"]) -> Iterator[Page]:
-        page = self._browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        seen: list[str] = []
-
-        def said(message: ConsoleMessage) -> None:
-            if message.type == "error":
-                seen.append(message.text)
-
-        def asked(request: Request) -> None:
-            if not request.url.startswith((self._address, "data:", "blob:")):
-                seen.append(f"asks for {request.url}")
-
-        page.on("console", said)
-        page.on("pageerror", lambda error: seen.append(str(error)))
-        page.on("request", asked)
-        page.goto(f"{self._address}/{name}")
-        yield page
-        page.close()
+        with watched(self._browser, self._address, width, scheme) as (page, seen):
+            page.goto(f"{self._address}/{name}")
+            yield page
         self.problems += [f"{name} at {width}: {problem}" for problem in dict.fromkeys(seen)]
+
+
+@contextmanager
+def watched(
+    browser: Browser, address: str, width: int, scheme: Literal["light", "dark"] = "light"
+) -> Iterator[tuple[Page, list[str]]]:
+    """Open an empty page, and note errors in it and requests that do not go to an address."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    seen: list[str] = []
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            seen.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((address, "data:", "blob:")):
+            seen.append(f"asks for {request.url}")
+
+    page.on("console", said)
+    page.on("pageerror", lambda error: seen.append(str(error)))
+    page.on("request", asked)
+    yield page, seen
+    page.close()
 
 
 class _Handler(SimpleHTTPRequestHandler):

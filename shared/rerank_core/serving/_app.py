@@ -17,6 +17,7 @@ from rerank_core._version import __version__
 from rerank_core.serving._answers import cohere_response, tei_ranks
 from rerank_core.serving._door import KeyCheck, Observed, seen
 from rerank_core.serving._failures import FAILURES, Refused, add_failures
+from rerank_core.serving._page import add_page
 from rerank_core.serving._service import Service
 from rerank_core.serving._wire import (
     CohereRequest,
@@ -110,6 +111,7 @@ def create_app(
     add_failures(app)
     _add_scoring(app, service)
     _add_facts(app, service)
+    add_page(app)
     return app
 
 

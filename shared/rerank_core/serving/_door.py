@@ -25,6 +25,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rerank_core.serving._metrics import Metrics
+from rerank_core.serving._page import PAGE_PATHS
 from rerank_core.serving._wire import Failure
 
 __all__ = ["KeyCheck", "Observed", "Seen", "failure", "log", "seen"]
@@ -32,7 +33,7 @@ __all__ = ["KeyCheck", "Observed", "Seen", "failure", "log", "seen"]
 log = logging.getLogger("rerank_core.serving")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_OPEN = frozenset({"/", "/page.js", "/page.css", "/health", "/health/live", "/health/ready"})
+_OPEN = PAGE_PATHS | {"/health", "/health/live", "/health/ready"}
 
 
 @dataclass

@@ -23,7 +23,8 @@ def test_keys_open_all_but_the_page_and_health() -> None:
             headers = {} if authorization is None else {"Authorization": authorization}
             return client.get(running.url + path, headers=headers).status_code
 
-        assert status("/health/live") == 200
+        for path in ("/", "/page.js", "/page.css", "/health/live"):
+            assert status(path) == 200
         for path in ("/v1/models", "/metrics", "/info", "/openapi.json", "/nowhere"):
             assert status(path) == 401
         for wrong in (KEYS[0], f"Basic {KEYS[0]}", "Bearer", f"Bearer {KEYS[0]}x"):
@@ -81,3 +82,11 @@ def test_no_text_in_logs_and_metrics(
     for record in (*found, *ours):
         assert not re.search("needle|hay|straw", f"{record.getMessage()} {record.__dict__}")
     assert "needle" not in client.get("/metrics").text
+
+
+def test_the_page_comes_from_the_package_and_asks_nobody_else(client: httpx.Client) -> None:
+    for path, kind in (("/", "html"), ("/page.css", "css"), ("/page.js", "javascript")):
+        file = client.get(path)
+        assert (file.status_code, kind in file.headers["content-type"]) == (200, True)
+        assert "default-src 'none'" in file.headers["content-security-policy"]
+        assert "://" not in file.text

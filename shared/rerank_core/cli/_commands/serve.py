@@ -16,7 +16,7 @@ HELP = (
     "Serve scorers over HTTP.\n\n"
     "For applications with many workers, or in other languages. It speaks Cohere's wire (POST "
     "/v2/rerank and /v1/rerank) and that of Text Embeddings Inference (POST /rerank), so that "
-    "Cohere's SDK and what is built on it work with base_url. GET /health, "
+    "Cohere's SDK and what is built on it work with base_url. The page at / tries it. GET /health, "
     "/metrics, /v1/models and /openapi.json tell about it. Only programs on this machine are "
     "answered, unless there is an API key: in RERANK_API_KEY, or a file."
 )
