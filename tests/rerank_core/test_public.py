@@ -39,7 +39,8 @@ PUBLIC = {
     "rerank_core.evaluation": """
         DEFAULT_METRICS FIRST_STAGE MEAN Candidate Collection CollectionReport Comparison
         FirstStage Journal KeepChoice KeepRow Latency Moved QueryChange Report System SystemReport
-        Task Trimming Verdict choose_keep evaluate first_stage plot read_collection read_run
+        Task Trimming TuneRow Tuning Verdict choose_keep evaluate first_stage plot read_collection
+        read_run tune
     """,
     "rerank_core.export": "ExportError ExportReport Verification export_model",
     "rerank_core.serving": "create_app",

@@ -71,6 +71,8 @@ from rerank_core.evaluation._report import (
     Verdict,
 )
 from rerank_core.evaluation._scoring import Task
+from rerank_core.evaluation._tune import tune
+from rerank_core.evaluation._tune_report import TuneRow, Tuning
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -92,6 +94,8 @@ __all__ = [
     "SystemReport",
     "Task",
     "Trimming",
+    "TuneRow",
+    "Tuning",
     "Verdict",
     "choose_keep",
     "evaluate",
@@ -99,4 +103,5 @@ __all__ = [
     "plot",
     "read_collection",
     "read_run",
+    "tune",
 ]

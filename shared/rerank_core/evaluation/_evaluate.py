@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rerank_core._blend import Blend
-from rerank_core._checks import check_whole, is_blank, optional
+from rerank_core._checks import check_whole, optional
 from rerank_core._errors import ConfigurationError
 from rerank_core._scorer import Scorer
 from rerank_core._trimming import TrimLike, Trimmer, make_trimmers
@@ -247,9 +247,7 @@ def _system_report(
     trimmed: Callable[..., Trimming | None] | None,
 ) -> SystemReport:
     task = evaluator.task
-    scored = evaluator.score(system.scorer, max(task.depths))
-    if not _complete(task, scored):
-        scored = evaluator.score(system.scorer, depth)
+    scored = evaluator.score_for(system.scorer, depth)
     orders = evaluator.rerank(scored.replays, depth, system.blend)
     values, per_metric = evaluator.measure(orders)
     before, after = first.per_query, next(iter(per_metric.values()))
@@ -279,18 +277,6 @@ def _system_report(
         losses=[change(query) for query in worst[:examples] if gains[query] < 0],
         degraded=dict(degraded) or None,
         trimming=trimmed and trimmed(evaluator, scored.replays, depth, blend=system.blend),
-    )
-
-
-def _complete(task: Task, scored: Scored) -> bool:
-    """Return whether every non-blank text has a score, so that it holds for smaller depths."""
-    return all(
-        scoring.degraded is None
-        and all(
-            score is not None or is_blank(text)
-            for text, score in zip(task.texts(query, scored.depth), scoring.scores, strict=True)
-        )
-        for query, scoring in scored.scorings.items()
     )
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from rerank_core._blend import Blend
-from rerank_core._checks import check_whole, describe
+from rerank_core._checks import check_whole, describe, is_blank
 from rerank_core._errors import ConfigurationError
 from rerank_core._reranking import rerank_passages
 from rerank_core._scorer import Scorer
@@ -247,6 +247,28 @@ class Evaluator:
             scorings[query] = scoring
             replays[query] = Replay(scorer, texts, scoring, self._journal)
         return self._scored.setdefault((id(scorer), depth), Scored(depth, scorings, replays))
+
+    def score_for(self, scorer: Scorer, depth: int) -> Scored:
+        """Return scorings that hold at a depth.
+
+        These are the scorings at the task's greatest depth, unless they left texts unscored: the
+        scorer might score others at a smaller depth, and is run there.
+        """
+        scored = self.score(scorer, max(self.task.depths))
+        return scored if self.is_complete(scored) else self.score(scorer, depth)
+
+    def is_complete(self, scored: Scored) -> bool:
+        """Return whether every non-blank text has a score."""
+        return all(
+            scoring.degraded is None
+            and all(
+                score is not None or is_blank(text)
+                for text, score in zip(
+                    self.task.texts(query, scored.depth), scoring.scores, strict=True
+                )
+            )
+            for query, scoring in scored.scorings.items()
+        )
 
     def rerank(
         self, scorers: Mapping[str, Scorer], depth: int, blend: Blend | None = None
