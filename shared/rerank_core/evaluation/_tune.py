@@ -90,11 +90,16 @@ def tune(
         from rerank_core import load_scorer
         from rerank_core.evaluation import Collection, Task, first_stage, tune
 
-        sample = Collection.sample()
-        queries = sample.evaluated[:30]
-        task = Task(sample, first_stage("bm25", sample, 10), (5, 10), queries)
+        documents = {"1": "Cats purr.", "2": "Dogs bark at cats."}
+        queries = {"q1": "Do cats purr?", "q2": "What do dogs bark at?"}
+        pets = Collection("pets", documents, queries, {"q1": {"1": 1}, "q2": {"2": 1}})
+        task = Task(pets, first_stage("bm25", pets, 10), depths=(5, 10))
         tuning = tune(task, {"nano": load_scorer("nano")}, blends=[None, "rrf:0.3"])
-        print(tuning.sentence)
+        print(tuning.verdict, "-", tuning.chosen.name)
+        ```
+
+        ```text
+        cannot tell - first stage
         ```
     """
     (name,) = check_metrics([metric])

@@ -95,14 +95,14 @@ class Tuning:
         from rerank_core import load_scorer
         from rerank_core.evaluation import Collection, Task, first_stage, tune
 
-        pets = Collection("pets", {"1": "Cats purr."}, {"q": "Do cats purr?"}, {"q": {"1": 1}})
-        task = Task(pets, first_stage("bm25", pets, 10), depths=(5, 10))
-        tuning = tune(task, {"nano": load_scorer("nano")})
-        print(tuning.verdict, "-", tuning.chosen.name)
+        sample = Collection.sample()
+        task = Task(sample, first_stage("bm25", sample, 5), (5,), sample.evaluated[:4])
+        tuning = tune(task, {"nano": load_scorer("nano")}, blends=[None])
+        print([row.name for row in tuning.rows])
         ```
 
         ```text
-        cannot tell - first stage
+        ['first stage', 'nano @5']
         ```
     """
 
