@@ -23,7 +23,7 @@ from rerank_core._time_limit import stoppable
 from rerank_core._types import Progress, Scale, Scoring, StopScoring
 from rerank_core._usage import Usage
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "leaves"]
 
 
 class Scorer(ABC):
@@ -385,3 +385,12 @@ def _lasting(progress: Progress | None) -> Progress:
             raise
 
     return report
+
+
+def leaves(scorer: Scorer) -> Iterator[Scorer]:
+    """Return the scorers that a combinator is made of in the end; any other scorer is its own."""
+    inner = scorer._inner()
+    if not inner:
+        yield scorer
+    for each in inner:
+        yield from leaves(each)

@@ -8,7 +8,7 @@ import typer
 
 from rerank_core._version import __version__
 from rerank_core.cli._command import Command, Group, examples
-from rerank_core.cli._commands import bulk, evaluate, export, rank, serve
+from rerank_core.cli._commands import bulk, evaluate, export, rank, serve, tune
 from rerank_core.cli._values import ScorerOption
 
 __all__ = ["app"]
@@ -52,6 +52,7 @@ for _name, _function, _help, _epilog in (
     ("rank", rank.rank, rank.HELP, rank.EPILOG),
     ("bulk", bulk.bulk, bulk.HELP, bulk.EPILOG),
     ("eval", evaluate.evaluate, evaluate.HELP, evaluate.EPILOG),
+    ("tune", tune.tune, tune.HELP, tune.EPILOG),
     ("export", export.export, export.HELP, export.EPILOG),
     ("serve", serve.serve, serve.HELP, serve.EPILOG),
 ):

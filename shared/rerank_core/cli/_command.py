@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from rerank_core._checks import suggest
 from rerank_core.cli._guard import guarded
 
-__all__ = ["Command", "Group", "examples"]
+__all__ = ["Command", "Group", "as_typed", "examples"]
 
 _COUNT = ("--top-n", "--depth")
 _OTHER_NAMES = {
@@ -105,3 +106,17 @@ def _with_options(message: str, options: Mapping[str, str]) -> str:
         pattern = rf"^{name.replace('_', '[_ ]')}(?=[ \[])|\b{name}=True\b{anywhere}"
         message = re.sub(pattern, option, message)
     return message
+
+
+def as_typed(context: Any) -> str:
+    """Return the command line of a command, without options that were left out."""
+    words = ["rerank", context.command.name]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name]
+        option = [max(parameter.opts, key=len)] if parameter.param_type_name == "option" else []
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += option if each is True else [*option, str(each)]
+    return shlex.join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
@@ -19,6 +20,7 @@ __all__ = [
     "ScorerOption",
     "choice",
     "choices",
+    "duration",
     "hub_models",
     "number",
     "output_file",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s)")
 Completion = Callable[[str], list[str]]
 
 
@@ -41,6 +44,20 @@ def whole(least: int) -> Callable[[object], int]:
 def number(least: float | None = None) -> Callable[[object], float]:
     """Return a parser of finite numbers that are large enough."""
     return lambda value: _checked(lambda: check_number(_converted(float, value), "", least=least))
+
+
+def duration(text: object, option: str) -> float:
+    """Read a time with its unit, such as ``200ms`` or ``0.2s``, in seconds.
+
+    Raises:
+        ConfigurationError: If it is no such time, or no time at all.
+    """
+    match = _DURATION.fullmatch(str(text))
+    if match is None:
+        raise ConfigurationError(
+            f"{option} {text!r} must be a time with its unit, such as 200ms or 0.2s"
+        )
+    return check_number(float(match[1]) / (1000 if match[2] == "ms" else 1), option, above=0)
 
 
 def choice(kind: type[StrEnum]) -> Callable[[object], StrEnum]:

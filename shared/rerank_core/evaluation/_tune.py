@@ -25,7 +25,7 @@ from rerank_core.evaluation._tune_report import Tuning, recommend
 
 __all__ = ["TUNE_BLENDS", "TUNE_KEEPS", "tune"]
 
-TUNE_BLENDS = (None, "rrf:0.2", "rrf:0.5", "zscore:0.2", "zscore:0.35", "zscore:0.5")
+TUNE_BLENDS = (None, "rrf:0.1", "rrf:0.2", "rrf:0.3", "rrf:0.5", "rrf:0.7")
 """Blends that `tune` tries by default."""
 TUNE_KEEPS = (10, 20, 30, 50)
 """Numbers of candidates that `tune` lets a cascade pass on by default."""
