@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def test_limits_are_kept() -> None:
             journal.keep(paid, asked, texts, Scoring(scoring.scores, cost))
     scorers = {"paid": paid, "noise": coarse(4, "noise")}
 
-    def chosen(**limits: float) -> Tuning:
+    def chosen(**limits: Any) -> Tuning:
         return tune(task, scorers, blends=[None], journal=journal, resamples=200, **limits)
 
     free, bought = chosen(max_cost=1.0), chosen(max_cost=5.0)

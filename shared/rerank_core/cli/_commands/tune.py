@@ -13,12 +13,12 @@ from rerank_core.cli._values import number, scorers, suggested, whole
 __all__ = ["EPILOG", "HELP", "tune"]
 
 HELP = (
-    "Choose a scorer, a depth and a blend by measurement, and write them as a profile.\n\n"
+    "Choose a scorer, a depth and a blend by measurement.\n\n"
     "DIR is a test collection, as for rerank eval. Every pair is scored once, at the greatest "
     "depth; each scorer and each cascade of two of them, with each blend, at each depth, is "
     "computed from these scores. What is chosen is confirmed on queries that had no part in the "
-    "choice. What services will be asked for, and about what it costs, is told before the first "
-    "request."
+    "choice, and written as a profile. What services will be asked for, and about what it costs, "
+    "is told before the first request."
 )
 EPILOG = (
     examples(
