@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from rerank_core._blend import Blend
     from rerank_core._combinators.cached import Cached
+    from rerank_core._combinators.calibrated import Calibrated
+    from rerank_core._combinators.calibration import Calibration
     from rerank_core._combinators.cascade import Cascade
     from rerank_core._combinators.deadline import Deadline
     from rerank_core._combinators.fallback import Fallback
@@ -71,6 +73,8 @@ __all__ = [
     "Blend",
     "Budget",
     "Cached",
+    "Calibrated",
+    "Calibration",
     "Cascade",
     "CohereScorer",
     "ConfigurationError",
@@ -134,6 +138,8 @@ _LAZY = {
     "BiEncoderScorer": "_local.bi_encoder",
     "Blend": "_blend",
     "Cached": "_combinators.cached",
+    "Calibrated": "_combinators.calibrated",
+    "Calibration": "_combinators.calibration",
     "Cascade": "_combinators.cascade",
     "CohereScorer": "_remote.cohere",
     "ConfigurationError": "_errors",

@@ -45,6 +45,7 @@ _KINDS = {
     "cascade": _Kind("_combinators.cascade", "Cascade"),
     "cached": _Kind("_combinators.cached", "Cached"),
     "windowed": _Kind("_combinators.windowed", "Windowed"),
+    "calibrated": _Kind("_combinators.calibrated", "Calibrated", "calibrated:PATH"),
 }
 _VOYAGE = tuple(f"rerank-{start}" for start in ("lite", *range(1, 10)))  # Voyage's own names
 _MOST_LEVELS, _MOST_SCORERS = 32, 1000
@@ -66,6 +67,8 @@ def load_scorer(spec: ScorerLike) -> Scorer:
             * ``"tei:ADDRESS"``, a Text Embeddings Inference server;
             * ``"voyage:MODEL"``, Voyage AI's rerank service;
             * ``"sglang:ADDRESS"``, an SGLang server;
+            * ``"calibrated:PATH"``, the scorer of a calibration that ``rerank calibrate`` wrote,
+              calibrated;
             * a folder, an ONNX file or a hub id such as ``"owner/model"``: on ONNX Runtime where
               it has an ONNX file that gives scores, alone or with the modules beside it (see
               `OnnxCrossEncoder`), else on sentence-transformers;
@@ -97,13 +100,17 @@ def _load(spec: object, depth: int, numbers: Iterator[int]) -> Scorer:
         return spec
     if isinstance(spec, os.PathLike):
         spec = os.fspath(spec)
+
+    def load_inner(inner: object) -> Scorer:
+        return _load(inner, depth + 1, numbers)
+
     if isinstance(spec, Mapping):
         if depth > _MOST_LEVELS or next(numbers) > _MOST_SCORERS:
             raise ConfigurationError(
                 f"a scorer configuration must have at most {_MOST_LEVELS} levels and "
                 f"{_MOST_SCORERS} scorers; this one has more, or holds itself"
             )
-        return _from_config(spec, lambda inner: _load(inner, depth + 1, numbers))
+        return _from_config(spec, load_inner)
     if not isinstance(spec, str) or not spec.strip() or len(spec) > _LONGEST_NAME:
         raise ConfigurationError(f"scorer {describe(spec)} is no name; {_known_names()}")
     from rerank_core._local.files import EMBEDDED, local_path, looks_like_path
@@ -117,15 +124,15 @@ def _load(spec: object, depth: int, numbers: Iterator[int]) -> Scorer:
                 f"scorer {spec!r} names no model; did you mean {kind.example!r}? {_known_names()}"
             )
         try:
-            return _make(kind, model.strip())
+            return _class_of(kind).from_name(model.strip(), load_inner)
         except ConfigurationError as error:  # the rest of the name may hold a password
             raise ConfigurationError(f"scorer '{prefix}:…': {error}") from error
     if spec in EMBEDDED:
-        return _make(_KINDS["onnx"], spec)
+        return _class_of(_KINDS["onnx"]).from_name(spec, load_inner)
     if looks_like_path(spec) and not there:
         raise ConfigurationError(f"scorer {spec!r}: no such file or folder")
     if there or _HUB_ID.fullmatch(spec):
-        return _make(_KINDS["hub"], spec)
+        return _class_of(_KINDS["hub"]).from_name(spec, load_inner)
     hint = _hint(spec, prefix) or suggest(spec, (*EMBEDDED, *_examples()))
     raise ConfigurationError(f"scorer {spec!r} is unknown{hint or ';'} {_known_names()}")
 
@@ -204,11 +211,6 @@ def _from_config(config: Mapping[str, Any], load: Callable[[Any], Scorer]) -> Sc
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = f"{error!s:.500}"
         raise ConfigurationError(f"scorer configuration {name!r} does not fit: {reason}") from error
-
-
-def _make(kind: _Kind, model: str) -> Scorer:
-    make: Callable[[str], Scorer] = _class_of(kind)
-    return make(model)
 
 
 def _class_of(kind: _Kind) -> type[Scorer]:

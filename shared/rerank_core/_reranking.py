@@ -83,7 +83,8 @@ def rerank(
         top_n: At most this many stay. None keeps all.
         min_score: Scored candidates below it are dropped, and with them those that a `Cascade`
             left to its cheap stage, unless the scoring is degraded. It is on the scale of the
-            ranking: the scorer's, or the blend's where there is one.
+            ranking: the scorer's, or the blend's where there is one. Where a stand-in of a
+            `Fallback` scored on another scale, it is not applied, and ``degraded`` says so.
         blend: Mix the scores with the first stage: a `Blend`, ``"METHOD"`` or
             ``"METHOD:WEIGHT"`` such as ``"rrf:0.3"``, or a mapping of `Blend`'s arguments.
         prior: First-stage score of each candidate, in the order of `candidates`; None or NaN where
@@ -377,7 +378,16 @@ class _Request:
 
         items.sort(key=place)
         best_score = items[0].score if items else None
-        if (least := self.min_score) is not None:
+        # Without a score, the model may be missing, or still be loading: it is not asked.
+        scale = scoring.scale or (self.scorer.scale if scored else Scale.LOGIT)
+        degraded = scoring.degraded
+        least = self.min_score
+        if least is not None and scoring.scale and not self.blend:
+            asked = self.scorer.scale
+            if asked is not scale:  # a stand-in's score, which the threshold is not about
+                degraded = f"{degraded}; min_score was not applied: it is a {asked}, not a {scale}"
+                least = None
+        if least is not None:
             # A cascade's strong stage reads the best, so what is unread is worse than what it read,
             # unless something failed.
             whole = scored and scoring.degraded is None
@@ -388,16 +398,15 @@ class _Request:
                 return item.score >= least
 
             items = [item for item in items if stays(item)]
-        # Without a score, the model may be missing, or still be loading: it is not asked.
-        scale = scoring.scale or (self.scorer.scale if scored else Scale.LOGIT)
         return Ranking(
             items=tuple(items if self.trimmers else items[: self.top_n]),
             scorer=self.scorer.name,
             scale=self.blend.scale if self.blend else scale,
             usage=scoring.usage,
-            degraded=scoring.degraded,
+            degraded=degraded,
             causes=unique(scoring.causes),
             best_score=best_score,
+            nothing_probability=scoring.nothing_probability,
         )
 
     @property

@@ -93,6 +93,11 @@ class Scorer(ABC):
         """True if it asks services, so that calls made at once wait rather than compute."""
         return any(scorer.remote for scorer in self._inner())
 
+    @property
+    def listwise(self) -> bool:
+        """True if a score, or what else a scoring tells, depends on the other texts of the list."""
+        return any(scorer.listwise for scorer in self._inner())
+
     def sentence_scorer(self, elapsed: float) -> Scorer | None:  # noqa: ARG002
         """Return the scorer of sentences of texts that this one has scored; by default itself.
 
@@ -338,6 +343,20 @@ class Scorer(ABC):
             f"{type(self).__name__} cannot be written as a configuration; "
             "keep the code that constructs it instead"
         )
+
+    @classmethod
+    def from_name(cls, name: str, load: Callable[[Any], Scorer]) -> Scorer:  # noqa: ARG003
+        """Make a scorer from what follows the kind in its name, as in ``"cohere:MODEL"``.
+
+        Args:
+            name: What follows.
+            load: Makes the scorers that this one is made of.
+
+        Raises:
+            ConfigurationError: If the name does not fit.
+        """
+        make: Callable[[str], Scorer] = cls
+        return make(name)
 
     @classmethod
     def from_config(

@@ -142,6 +142,8 @@ class Scoring:
             ``"deadline"``, the time of a `Deadline` was up; ``"stopped"``, a progress callback
             ended the scoring; ``"circuit_open"``, a `Fallback` did not ask a scorer that keeps
             failing; ``"other"``, where a scorer gives no code. Empty if it is whole.
+        nothing_probability: Probability that none of the texts is relevant, where a `Calibrated`
+            knows it.
 
     Raises:
         NonFiniteScoreError: If a score is NaN or infinite.
@@ -166,6 +168,7 @@ class Scoring:
     secondary: tuple[float | None, ...] | None = None
     scale: Scale | None = None
     causes: tuple[str, ...] = ()
+    nothing_probability: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", _plain(self.scores))
@@ -261,6 +264,8 @@ class Ranking(Sequence[RankedItem]):
             is none, or no `Adaptive` with ``least`` was asked.
         best_score: The best score of all candidates, those that were dropped included; None if
             none was scored. It tells how far an empty ranking is from a threshold.
+        nothing_probability: Probability that no candidate is relevant, where a `Calibrated` knows
+            it.
 
     Example:
         ```python
@@ -288,6 +293,7 @@ class Ranking(Sequence[RankedItem]):
     tokens_before: int | None = None
     tokens_after: int | None = None
     nothing_relevant: str | None = None
+    nothing_probability: float | None = None
 
     def __len__(self) -> int:
         return len(self.items)

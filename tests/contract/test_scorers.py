@@ -16,6 +16,8 @@ import pytest
 from rerank_core import (
     BiEncoderScorer,
     Cached,
+    Calibrated,
+    Calibration,
     Cascade,
     CohereScorer,
     ConfigurationError,
@@ -69,6 +71,7 @@ KINDS += [
     "hub-torch",
 ]
 KINDS += ["cached", "disk", "fallback", "cascade", "windowed", "deadline", "nested"]
+KINDS += ["calibrated"]
 
 SERVICES: dict[str, tuple[Callable[[Request], Reply], Callable[[str], Scorer]]] = {
     "voyage": (
@@ -122,6 +125,15 @@ def scorer(
             "deadline": lambda: Deadline(bert, 60),
             "nested": lambda: Cached(
                 Fallback(Cascade([(Windowed(bert), 50), Deadline(Cached(bert), 60)]))
+            ),
+            "calibrated": lambda: Calibrated(
+                Cached(bert),
+                Calibration(
+                    bert.name,
+                    bert.fingerprint,
+                    {"score": 2.0},
+                    nothing={"best": -1.0, "overlap": 2.0},
+                ),
             ),
             "hub-onnx": lambda: load_scorer(str(tiny("bert").onnx)),
             "hub-torch": lambda: load_scorer(str(tiny("bert").torch)),

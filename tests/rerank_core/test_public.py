@@ -27,20 +27,20 @@ def loaded_by(statement: str) -> set[str]:
 PUBLIC = {
     "rerank_core": """
         Adaptive AllScorersFailed Arrange AuthenticationError BiEncoderScorer Blend Budget
-        Cached Cascade CohereScorer ConfigurationError Deadline DeadlineExceeded DiskStore
-        Distinct Excerpt Fallback HttpScorer InvalidInputError MalformedResponseError
-        MemoryStore MissingExtraError NimScorer NonFiniteScoreError OnnxCrossEncoder Prices
-        Profile Progress RankedItem Ranking RateLimitError RecommendedModel RerankError Scale Scorer
-        ScorerError Scoring ServiceError SglangScorer Span StopScoring Store TeiScorer
-        TorchCrossEncoder TrimContext Trimmer Usage VoyageScorer Windowed __version__ arerank
-        list_models load_scorer rerank
+        Cached Calibrated Calibration Cascade CohereScorer ConfigurationError Deadline
+        DeadlineExceeded DiskStore Distinct Excerpt Fallback HttpScorer InvalidInputError
+        MalformedResponseError MemoryStore MissingExtraError NimScorer NonFiniteScoreError
+        OnnxCrossEncoder Prices Profile Progress RankedItem Ranking RateLimitError
+        RecommendedModel RerankError Scale Scorer ScorerError Scoring ServiceError
+        SglangScorer Span StopScoring Store TeiScorer TorchCrossEncoder TrimContext Trimmer
+        Usage VoyageScorer Windowed __version__ arerank list_models load_scorer rerank
     """,
     "rerank_core.bulk": "RerankBatch",
     "rerank_core.evaluation": """
         DEFAULT_METRICS FIRST_STAGE MEAN Candidate Collection CollectionReport Comparison
         FirstStage Journal KeepChoice KeepRow Latency Moved QueryChange Report System SystemReport
-        Task Trimming TuneRow Tuning Verdict choose_keep evaluate first_stage plot read_collection
-        read_run tune
+        Task Trimming TuneRow Tuning Verdict calibrate choose_keep evaluate first_stage plot
+        read_collection read_run tune
     """,
     "rerank_core.export": "ExportError ExportReport Verification export_model",
     "rerank_core.serving": "create_app",

@@ -20,12 +20,21 @@ class Wrapper(Scorer):
         scorer: The inner scorer.
 
     Raises:
-        ConfigurationError: If `scorer` is not a `Scorer`.
+        ConfigurationError: If `scorer` is not a `Scorer`, or is `listwise` where each text must
+            have a score of its own.
     """
+
+    _text_by_text = False  # reads a part of the list, or other texts
 
     def __init__(self, scorer: Scorer) -> None:
         if not isinstance(scorer, Scorer):
             raise ConfigurationError(f"scorer must be a Scorer, not {describe(scorer)}")
+        if self._text_by_text and scorer.listwise:
+            kind = type(self).__name__
+            raise ConfigurationError(
+                f"what {scorer.name!r} gives a text depends on the whole list, so {kind} cannot be "
+                f"around it: put it inside, as in Calibrated({kind}(scorer), calibration)"
+            )
         self._scorer = scorer
 
     @property

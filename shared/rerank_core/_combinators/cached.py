@@ -54,6 +54,8 @@ class Cached(Wrapper):
         ```
     """
 
+    _text_by_text = True
+
     def __init__(self, scorer: Scorer, store: Store | None = None) -> None:
         super().__init__(scorer)
         if store is not None and not isinstance(store, Store):

@@ -204,6 +204,7 @@ class _Call:
             tuple(secondary) if None in scores or final.secondary else None,
             final.scale,
             unique(self._causes),
+            final.nothing_probability,
         )
 
     def _record(self, scoring: Scoring) -> None:

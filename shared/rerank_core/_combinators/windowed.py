@@ -72,6 +72,8 @@ class Windowed(Wrapper):
         ```
     """
 
+    _text_by_text = True
+
     def __init__(
         self,
         scorer: Scorer,

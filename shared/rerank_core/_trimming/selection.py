@@ -7,13 +7,13 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import chain
-from math import ceil
+from math import ceil, inf
 from typing import ClassVar, Literal, get_args
 
 from rerank_core._checks import check_choice, check_number, check_whole, optional
 from rerank_core._errors import InvalidInputError
-from rerank_core._trimming.base import Step, TrimContext, Trimmer
-from rerank_core._types import Ranking
+from rerank_core._trimming.base import Step, TrimContext, Trimmer, degraded
+from rerank_core._types import Ranking, Scale
 
 __all__ = ["Adaptive", "Arrange", "Distinct"]
 
@@ -107,7 +107,10 @@ class Adaptive(Trimmer):
             from 0 (only ties with the best stay) to 1 (all stay). The spread is that between the
             best and the worst score of the list. Default 0.5.
         least: The score that the best candidate needs, and every other one that stays; on the scale
-            of the ranking, and best a calibrated probability. Default: None, any.
+            of the ranking, and best a calibrated probability, which is not applied to the scores of
+            a stand-in that are none. Default: None, any.
+        nothing: No candidate stays if ``ranking.nothing_probability``, which a `Calibrated` gives,
+            is at least this. Default: None, it is not asked.
         at_least: So many of the best stay in any case. Default 0.
 
     Raises:
@@ -133,13 +136,15 @@ class Adaptive(Trimmer):
     drop: float = 0.5
     least: float | None = None
     at_least: int = 0
+    nothing: float | None = None
 
     def __post_init__(self) -> None:
         check_number(self.drop, "drop", least=0, most=1)
         optional(check_number, self.least, "least")
+        optional(check_number, self.nothing, "nothing", least=0, most=1)
         check_whole(self.at_least, "at_least", least=0)
 
-    def trim(self, ranking: Ranking, context: TrimContext) -> Ranking:  # noqa: ARG002
+    def trim(self, ranking: Ranking, context: TrimContext) -> Ranking:
         """Drop what is far below the best, or below the least score."""
         scores = [item.score for item in ranking if item.score is not None]
         if not scores:
@@ -147,10 +152,21 @@ class Adaptive(Trimmer):
         best, worst = max(scores), min(scores)
         bar = best - self.drop * (best - worst)
         nothing = None
-        if self.least is not None:
-            bar = max(bar, self.least)
-            if best < self.least:
-                nothing = f"the best of {len(scores)} scores is {best:.3g}, below {self.least:g}"
+        least, foreign = self.least, ranking.degraded and ranking.scale is not Scale.PROBABILITY
+        if least is not None and foreign and context.scorer.scale is Scale.PROBABILITY:
+            ranking = degraded(ranking, f"Adaptive: no {ranking.scale} is compared with {least:g}")
+            least = None
+        if least is not None:
+            bar = max(bar, least)
+            if best < least:
+                nothing = f"the best of {len(scores)} scores is {best:.3g}, below {least:g}"
+        none = ranking.nothing_probability
+        if self.nothing is not None and none is not None and none >= self.nothing:
+            bar = inf
+            nothing = (
+                f"the probability that none of the texts is relevant is {none:.3g}, "
+                f"at least {self.nothing:g}"
+            )
         items = tuple(
             item
             for position, item in enumerate(ranking)

@@ -8,7 +8,7 @@ import typer
 
 from rerank_core._version import __version__
 from rerank_core.cli._command import Command, Group, examples
-from rerank_core.cli._commands import bulk, evaluate, export, rank, serve, tune
+from rerank_core.cli._commands import bulk, calibrate, evaluate, export, rank, serve, tune
 from rerank_core.cli._values import ScorerOption
 
 __all__ = ["app"]
@@ -53,6 +53,7 @@ for _name, _function, _help, _epilog in (
     ("bulk", bulk.bulk, bulk.HELP, bulk.EPILOG),
     ("eval", evaluate.evaluate, evaluate.HELP, evaluate.EPILOG),
     ("tune", tune.tune, tune.HELP, tune.EPILOG),
+    ("calibrate", calibrate.calibrate, calibrate.HELP, calibrate.EPILOG),
     ("export", export.export, export.HELP, export.EPILOG),
     ("serve", serve.serve, serve.HELP, serve.EPILOG),
 ):
@@ -61,7 +62,7 @@ for _name, _function, _help, _epilog in (
 
 @app.command(cls=Command, epilog=examples("rerank models", "rerank models --json"))
 def models(as_json: JsonOption = False) -> None:
-    """List recommended models, with sizes, licences and published figures."""
+    """List recommended models: sizes, licences and published figures."""
     from rerank_core.cli._models_table import show_models
 
     show_models(as_json=as_json)

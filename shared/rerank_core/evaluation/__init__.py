@@ -50,6 +50,7 @@ scorers costs nothing. The command ``rerank eval`` does all of this. The extra `
 
 from __future__ import annotations
 
+from rerank_core.evaluation._calibrate import calibrate
 from rerank_core.evaluation._collection import Collection, read_collection
 from rerank_core.evaluation._evaluate import System, evaluate
 from rerank_core.evaluation._first_stage import Candidate, FirstStage, first_stage, read_run
@@ -97,6 +98,7 @@ __all__ = [
     "TuneRow",
     "Tuning",
     "Verdict",
+    "calibrate",
     "choose_keep",
     "evaluate",
     "first_stage",

@@ -1,4 +1,4 @@
-"""Plot of quality against latency."""
+"""Plots: quality against latency, and how far probabilities hold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rerank_core._checks import describe
+from rerank_core._combinators.calibration import Calibration
 from rerank_core._errors import ConfigurationError, MissingExtraError
 from rerank_core._files import replacing
 from rerank_core.evaluation._report import FIRST_STAGE, Report
@@ -39,8 +40,8 @@ def check_ending(path: Path) -> str:
     return ending
 
 
-def plot(report: Report | Tuning, path: Path) -> None:
-    """Plot quality against what it takes.
+def plot(report: Report | Tuning | Calibration, path: Path) -> None:
+    """Plot quality against what it takes, or how far probabilities hold.
 
     Of a report: each system's mean against its median latency, and the first stage's mean. With
     several collections both are means over the collections. A hollow marker is an estimated
@@ -49,12 +50,15 @@ def plot(report: Report | Tuning, path: Path) -> None:
     Of a tuning: the mean of every configuration against its 95th percentile of latency and, if
     there is a price, against its price. The Pareto front is a line, and the recommendation a star.
 
+    Of a calibration: how many texts are relevant against the probability that they were given, a
+    point for each tenth of them. Those of a perfect calibration lie on the diagonal.
+
     Args:
         report: What to plot.
         path: The file to write: PNG, SVG or PDF, by its ending.
 
     Raises:
-        ConfigurationError: If the ending is none of those.
+        ConfigurationError: If the ending is none of those, or a calibration has no figures.
         MissingExtraError: If matplotlib is not installed.
         OSError: If the file cannot be written.
 
@@ -82,6 +86,8 @@ def plot(report: Report | Tuning, path: Path) -> None:
     FigureCanvasAgg(figure)  # pyplot would look for a display
     if isinstance(report, Report):
         _draw_report(figure.subplots(), report)
+    elif isinstance(report, Calibration):
+        _draw_reliability(figure.subplots(), report)
     else:
         axes = figure.subplots(ncols=2, squeeze=False)[0] if priced else [figure.subplots()]
         _draw_tuning(axes[0], report, "95th percentile of latency, ms", attrgetter("p95"))
@@ -145,6 +151,18 @@ def _draw_tuning(
     axes.set_xlabel(label)
     axes.set_ylabel(tuning.metric)
     _finish(axes, tuning.collection)
+
+
+def _draw_reliability(axes: Axes, calibration: Calibration) -> None:
+    bins = calibration.figures.get("reliability")
+    if not bins:
+        raise ConfigurationError("the calibration has no figures to plot; calibrate makes them")
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+    points = [[found[name] for found in bins] for name in ("probability", "relevant")]
+    axes.plot(*points, "o-", label=f"{calibration.name}, {bins[0]['texts']} texts a point")
+    axes.set_xlabel("mean probability")
+    axes.set_ylabel("share that is relevant")
+    _finish(axes, ", ".join(calibration.figures.get("collections", ())))
 
 
 def _finish(axes: Axes, title: str) -> None:
