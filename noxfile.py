@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import nox
 
-nox.options.sessions = ("matrix", "peers", "typing")
+nox.options.sessions = ("matrix", "peers", "ray", "typing")
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
 
@@ -140,6 +140,13 @@ def peers(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "freeze")
     tests = [f"tests/{adapter}_rerank/peers.py" for adapter in ("langchain", "llamaindex")]
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
+
+
+@nox.session(python=OLDEST_PYTHON)
+def ray(session: nox.Session) -> None:
+    """Bulk jobs on Ray: the same results, whoever is killed, within the same memory."""
+    install(session, "cli,export,ray,tei", "psutil")
+    session.run("python", "-m", "pytest", "-q", "tests/on_ray", *session.posargs)
 
 
 @nox.session(python=OLDEST_PYTHON)

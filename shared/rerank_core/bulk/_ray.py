@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class RaySettings:
 
     Attributes:
         address: A cluster's address; ``"auto"``, the one of this machine; or ``"local"``, one that
-            is started for this job.
+            is started for this job. A process that is connected to a cluster uses that.
         workers: The number of workers. Default: as many as the CPUs are enough for.
         worker_cpus: The CPUs, and so the threads, of each worker.
     """
@@ -57,14 +58,17 @@ def on_ray(
         import ray.data
     except ImportError as error:
         raise MissingExtraError("ray", "Running on Ray") from error
-    local = settings.address == "local"
-    ray.init(
-        settings.address,
-        num_cpus=default_threads() if local else None,
-        include_dashboard=False if local else None,
-        log_to_driver=False,
-        logging_level="warning",
-    )
+    started = not ray.is_initialized()
+    if started:
+        local = settings.address == "local"
+        ray.init(
+            settings.address,
+            num_cpus=default_threads() if local else None,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    logging.getLogger("ray.data").setLevel("ERROR")  # there is a progress bar already
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         cpus = int(ray.cluster_resources().get("CPU", 1))
@@ -85,7 +89,8 @@ def on_ray(
             raise
         raise cause from None
     finally:
-        ray.shutdown()
+        if started:
+            ray.shutdown()
 
 
 def _own_error(error: BaseException | None) -> RerankError | None:
@@ -118,8 +123,7 @@ def in_ray_worker() -> bool:
     ray: Any = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return False
-    context = ray.get_runtime_context()
-    return context.get_actor_id() is not None or context.get_task_id() is not None
+    return bool(ray.get_runtime_context().worker.mode == ray.WORKER_MODE)
 
 
 def use_own_cpus() -> None:
@@ -139,6 +143,7 @@ class _RayGate:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._actor: Any = None  # kept, as the actor ends with the handle of the one who made it
 
     async def enter(self, seconds: float) -> int:
         return int(await self._ask("enter", seconds))
@@ -149,13 +154,15 @@ class _RayGate:
     async def _ask(self, method: str, *arguments: float) -> Any:
         from ray.exceptions import RayActorError
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        for more in reversed(range(_ATTEMPTS)):
+            self._actor = self._actor or _gate_actor(self._limit)
             try:
-                return await getattr(_gate_actor(self._limit), method).remote(*arguments)
-            except RayActorError:
-                if attempt == _ATTEMPTS:
+                return await getattr(self._actor, method).remote(*arguments)
+            except RayActorError:  # whoever made it was killed, and it with them
+                self._actor = None
+                if not more:
                     raise
-        raise AssertionError
+        return None
 
 
 def _gate_actor(limit: int) -> Any:
