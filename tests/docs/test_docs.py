@@ -29,7 +29,7 @@ def test_the_blocks_of_a_page_print_what_it_shows(
 def test_few_blocks_need_something() -> None:
     blocks = [block for page in WITH_CODE for block in python_blocks(page)]
     needs = [block.split()[2] for block in blocks if block.startswith("# needs")]
-    assert sorted(needs) == ["langchain:", "network:"]
+    assert sorted(needs) == ["langchain:", "network:", "ray:"]
     assert len(blocks) > 20
 
 

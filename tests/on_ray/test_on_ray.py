@@ -29,7 +29,6 @@ ray = pytest.importorskip("ray")
 import psutil  # noqa: E402 - beside Ray only
 import pyarrow.parquet as pq  # noqa: E402 - as it
 
-pytestmark = pytest.mark.filterwarnings("default")
 LONG = 300
 
 
