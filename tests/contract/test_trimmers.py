@@ -45,7 +45,7 @@ TRIMMERS: list[Trimmer] = [
     Distinct(overlap=0.2, words=1),
     Adaptive(),
     Adaptive(drop=0, at_least=2),
-    Adaptive(drop=1, least=0.5),
+    Adaptive(drop=None, least=0.5),
     Arrange("edges"),
     Arrange("first_stage"),
 ]

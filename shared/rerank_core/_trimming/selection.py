@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import ceil, inf
+from statistics import fmean
 from typing import ClassVar, Literal, get_args
 
 from rerank_core._checks import check_choice, check_number, check_whole, optional
@@ -103,9 +104,9 @@ class Adaptive(Trimmer):
     can answer "I do not know". Candidates without a score are not judged: they stay.
 
     Args:
-        drop: A candidate leaves if its score is more than this share of the spread below the best,
-            from 0 (only ties with the best stay) to 1 (all stay). The spread is that between the
-            best and the worst score of the list. Default 0.5.
+        drop: A candidate stays if its score is at most this share of the way from the best score
+            to the mean of all below the best: from 0 (only ties with the best stay) to 1 (those
+            that are not below the mean). None: only `least` drops. Default 0.75.
         least: The score that the best candidate needs, and every other one that stays; on the scale
             of the ranking, and best a calibrated probability, which is not applied to the scores of
             a stand-in that are none. Default: None, any.
@@ -133,13 +134,13 @@ class Adaptive(Trimmer):
 
     kind: ClassVar[str] = "adaptive"
 
-    drop: float = 0.5
+    drop: float | None = 0.75
     least: float | None = None
     at_least: int = 0
     nothing: float | None = None
 
     def __post_init__(self) -> None:
-        check_number(self.drop, "drop", least=0, most=1)
+        optional(check_number, self.drop, "drop", least=0, most=1)
         optional(check_number, self.least, "least")
         optional(check_number, self.nothing, "nothing", least=0, most=1)
         check_whole(self.at_least, "at_least", least=0)
@@ -149,8 +150,9 @@ class Adaptive(Trimmer):
         scores = [item.score for item in ranking if item.score is not None]
         if not scores:
             return ranking
-        best, worst = max(scores), min(scores)
-        bar = best - self.drop * (best - worst)
+        best, bar = max(scores), min(scores)
+        if self.drop is not None:
+            bar = best - self.drop * (best - fmean(scores))
         nothing = None
         least, foreign = self.least, ranking.degraded and ranking.scale is not Scale.PROBABILITY
         if least is not None and foreign and context.scorer.scale is Scale.PROBABILITY:

@@ -84,7 +84,7 @@ def test_it_tells_what_is_left(task: Task) -> None:
 
 
 def test_what_is_dropped_counts(task: Task) -> None:
-    found = trimmed(task, trim=Adaptive(drop=1, least=0.8))
+    found = trimmed(task, trim=Adaptive(drop=None, least=0.8))
     assert (found.candidates_before, found.candidates_after, found.empty) == (2, 2 / 3, 1)
     assert found.relevant_kept == 2 / 3
     assert found.answers_kept == 1
