@@ -18,6 +18,7 @@ from rerank_core._trimming.base import (
     TrimContext,
     check_mark,
     degraded,
+    earlier_first,
     shorten,
 )
 from rerank_core._trimming.sentences import Sentence, split
@@ -173,6 +174,8 @@ def _best_first(item: RankedItem, context: TrimContext) -> list[Sentence]:
     read = context.known(item.index)
     sentences = split(item.text) if read is None else read.sentences
     scores = [None] * len(sentences) if read is None else read.scores
+    weighed = iter(earlier_first([score for score in scores if score is not None]))
+    scores = [None if score is None else next(weighed) for score in scores]
     kept = sorted(item.kept or [Span(0, len(item.text))], key=attrgetter("start"))
     only_headings = all(sentence.is_heading for sentence in sentences)
     starts = [span.start for span in kept]

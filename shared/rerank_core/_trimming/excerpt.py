@@ -14,6 +14,7 @@ from rerank_core._trimming.base import (
     Step,
     TrimContext,
     check_mark,
+    earlier_first,
     shorten,
 )
 from rerank_core._types import RankedItem, Ranking, Scale
@@ -38,7 +39,8 @@ class Excerpt(ScoringTrimmer):
     Args:
         drop: A sentence stays if its score is at most this share of the spread below the best of
             its text, from 0 (the best sentence only) to 1 (all). The spread is that between the
-            best and the worst sentence of the text. Default 0.5: about half of the words.
+            best and the worst sentence of the text; of two sentences that score alike, the earlier
+            one is preferred. Default 0.5: about half of the words.
         probability: Where scores are calibrated probabilities, the least that a sentence needs,
             from 0 to 1, in place of `drop`. Default: None.
         neighbours: Sentences kept before and after each one that answers. Default 0.
@@ -115,8 +117,10 @@ class Excerpt(ScoringTrimmer):
         }
         if not scores or len(scores) < sum(not s.is_heading for s in read.sentences):
             return [*range(len(read.sentences))]  # not all were scored: none can be left out
-        best, worst = max(scores.values()), min(scores.values())
-        least = best - self.drop * (best - worst)
         if self.probability is not None:
-            least = min(best, self.probability)
-        return [position for position, score in scores.items() if score >= least]
+            least = min(max(scores.values()), self.probability)
+            return [position for position, score in scores.items() if score >= least]
+        weighed = dict(zip(scores, earlier_first([*scores.values()]), strict=True))
+        best, worst = max(weighed.values()), min(weighed.values())
+        spread = self.drop * (best - worst)
+        return [position for position, score in weighed.items() if best - score <= spread]

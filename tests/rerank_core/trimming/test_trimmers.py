@@ -51,11 +51,18 @@ def test_an_excerpt_keeps_the_sentences_that_answer() -> None:
     assert excerpts(TEXT, trim=near) == [
         "Cats purr. Green tea is steeped for three minutes. Dogs bark."
     ]
-    assert excerpts("Soup! Tea. Rice. Tea.", trim=Excerpt(drop=0, mark="|")) == ["Tea.|Tea."]
+    assert excerpts("Soup! Tea. Rice. Tea.", trim=Excerpt(drop=0.4, mark="|")) == ["Tea.|Tea."]
     assert excerpts("One sentence without an answer", trim="excerpt") == [
         "One sentence without an answer"
     ]
     assert excerpts(TEXT, trim=Excerpt(drop=1)) == [TEXT]
+
+
+def test_of_sentences_that_score_alike_the_earlier_one_is_preferred() -> None:
+    text = "Rice. Tea here. Soup. Tea there. Bread."
+    assert excerpts(text, trim=Excerpt(drop=0)) == ["Tea here."]
+    assert excerpts(text, trim=Budget(2, counter=str.split)) == ["Tea here."]
+    assert excerpts(text, trim=Excerpt(drop=0.5, mark="|")) == ["Tea here.|Tea there."]
 
 
 def test_a_heading_and_a_tables_header_stay_with_what_is_below() -> None:
