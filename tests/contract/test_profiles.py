@@ -33,7 +33,7 @@ def test_the_core_the_adapters_and_the_command_give_the_same(profile: Path) -> N
     expected = [(item.text, item.score) for item in rerank(QUERY, TEXTS, **_options(profile))]
     assert 1 < len(expected) < len(TEXTS)
     for harness in BOTH:
-        adapter = harness.adapter.from_profile(profile)
+        adapter = harness.adapter.from_profile(profile, top_n=None)
         inputs = harness.inputs(TEXTS, range(len(TEXTS), 0, -1), {})
         results = harness.results(harness.run(adapter, QUERY, inputs))
         assert [(result.text, result.score) for result in results] == expected

@@ -175,8 +175,8 @@ def test_a_table_can_be_asked_for() -> None:
             for command in (["rank", "-q", "x"], ["demo"], ["eval", "."])
             for guess in ("--model", "-m", "--reranker", "--scorers")
         ),
-        (["eval", ".", "--top-k", "20"], "--depth"),
-        (["eval", ".", "-k", "20"], "--depth"),
+        (["eval", ".", "--top-k", "20"], "--top-n' or '--depth"),
+        (["eval", ".", "-k", "20"], "--top-n' or '--depth"),
         (["rank", "-q", "x", "--threshold", "0"], "--min-score"),
         (["rank", "-q", "x", "--text-key", "body"], "--text-field"),
     ],
