@@ -263,7 +263,7 @@ def test_what_a_stand_in_gives_is_no_probability() -> None:
         assert [item.score for item in ranking] == [7.0, 0.3]
         assert ranking.scale is Scale.LOGIT
         assert "min_score was not applied" in (ranking.degraded or "")
-        trimmed = rerank(QUERY, ["river", "storm"], scorer, trim=[Adaptive(drop=1, least=0.5)])
+        trimmed = rerank(QUERY, ["river", "storm"], scorer, trim=[Adaptive(drop=None, least=0.5)])
         assert [item.score for item in trimmed] == [7.0, 0.3]
         assert "no logit is compared with 0.5" in (trimmed.degraded or "")
 
@@ -341,7 +341,7 @@ def test_an_application_can_say_that_nothing_is_relevant() -> None:
     calibrated = Calibrated(OVERLAP, LISTWISE)
 
     def asked(nothing: float) -> Ranking:
-        trim = [Adaptive(drop=1.0, nothing=nothing)]
+        trim = [Adaptive(drop=None, nothing=nothing)]
         return rerank(QUERY, ["storm", "weather"], calibrated, trim=trim)
 
     probability = asked(1.0).nothing_probability
@@ -354,5 +354,5 @@ def test_an_application_can_say_that_nothing_is_relevant() -> None:
     )
     kept = rerank(QUERY, ["storm"], calibrated, trim=[Adaptive(nothing=0.9, at_least=1)])
     assert len(kept) == 1
-    plain = rerank(QUERY, ["storm", "weather"], OVERLAP, trim=[Adaptive(drop=1.0, nothing=0.0)])
+    plain = rerank(QUERY, ["storm", "weather"], OVERLAP, trim=[Adaptive(drop=None, nothing=0.0)])
     assert (len(plain), plain.nothing_relevant) == (2, None)
