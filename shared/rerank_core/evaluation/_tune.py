@@ -56,7 +56,10 @@ def tune(
 
     Every pair is scored once, at the greatest depth of the task; what each configuration would
     have given is computed from these scores. Of those within the limits, the one with the highest
-    mean is chosen, or a faster one that is at most 0.001 worse.
+    mean is chosen. To be preferred to the best scorer alone, a blend or a cascade must be better
+    by one standard error of the difference (Breiman, Friedman, Olshen and Stone, "Classification
+    and Regression Trees", 1984, have this rule for simpler trees); and a cheaper or faster
+    configuration is preferred where it is at most 0.001 worse.
 
     The best of many configurations owes a part of its mean to chance. So the queries are split
     into ten folds, and for each the choice is made on the other nine: `Tuning.difference` and

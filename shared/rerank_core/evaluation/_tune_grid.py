@@ -93,6 +93,7 @@ class Grid:
                 values.append(self._replay.values(source.scores, blend))
                 seconds.append(source.scores.seconds)
                 cost.append(source.scores.cost)
+        self._alone = np.array([len(each.labels) < 2 and not each.blend for each in self.all])
         self.values = np.array(values)
         self.p95 = np.percentile(seconds, 95, axis=1) * 1000
         self.cost = np.mean(cost, axis=1) * 1000
@@ -140,12 +141,20 @@ class Grid:
         return allowed
 
     def choose(self, allowed: Flags, queries: Places) -> int:
-        """Return the configuration with the highest mean, or a cheaper one that is as good."""
-        means = np.where(allowed, self.values[:, queries].mean(axis=1), -np.inf)
+        """Return the configuration with the highest mean for some queries.
+
+        A blend or a cascade has to be better than the best scorer alone by one standard error,
+        and a cheaper or faster configuration that is nearly as good is preferred.
+        """
+        values = self.values[:, queries]
+        means = np.where(allowed, values.mean(axis=1), -np.inf)
+        best = np.argmax(np.where(self._alone, means, -np.inf))
+        errors = np.std(values - values[best], axis=1) / np.sqrt(len(queries))
+        means -= errors
         near = np.flatnonzero(means >= means.max() - TOLERANCE)
         cost = np.nan_to_num(self.cost[near], nan=np.inf)
-        best: int = near[np.lexsort((-means[near], self.p95[near], cost))[0]].item()
-        return best
+        chosen: int = near[np.lexsort((-means[near], self.p95[near], cost))[0]].item()
+        return chosen
 
     def thresholds(self, best: int, thresholds: Sequence[float], top: int) -> tuple[Floats, Floats]:
         """Return what thresholds do to a configuration without a blend, for each query.

@@ -165,6 +165,28 @@ def test_the_best_of_many_by_chance_is_not_believed() -> None:
     assert tuning.verdict != "helps"
 
 
+def test_a_blend_must_be_better_by_a_standard_error() -> None:
+    task = make_task(8)
+    grid = Grid(Evaluator(task, ["RR@10"], Journal(), None), "RR@10", {"a": coarse(1, "a")},
+                [None, Blend("rrf", 0.3)], [])  # fmt: skip
+    names = ["first stage", "a @5", "a + rrf:0.3 @5", "a @12", "a + rrf:0.3 @12"]
+    assert [each.name for each in grid.all] == names
+    alone, every, all_allowed = np.full(8, 0.5), np.arange(8), np.ones(5, dtype=bool)
+    swing = np.array([1, -1] * 4) * 0.1  # whose standard error is 0.1 / sqrt(8)
+    grid.values = np.array([alone - 0.2, alone, alone + 0.03 + swing, alone - 0.1, alone])
+    grid.p95, grid.cost = np.array([0.0, 5, 6, 12, 13]), np.zeros(5)
+    assert names[grid.choose(all_allowed, every)] == "a @5"
+    grid.values[2] += 0.01
+    assert names[grid.choose(all_allowed, every)] == "a + rrf:0.3 @5"
+    grid.values[3] = grid.values[2] + 0.0005  # about as good, but slower
+    assert names[grid.choose(all_allowed, every)] == "a + rrf:0.3 @5"
+    grid.values[3] = grid.values[2] + 0.005
+    assert names[grid.choose(all_allowed, every)] == "a @12"
+    grid.values[3] = alone + 0.005
+    assert names[grid.choose(grid.allowed(5.5, None), every)] == "a @5"
+    assert names[grid.choose(grid.allowed(1.0, None), every)] == "first stage"
+
+
 def test_few_queries_cannot_tell_and_too_few_are_refused() -> None:
     task = make_task(4)
     tuning = tune(task, {"truth": truth(task)}, blends=[None])
