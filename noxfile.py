@@ -134,11 +134,12 @@ def peers(session: nox.Session) -> None:
     """The frameworks' own rerankers beside ours, in environments with an older Cohere SDK."""
     packages = (
         *("llama-index-postprocessor-cohere-rerank", "llama-index-postprocessor-sbert-rerank"),
-        *("flashrank", "langchain-classic", "langchain-cohere", "langchain-community"),
+        *("flashrank", "langchain-classic", "langchain-cohere", "langchain-community", "litellm"),
     )
-    install(session, "cohere,export,langchain,llamaindex", *packages)
+    install(session, "cohere,export,langchain,llamaindex,serve,tei", *packages)
     session.run("python", "-m", "pip", "freeze")
-    tests = [f"tests/{adapter}_rerank/peers.py" for adapter in ("langchain", "llamaindex")]
+    folders = ("langchain_rerank", "llamaindex_rerank", "rerank_core/serving")
+    tests = [f"tests/{folder}/peers.py" for folder in folders]
     session.run("python", "-m", "pytest", "-q", *tests, *session.posargs)
 
 

@@ -11,6 +11,8 @@ of their own, pinned in ``environments/``, which the first run creates.
 With ``--modular`` only models of ettin's shapes run, whose head is in modules; of the peers that
 needs sentence-transformers alone. On a GPU, ``python -m benchmarks.gpu`` measures what runs there.
 
+``python -m benchmarks.serve`` measures the server.
+
 With an earlier revision, the same calls run on its code and on this clone's, in turn. The exit code
 is 1 if one of them has become slower::
 

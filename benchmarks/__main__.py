@@ -114,7 +114,8 @@ def _compare_peers(options: argparse.Namespace, report: Callable[[str], None]) -
     from benchmarks._weights import ETTIN
 
     environments = (options.environments or _HERE / ".environments").resolve()
-    for name in ("torch",) if options.modular else NAMES:
+    # Infinity is one of benchmarks.serve.
+    for name in ("torch",) if options.modular else {*NAMES} - {"infinity"}:
         prepare(name, environments, report)
     plan = QUICK if options.quick else FULL
     if options.rounds is not None:

@@ -12,7 +12,14 @@ from pathlib import Path
 from benchmarks._weights import Shape, save_ettin, save_minilm, write_graph
 from rerank_core.export import export_model
 
-__all__ = ["Models", "ModularModels", "build_models", "build_modular", "build_plain_model"]
+__all__ = [
+    "Models",
+    "ModularModels",
+    "build_models",
+    "build_modular",
+    "build_plain_model",
+    "models_in",
+]
 
 # FlashRank reads models under known names only; this one is the place of a quantised MiniLM.
 _FLASHRANK = ("ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx")
@@ -63,14 +70,7 @@ def build_models(folder: Path) -> Models:
     Returns:
         Where they lie.
     """
-    models = Models(
-        torch=folder / "torch",
-        fp32=folder / "fp32",
-        int8=folder / "int8",
-        plain_fp32=folder / "plain-fp32",
-        plain_int8=folder / "plain-int8",
-        flashrank=folder / "flashrank" / _FLASHRANK[0],
-    )
+    models = _layout(folder)
     model = save_minilm(models.torch)
     export_model(models.torch, models.fp32, precision="fp32")
     export_model(models.torch, models.int8, precision="int8")
@@ -80,6 +80,29 @@ def build_models(folder: Path) -> Models:
     _quantise(models.plain_fp32 / "model.onnx", models.plain_int8 / "model.onnx")
     os.link(models.plain_int8 / "model.onnx", models.flashrank / _FLASHRANK[1])
     return models
+
+
+def models_in(folder: Path) -> Models:
+    """Return the models of a folder, which are built if it is not there.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Where they lie.
+    """
+    return _layout(folder) if folder.exists() else build_models(folder)
+
+
+def _layout(folder: Path) -> Models:
+    return Models(
+        torch=folder / "torch",
+        fp32=folder / "fp32",
+        int8=folder / "int8",
+        plain_fp32=folder / "plain-fp32",
+        plain_int8=folder / "plain-int8",
+        flashrank=folder / "flashrank" / _FLASHRANK[0],
+    )
 
 
 def build_modular(folder: Path, shape: Shape) -> ModularModels:

@@ -22,6 +22,7 @@ NEEDED = {
     "rerank_core/models/nano/model.onnx",
     "rerank_core/models/nano/tokenizer.json",
     "rerank_core/py.typed",
+    *(f"rerank_core/serving/page/{name}" for name in ("index.html", "page.css", "page.js")),
 }
 NEEDED_OF_SOURCE = {
     *("CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "SECURITY.md"),

@@ -20,6 +20,7 @@ from rerank_core.serving._failures import FAILURES, Refused, add_failures
 from rerank_core.serving._page import add_page
 from rerank_core.serving._service import Service
 from rerank_core.serving._wire import (
+    AnyRequest,
     CohereRequest,
     CohereResponse,
     Health,
@@ -27,7 +28,6 @@ from rerank_core.serving._wire import (
     Model,
     Models,
     TeiRank,
-    TeiRequest,
 )
 
 __all__ = ["create_app"]
@@ -134,6 +134,15 @@ async def _life(app: FastAPI, service: Service) -> AsyncIterator[None]:
 
 
 def _add_scoring(app: FastAPI, service: Service) -> None:
+    async def rank_cohere(
+        request: Request, body: CohereRequest, seconds: float | None, version: str
+    ) -> CohereResponse:
+        ranking = await service.rank(request, body.model, body.query, body.texts, seconds)
+        facts = seen(request)
+        return cohere_response(
+            ranking, body, request_id=facts.id, model=facts.model, version=version
+        )
+
     def add_cohere(version: str) -> None:
         @app.post(
             f"/v{version}/rerank",
@@ -145,20 +154,18 @@ def _add_scoring(app: FastAPI, service: Service) -> None:
             request: Request, body: CohereRequest, seconds: Deadline = None
         ) -> CohereResponse:
             """Score documents, as Cohere's API does."""
-            ranking = await service.rank(request, body.model, body.query, body.texts, seconds)
-            facts = seen(request)
-            return cohere_response(
-                ranking, body, request_id=facts.id, model=facts.model, version=version
-            )
+            return await rank_cohere(request, body, seconds, version)
 
     add_cohere("2")
     add_cohere("1")
 
-    @app.post("/rerank", name="rerank_tei", response_model_exclude_none=True, responses=FAILURES)
+    @app.post("/rerank", name="rerank", response_model_exclude_none=True, responses=FAILURES)
     async def tei(
-        request: Request, response: Response, body: TeiRequest, seconds: Deadline = None
-    ) -> list[TeiRank]:
-        """Score texts, as Text Embeddings Inference does."""
+        request: Request, response: Response, body: AnyRequest, seconds: Deadline = None
+    ) -> list[TeiRank] | CohereResponse:
+        """Score texts, as Text Embeddings Inference does, or documents, as vLLM does."""
+        if isinstance(body, CohereRequest):
+            return await rank_cohere(request, body, seconds, "2")
         ranking = await service.rank(request, body.model, body.query, body.texts, seconds)
         if body.truncate is False and ranking.usage.truncated + ranking.usage.truncated_queries:
             raise Refused(

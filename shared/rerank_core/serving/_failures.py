@@ -22,7 +22,7 @@ from rerank_core._errors import (
 )
 from rerank_core.serving._door import failure, seen
 from rerank_core.serving._pool import Busy
-from rerank_core.serving._wire import Failure
+from rerank_core.serving._wire import COHERE, TEI, Failure
 
 __all__ = ["FAILURES", "Refused", "add_failures"]
 
@@ -106,7 +106,7 @@ def _misfit(first: Any) -> str:
     """Describe what does not fit, without what was sent."""
     if first["type"] == "json_invalid":
         return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}"
-    place = ".".join(str(part) for part in first["loc"][1:])
+    place = ".".join(str(part) for part in first["loc"][1:] if part not in (COHERE, TEI))
     if not place:
         return "the body must be a JSON object, with Content-Type: application/json"
     return f"{place}: {first['msg']}"

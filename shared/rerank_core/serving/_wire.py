@@ -7,11 +7,14 @@ their servers do.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 __all__ = [
+    "COHERE",
+    "TEI",
+    "AnyRequest",
     "CohereRequest",
     "CohereResponse",
     "CohereResult",
@@ -148,6 +151,20 @@ class TeiRequest(BaseModel):
         "Right", description="End that is cut; only the right one can be."
     )
     model: str | None = Field(None, description="Name of a model of /v1/models. Default: its first")
+
+
+def _dialect(body: Any) -> str:
+    """Return whose request a body is."""
+    return COHERE if isinstance(body, dict) and "documents" in body else TEI
+
+
+COHERE, TEI = "cohere", "tei"
+"""Tags of the requests of either wire."""
+
+AnyRequest: TypeAlias = Annotated[
+    Annotated[CohereRequest, Tag(COHERE)] | Annotated[TeiRequest, Tag(TEI)], Discriminator(_dialect)
+]
+"""A request on either wire: vLLM and Infinity take Cohere's where TEI has its own."""
 
 
 class TeiRank(BaseModel):

@@ -45,7 +45,7 @@ async def test_coheres_own_async_sdk(address: str) -> None:
     assert [result.index for result in answer.results] == [1, 3, 0, 2, 4]
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
 def test_our_cohere_scorer(address: str, path: str, logits: Logits) -> None:
     remote = CohereScorer("nano", base_url=address, path=path, api_key=False)
     scoring = remote.score(QUERY, TEXTS)
