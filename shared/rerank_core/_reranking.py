@@ -284,6 +284,7 @@ def _rank_together(requests: Sequence[_Request], scorer: Scorer) -> list[Ranking
 
 
 def _run(request: _Request, progress: Progress | None, scoring: Scoring | None = None) -> Ranking:
+    request.started = time.monotonic()
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
         if scoring is None:
             scoring = request.scorer.score(request.query, request.to_score, progress=progress)
@@ -294,6 +295,7 @@ def _run(request: _Request, progress: Progress | None, scoring: Scoring | None =
 
 
 async def _arun(request: _Request, progress: Progress | None) -> Ranking:
+    request.started = time.monotonic()
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
         scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
         ranking = request.rank(scoring)
@@ -337,13 +339,13 @@ class _Request:
             self.blend.check(self.priors[: self.depth])
         self.scorer = scorer if isinstance(scorer, Scorer) else shared_scorer(scorer)
         self._passages = passages
-        self._started = time.monotonic()
+        self.started = time.monotonic()  # a row of many may begin later
 
     @property
     def context(self) -> TrimContext:
         """The query, the scorer and the passages, for trimmers."""
         passages = [*map(Passage, self.texts)] if self._passages is None else self._passages
-        return TrimContext(self.query, self.scorer, passages, self._started)
+        return TrimContext(self.query, self.scorer, passages, self.started)
 
     @property
     def to_score(self) -> list[str]:

@@ -5,6 +5,7 @@ Runs where Ray is installed: ``nox -s ray``.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rerank_core import AuthenticationError, InvalidInputError, Scale, Scorer, S
 from rerank_core._local.onnx import default_threads
 from rerank_core.bulk import RerankBatch
 from rerank_core.bulk._job import BulkJob, run_bulk
-from rerank_core.bulk._ray import RaySettings
+from rerank_core.bulk._ray import RaySettings, shared_gate
 from rerank_core.testing import OverlapScorer, Reply, Request, ScriptedServer
 from support.models import build_tiny_model
 
@@ -202,6 +203,28 @@ def test_a_pause_that_a_service_asks_of_one_worker_holds_for_all(tmp_path: Path)
         assert run_bulk(job, RaySettings(workers=2)).failed == 0
     assert len(came) == 9
     assert came[3] - came[2] >= 2
+
+
+class _Sender:
+    """Sends one request at a time through the gate of the job."""
+
+    def __init__(self) -> None:
+        self._gate = shared_gate(1)
+
+    def send(self) -> bool:
+        async def send() -> bool:
+            await self._gate.leave(await self._gate.enter(1000), 0)
+            return True
+
+        return asyncio.run(send())
+
+
+def test_the_gate_outlives_the_worker_that_made_it() -> None:
+    first, second = (ray.remote(_Sender).remote() for _ in range(2))
+    assert ray.get([first.send.remote(), second.send.remote()]) == [True, True]
+    ray.kill(first)
+    assert ray.get(second.send.remote(), timeout=60)
+    ray.kill(second)
 
 
 def test_what_ends_a_job_is_told_as_in_one_process(tmp_path: Path) -> None:

@@ -225,16 +225,17 @@ CREATE TABLE query (place INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, text TEX
 CREATE TABLE hit (query TEXT, document TEXT, score REAL, rank INTEGER, line INTEGER,
     PRIMARY KEY (query, document)) WITHOUT ROWID;
 """
-# The queries that the run has candidates of, in the order of queries.jsonl.
+# The queries of the run in the order of queries.jsonl, and then those that have no text there.
 _ROWS = """
 CREATE TABLE row AS
-    SELECT row_number() OVER (ORDER BY place) AS number, id, text FROM query
-    WHERE id IN (SELECT query FROM hit);
+    SELECT row_number() OVER (ORDER BY place IS NULL, place, asked.query) AS number,
+        asked.query AS id, query.text
+    FROM (SELECT DISTINCT query FROM hit) AS asked LEFT JOIN query ON query.id = asked.query;
 CREATE UNIQUE INDEX row_number ON row (number);
 """
 _LOST = """
-SELECT line, hit.document FROM hit JOIN row ON row.id = hit.query
-LEFT JOIN document ON document.id = hit.document WHERE document.id IS NULL ORDER BY line LIMIT 1
+SELECT line, hit.document FROM hit LEFT JOIN document ON document.id = hit.document
+WHERE document.id IS NULL ORDER BY line LIMIT 1
 """
 # As `read_run` orders them.
 _READ = """

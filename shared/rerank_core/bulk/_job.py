@@ -21,9 +21,7 @@ from rerank_core.bulk._inputs import Part, Rows, open_input
 from rerank_core.bulk._outputs import json_lines, trec_lines, write_lines, write_table
 from rerank_core.bulk._ray import RaySettings, on_ray
 
-__all__ = ["FORMATS", "BulkJob", "BulkReport", "run_bulk"]
-
-FORMATS = ("jsonl", "parquet", "trec")
+__all__ = ["BulkJob", "BulkReport", "run_bulk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class BulkJob:
     scorer: ScorerLike = "nano"
     options: Mapping[str, Any] = field(default_factory=dict)
     id_field: str = "id"
-    part_rows: int = 256
+    part_rows: int = 64
     format: str | None = None
 
 
@@ -100,7 +98,7 @@ def run_bulk(
     done = resumed = total - sum(part.rows for parts in units for part in parts)
     progress(done, total)
     here = (rows for parts in units for rows in worker(parts))
-    for rows in here if ray is None else on_ray(ray, PartWorker, (job,), units):
+    for rows in on_ray(ray, PartWorker, (job,), units) if ray and units else here:
         done += rows
         progress(done, total)
     if worker.format == "trec":
@@ -167,7 +165,7 @@ class PartWorker:
             "input": str(job.input.resolve()),
             "files": self.input.state(),
             "scorer": self._scorer.fingerprint,
-            "options": job.options,
+            "options": {k: v for k, v in job.options.items() if k != "max_requests"},
             "id_field": job.id_field,
             "part_rows": job.part_rows,
             "format": self.format,
@@ -180,19 +178,19 @@ class PartWorker:
     def __call__(self, parts: list[Part]) -> Iterator[int]:
         """Rerank parts that belong together, and yield the number of rows of each when done."""
         for part, rows in self.input.read(parts):
-            kept, failed = self._reranked(part, rows)
-            path = self.file(part)
-            if failed:  # before the part, whose file says that all is done
-                write_lines(
-                    self._job.out / "failures" / f"part-{part.number:06}.jsonl", json_lines(failed)
-                )
-            if self.format == "parquet":
-                write_table(path, kept)
-            elif self.format == "jsonl":
-                write_lines(path, json_lines(kept))
-            else:
-                write_lines(path, kept)
+            if not self.file(part).exists():  # else a worker that is gone has done it
+                self._write(part, *self._reranked(part, rows))
             yield part.rows
+
+    def _write(self, part: Part, kept: Any, failed: Sequence[Mapping[str, Any]]) -> None:
+        path = self.file(part)
+        if failed:  # before the part, whose file says that all is done
+            failures = self._job.out / "failures" / f"part-{part.number:06}.jsonl"
+            write_lines(failures, json_lines(failed))
+        if self.format == "parquet":
+            write_table(path, kept)
+        else:
+            write_lines(path, json_lines(kept) if self.format == "jsonl" else kept)
 
     def _reranked(self, part: Part, rows: Rows) -> tuple[Any, list[dict[str, Any]]]:
         """Return what is written of a part in its format, and the rows that failed."""
@@ -253,12 +251,11 @@ class PartWorker:
             candidate if isinstance(candidate, Mapping) else {self._rerank.text_field: candidate}
             for candidate in added[self._rerank.candidates_column]
         ]
-        field = self._job.id_field
         names = [
-            str(candidate.get(field, position + 1))
+            self._name(candidate, position + 1)
             for candidate, position in zip(candidates, added["positions"], strict=True)
         ]
-        name = str(row.get(field, number))
+        name = self._name(row, number)
         if self.format == "trec":
             tag = "-".join(self._scorer.name.split())
             return trec_lines(name, names, added["relevance_scores"], tag)
@@ -267,3 +264,7 @@ class PartWorker:
         found = [{"id": name, "text": text} for name, text in pairs]
         query = row[self._rerank.query_column]
         return [{**added, "id": name, "query": query, "candidates": found}]
+
+    def _name(self, fields: Mapping[str, Any], number: int) -> str:
+        name = fields.get(self._job.id_field)
+        return str(number if name is None else name)

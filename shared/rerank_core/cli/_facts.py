@@ -41,6 +41,7 @@ EXTRAS = {
     "sentence-transformers": "torch",
     "torch": "torch",
     "fastapi": "serve",
+    "ray": "ray",
 }
 """The packages that matter, and the extra of rerank-core that brings each; None for the base."""
 

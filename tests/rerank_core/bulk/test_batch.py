@@ -14,10 +14,13 @@ import pytest
 
 from rerank_core import (
     AuthenticationError,
+    Cached,
     CohereScorer,
     ConfigurationError,
     InvalidInputError,
+    Scorer,
     ScorerError,
+    Windowed,
     rerank,
 )
 from rerank_core.bulk import RerankBatch
@@ -184,13 +187,16 @@ class Paired:
         return ScriptedServer.answer(request)
 
 
-def test_a_service_is_asked_for_as_many_rows_at_once_as_it_may_be() -> None:
+@pytest.mark.parametrize("wrap", [lambda scorer: scorer, Cached, Windowed])
+def test_a_service_is_asked_for_as_many_rows_at_once_as_it_may_be(
+    wrap: Callable[[Scorer], Scorer],
+) -> None:
     candidates = [["a cold river"], ["bad"], ["a river"], ["river"], ["cold"], ["sun"]]
     batch = {"query": ["cold river"] * 6, "candidates": candidates}
     paired = Paired()
     with ScriptedServer(respond=paired) as server:
         scorer = CohereScorer("m", base_url=server.url, api_key="test")
-        result = RerankBatch(scorer, max_requests=2)(batch)
+        result = RerankBatch(wrap(scorer), max_requests=2)(batch)
     assert paired.most == 2
     assert [*result["relevance_scores"]] == [[1.0], [], [0.5], [0.5], [0.5], [0.0]]
     assert [place for place, error in enumerate(result["error"]) if error] == [1]

@@ -138,6 +138,15 @@ def test_beir_and_a_run_become_the_run_that_rerank_makes(tmp_path: Path) -> None
             assert item.score is None or hit.score == item.score
 
 
+def test_a_query_of_a_run_without_a_text_is_a_row_that_fails(tmp_path: Path) -> None:
+    folder = write_collection(tmp_path / "pets", runs={"wide": {**RUN, "q0": {"d1": 1.0}}})
+    out = tmp_path / "out"
+    assert run_bulk(job(folder, out, run="wide")) == BulkReport(rows=4, resumed=0, failed=1)
+    (failed,) = read_jsonl(out / "failures")
+    assert (failed["id"], failed["row"]) == ("q0", 4)
+    assert "query must be a str" in failed["error"]
+
+
 @pytest.mark.parametrize(
     ("run", "problem"),
     [
@@ -232,6 +241,7 @@ def test_the_results_of_another_job_are_left_alone(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=f"another job, whose {problem} is"):
             run_bulk(other)
+    assert run_bulk(job(path, out, options={"max_requests": 1})).resumed == COUNT
     write_jsonl(path, rows(COUNT + 1))
     with pytest.raises(ConfigurationError, match="another job, whose files is"):
         run_bulk(job(path, out))

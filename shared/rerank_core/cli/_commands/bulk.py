@@ -126,7 +126,7 @@ def bulk(
             parser=whole(1),
             help="Queries of a part: what is scored again after a kill, and what is in memory.",
         ),
-    ] = 256,
+    ] = 64,
     max_requests: Annotated[
         int,
         typer.Option(
