@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from tokenizers import processors
 
 from rerank_core.export import export_model
+from rerank_core.training._student import EXPANDED
 from training.settings import Settings
 from training.sparse import sparse_folder
-from training.student import EXPANDED
 from training.teachers import minilm_folder, read_tokenizer
 from training.train import load_student
 

@@ -16,11 +16,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from transformers import AutoModelForMaskedLM, BertModel
 
+from rerank_core.training._student import Student
 from training.prepare import Labelled, read_labelled
 from training.settings import Settings, whole_file
 from training.sparse import sparse_folder
-from training.student import Student
 from training.teachers import minilm_folder, read_tokenizer
 
 __all__ = ["new_student", "start"]
@@ -31,7 +32,9 @@ _RIDGE = 100.0  # the states are about 3.6 from their mean
 
 def new_student(settings: Settings) -> Student:
     """Return the student as the sum of the two retrievers."""
-    return Student(minilm_folder(), sparse_folder(), settings.section("train")["open_layers"])
+    bert = BertModel.from_pretrained(minilm_folder(), add_pooling_layer=False)
+    sparse = AutoModelForMaskedLM.from_pretrained(sparse_folder())
+    return Student(bert, sparse, settings.section("train")["open_layers"])
 
 
 def start(settings: Settings) -> None:

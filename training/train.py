@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from rerank_core.training._student import Student
 from training.lists import Batch, Lists
 from training.settings import Settings, whole_file
 from training.start import new_student
-from training.student import Student
 
 __all__ = ["load_student", "train"]
 

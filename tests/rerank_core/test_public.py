@@ -47,6 +47,7 @@ PUBLIC = {
     "rerank_core.testing": """
         OverlapScorer Reply Request ScriptedScorer ScriptedServer no_waiting
     """,
+    "rerank_core.training": "TrainReport train",
     "langchain_rerank": "CrossEncoderModel RerankCompressor RerankRetriever RerankRunnable",
     "langchain_rerank.middleware": "QuerySource RerankMiddleware",
     "llamaindex_rerank": "RerankPostprocessor",

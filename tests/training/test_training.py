@@ -17,8 +17,7 @@ from training.lists import Batch, Lists
 from training.mining import Mined
 from training.prepare import prepare, read_labelled, read_passages
 from training.settings import Settings
-from training.start import start
-from training.student import Student
+from training.start import new_student, start
 from training.teachers import minilm_folder, read_tokenizer, token_batches
 from training.train import train
 
@@ -116,7 +115,7 @@ def mined(settings: Settings, sparse: Path) -> Settings:
         scores=scores,
     )
     np.savez(settings.work / "scores.npz", minilm=scores[0], sparse=scores[1])
-    torch.save(Student(minilm_folder(), sparse, 1).state_dict(), settings.work / "start.pt")
+    torch.save(new_student(settings).state_dict(), settings.work / "start.pt")
     return settings
 
 
@@ -214,7 +213,7 @@ def test_without_steps_the_student_stays_as_it_starts(mined: Settings, sparse: P
     start(mined)
     train(Settings(mined.data, mined.work, VALUES | {"train": {**VALUES["train"], "steps": 0}}))
     weights = torch.load(mined.work / "student.pt", weights_only=True)
-    fresh = Student(minilm_folder(), sparse, 1)
+    fresh = new_student(mined)
     apart = {"expansions", "sparse_weight.weight", "sparse_weight.bias"}
     unchanged = {name: value for name, value in fresh.state_dict().items() if name not in apart}
     assert all(torch.equal(weights[name], value) for name, value in unchanged.items())

@@ -8,7 +8,7 @@ import typer
 
 from rerank_core._version import __version__
 from rerank_core.cli._command import Command, Group, examples
-from rerank_core.cli._commands import bulk, calibrate, evaluate, export, rank, serve, tune
+from rerank_core.cli._commands import bulk, calibrate, evaluate, export, rank, serve, train, tune
 from rerank_core.cli._values import ScorerOption
 
 __all__ = ["app"]
@@ -55,6 +55,7 @@ for _name, _function, _help, _epilog in (
     ("tune", tune.tune, tune.HELP, tune.EPILOG),
     ("calibrate", calibrate.calibrate, calibrate.HELP, calibrate.EPILOG),
     ("export", export.export, export.HELP, export.EPILOG),
+    ("train", train.train, train.HELP, train.EPILOG),
     ("serve", serve.serve, serve.HELP, serve.EPILOG),
 ):
     app.command(_name, cls=Command, help=_help, epilog=_epilog)(_function)

@@ -16,7 +16,19 @@ from typer.testing import CliRunner
 from rerank_core.cli._app import app
 from support.collections import write_collection
 
-COMMANDS = ["", "rank", "bulk", "eval", "calibrate", "export", "models", "info", "demo", "serve"]
+COMMANDS = [
+    "",
+    "rank",
+    "bulk",
+    "eval",
+    "calibrate",
+    "export",
+    "train",
+    "models",
+    "info",
+    "demo",
+    "serve",
+]
 
 
 def page(command: str, width: int = 80) -> str:

@@ -15,8 +15,8 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from rerank_core import ConfigurationError, OnnxCrossEncoder
 from rerank_core.export import export_model
 from rerank_core.export._source import load_source
+from rerank_core.training._student import EXPANDED, Student
 from support.models import WORDS
-from training.student import EXPANDED, Student
 
 QUERY = "what is drug discovery"
 TEXTS = [" ".join(WORDS[i : i + 1 + 3 * i]) for i in range(20)]
@@ -33,8 +33,7 @@ SPARSE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
+def encoder() -> BertModel:
     torch.manual_seed(3)
     config = BertConfig(
         vocab_size=len(SPECIALS) + len(WORDS),
@@ -45,22 +44,22 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64,
         initializer_range=0.3,
     )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
+    model: Any = BertModel(config, add_pooling_layer=False)
+    encoder: BertModel = model.eval()
+    return encoder
 
 
 @pytest.fixture(scope="module")
-def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sparse")
+def sparse() -> BertForMaskedLM:
     torch.manual_seed(4)
     model: Any = BertForMaskedLM(BertConfig(**SPARSE, initializer_range=0.3))
     torch.nn.init.normal_(model.cls.predictions.bias)
-    model.save_pretrained(folder)
-    return folder
+    masked: BertForMaskedLM = model.eval()
+    return masked
 
 
 @pytest.fixture(scope="module")
-def student(encoder: Path, sparse: Path) -> Student:
+def student(encoder: BertModel, sparse: BertForMaskedLM) -> Student:
     made = Student(encoder, sparse, **SHAPE).eval()
     with torch.no_grad():  # what starts at zero, and what starts all but closed
         for parameter in (made.gates, made.shared_token, made.late, *made.weigh.parameters()):
@@ -145,21 +144,21 @@ def test_queries_of_different_length_share_a_batch(
     assert scores == pytest.approx(expected, abs=1e-4)
 
 
-def test_it_begins_as_the_weighted_sum_of_its_parts(encoder: Path, sparse: Path) -> None:
+def test_it_begins_as_the_weighted_sum_of_its_parts(
+    encoder: BertModel, sparse: BertForMaskedLM
+) -> None:
     fresh = Student(encoder, sparse, **SHAPE).eval()
-    bert: Any = BertModel.from_pretrained(encoder, add_pooling_layer=False)
-    splade: Any = BertForMaskedLM.from_pretrained(sparse)
     encode = tokenizer()
 
     def tokens(text: str) -> torch.Tensor:
         return torch.tensor([encode.encode(text).ids])
 
     def vector(text: str) -> torch.Tensor:
-        states = bert(tokens(text)).last_hidden_state[0]
+        states = encoder(tokens(text)).last_hidden_state[0]
         return torch.nn.functional.normalize(states.mean(0), dim=-1)
 
     def words(text: str) -> torch.Tensor:
-        weights: torch.Tensor = splade(tokens(text)).logits[0].amax(0).relu().log1p()
+        weights: torch.Tensor = sparse(tokens(text)).logits[0].amax(0).relu().log1p()
         return weights
 
     def product(text: str) -> float:

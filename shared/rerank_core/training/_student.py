@@ -1,4 +1,4 @@
-"""The student: a cross-encoder that starts from two retrievers.
+"""The embedded model in the form that is trained: a cross-encoder made of two retrievers.
 
 The first is the bi-encoder all-MiniLM-L6-v2. The inputs are ``[CLS] query [SEP]`` and ``[CLS]
 passage [SEP]``, each with positions from 0. In the lower layers a token attends only to its own
@@ -15,11 +15,11 @@ slightly open gates.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, BertModel
+from transformers import BertForMaskedLM, BertModel
 
 __all__ = ["EXPANDED", "SparseEncoder", "Student"]
 
@@ -33,11 +33,11 @@ _SPARSE_WEIGHT = 0.3  # initial weight of the sparse score
 
 
 class Student(nn.Module):
-    """Cross-encoder in the form that is trained; `export` saves it in the form that is traced.
+    """Cross-encoder in the form that is trained; `GatedCrossEncoder` reads its weights to trace it.
 
     Args:
-        encoder: Folder of the BERT encoder to start from.
-        sparse: Folder of the SPLADE model to start from; it has the same vocabulary.
+        bert: The BERT encoder to start from, without a pooling layer.
+        sparse: The SPLADE model to start from; it has the same vocabulary.
         open_layers: Number of upper layers that attend to both texts.
         first_content: First id of the vocabulary that is not a special token.
         expansions: Number of words by which queries can be expanded; see `sparse_score`.
@@ -45,17 +45,16 @@ class Student(nn.Module):
 
     def __init__(
         self,
-        encoder: Path,
-        sparse: Path,
+        bert: BertModel,
+        sparse: BertForMaskedLM,
         open_layers: int = 4,
         first_content: int = 999,
         expansions: int = 1000,
     ) -> None:
         super().__init__()
         self.first_content = first_content
-        bert = BertModel.from_pretrained(encoder, add_pooling_layer=False)
-        self.embeddings = bert.embeddings
-        self.layers = bert.encoder.layer
+        self.embeddings: Any = bert.embeddings
+        self.layers: Any = bert.encoder.layer
         self.heads = int(bert.config.num_attention_heads)
         hidden = int(bert.config.hidden_size)
         self.closed = len(self.layers) - open_layers
@@ -80,7 +79,7 @@ class Student(nn.Module):
     def lower(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Run the lower layers on single texts: (texts, tokens) to (texts, tokens, hidden)."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        states = self.embeddings(input_ids=tokens, position_ids=positions)
+        states: Tensor = self.embeddings(input_ids=tokens, position_ids=positions)
         for layer in self.layers[: self.closed]:
             states = _run(layer, states, mask)
         return states
@@ -113,7 +112,9 @@ class Student(nn.Module):
             to_q = self._read(of_q, of_p, gate[0], query_mask, passage_mask)
             to_p = self._read(of_p, of_q, gate[1], passage_mask, query_mask)
             q, p = _finish(layer, q, to_q), _finish(layer, p, to_p)
-        return self.score(q.float(), query_mask, p.float(), passage_mask) + weight * sparse
+        dense = self.score(q.float(), query_mask, p.float(), passage_mask)
+        logits: Tensor = dense + weight * sparse
+        return logits
 
     def sparse_score(
         self, query: Tensor, query_mask: Tensor, passage: Tensor, passage_mask: Tensor, of: Tensor
@@ -149,7 +150,8 @@ class Student(nn.Module):
         bias = bias.masked_fill(~mask, -1e4)
         # The fused kernel's gradient takes five times as long on a CPU.
         logits = bias + q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
-        return logits.softmax(-1).to(v.dtype) @ v
+        context: Tensor = logits.softmax(-1).to(v.dtype) @ v
+        return context
 
     def score(self, q: Tensor, query_mask: Tensor, p: Tensor, passage_mask: Tensor) -> Tensor:
         """Return the logits, given the states of the last layer."""
@@ -161,47 +163,51 @@ class Student(nn.Module):
         best = cosines.masked_fill(~passage_mask[:, None, :], -1).amax(2)
         weights = self.weigh(q)[..., 0].masked_fill(~query_mask, -1e4).softmax(1)
         together = torch.cat([q[:, 0], p[:, 0], mean_q * mean_p], dim=-1)
-        return self.tau * cosine + self.late * (weights * best).sum(1) + self.head(together)[:, 0]
+        late = self.late * (weights * best).sum(1)
+        logits: Tensor = self.tau * cosine + late + self.head(together)[:, 0]
+        return logits
 
 
 class SparseEncoder(nn.Module):
     """A SPLADE model: weights of words are maxima of ``log(1 + relu(logit))`` over a text's tokens.
 
     Args:
-        folder: Folder of the model, a BERT masked language model.
+        model: A BERT masked language model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, model: BertForMaskedLM) -> None:
         super().__init__()
-        model = AutoModelForMaskedLM.from_pretrained(folder)
-        self.embeddings = model.bert.embeddings
-        self.layers = model.bert.encoder.layer
-        self.transform = model.cls.predictions.transform
-        self.bias = nn.Parameter(model.cls.predictions.bias.detach())
+        parts: Any = model
+        self.embeddings: Any = parts.bert.embeddings
+        self.layers: Any = parts.bert.encoder.layer
+        self.transform: Any = parts.cls.predictions.transform
+        self.bias = nn.Parameter(parts.cls.predictions.bias.detach())
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return states before the output layer: (texts, tokens) to (texts, tokens, width)."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        states = self.embeddings(input_ids=tokens, position_ids=positions)
+        states: Tensor = self.embeddings(input_ids=tokens, position_ids=positions)
         for layer in self.layers:
             states = _run(layer, states, mask)
-        return self.transform(states)
+        transformed: Tensor = self.transform(states)
+        return transformed
 
     def weights(self, states: Tensor, mask: Tensor, words: Tensor) -> Tensor:
         """Return the weights of a list of words for each text: (texts, words)."""
         rows = self.embeddings.word_embeddings(words)
         logits = (states @ rows.transpose(1, 2)).float() + self.bias[words][:, None, :]
-        return logits.masked_fill(~mask[..., None], 0).amax(1).relu().log1p()
+        weights: Tensor = logits.masked_fill(~mask[..., None], 0).amax(1).relu().log1p()
+        return weights
 
 
-def _run(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
+def _run(layer: Any, states: Tensor, mask: Tensor) -> Tensor:
     """Run a layer on single texts."""
     q, k, v = _split(layer, states)
     context = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
     return _finish(layer, states, context)
 
 
-def _split(layer: nn.Module, states: Tensor) -> _Parts:
+def _split(layer: Any, states: Tensor) -> _Parts:
     attention = layer.attention.self
     q, k, v = (
         part(states).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
@@ -210,11 +216,12 @@ def _split(layer: nn.Module, states: Tensor) -> _Parts:
     return q, k, v
 
 
-def _finish(layer: nn.Module, states: Tensor, context: Tensor) -> Tensor:
+def _finish(layer: Any, states: Tensor, context: Tensor) -> Tensor:
     output = layer.attention.output
     states = output.LayerNorm(output.dense(context.transpose(1, 2).flatten(2)) + states)
     inner = nn.functional.gelu(layer.intermediate.dense(states))
-    return layer.output.LayerNorm(layer.output.dense(inner) + states)
+    finished: Tensor = layer.output.LayerNorm(layer.output.dense(inner) + states)
+    return finished
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:
