@@ -319,9 +319,11 @@ def test_memory_is_that_of_a_part_whatever_the_size_of_the_data(tmp_path: Path) 
 def test_the_command_runs_on_ray(where: str, tmp_path: Path) -> None:
     address = where if where == "local" else ray.get_runtime_context().gcs_address
     source = write(tmp_path / "in.jsonl", rows(10))
-    command = [sys.executable, "-m", "rerank_core.cli", "bulk", str(source), "--ray", address]
-    command += ["--out", str(tmp_path / "out"), "--part-rows", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG)
+    command = [sys.executable, "-m", "rerank_core.cli", "bulk", source.name, "--ray", address]
+    command += ["--out", "out", "--part-rows", "3"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=LONG, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == f"rerank: 10 queries are in {tmp_path}/out/parts"
+    assert done.stderr.splitlines()[-1] == "rerank: 10 queries are in out/parts"
     assert len(results(tmp_path / "out")) == 10

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +84,8 @@ def run_bulk(
         MissingExtraError: If a package is not installed.
         OSError: If reading or writing fails.
     """
+    # Workers of Ray may be in another folder.
+    job = replace(job, input=job.input.resolve(), out=job.out.resolve())
     worker = PartWorker(job)  # tells what is wrong with the options
     folder = job.out
     for name in ("parts", "failures"):
@@ -162,7 +164,7 @@ class PartWorker:
         """Describe what the results depend on."""
         job = self._job
         return {
-            "input": str(job.input.resolve()),
+            "input": str(job.input),
             "files": self.input.state(),
             "scorer": self._scorer.fingerprint,
             "options": {k: v for k, v in job.options.items() if k != "max_requests"},
