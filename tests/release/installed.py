@@ -150,6 +150,20 @@ def pandas() -> None:
     assert rerank(QUERY, TEXTS).to_pandas()["text"].iloc[0] == BEST
 
 
+def train() -> None:
+    """Train for a moment, which is too short to gain anything."""
+    from rerank_core.evaluation import Collection, Task, first_stage
+    from rerank_core.training import train
+
+    collection = Collection.sample()
+    task = Task(collection, first_stage("bm25", collection, 4), (4,), collection.evaluated[:20])
+    with TemporaryDirectory() as folder:
+        found = train(
+            task, Path(folder, "out"), start=_tiny_model(folder), labels=True, minutes=1e-3
+        )
+        assert found.steps == 1
+
+
 def serve() -> None:
     """Serve over HTTP, without a network."""
     import asyncio
@@ -186,7 +200,8 @@ PARTS = {
     "export": (torch, export),
     "eval": (cli, eval),
     "serve": (cli, serve),
-    "all": (langchain, llamaindex, cohere, tei, torch, export, cli, demo, eval, serve),
+    "train": (cli, eval, export, train),
+    "all": (langchain, llamaindex, cohere, tei, torch, export, cli, demo, eval, serve, train),
 }
 """The extras that bring others."""
 ALONE = (langchain, llamaindex, cohere, tei, torch, cli, otel, pandas, ray)

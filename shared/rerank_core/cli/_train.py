@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from rerank_core.training import TrainReport, train
 __all__ = ["run_train"]
 
 _UNPROVED = 3  # exit code
+_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+"""Settings of libraries that would show a bar for every state that is saved."""
 
 
 def run_train(
@@ -48,6 +51,8 @@ def run_train(
         OSError: If reading or writing fails.
         typer.Exit: With 3 if no gain was proved.
     """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     teachers = [load_scorer(name) for name in teacher or ()]
     collection = evaluation.read_collection(folder, qrels=qrels)
     if teachers:
