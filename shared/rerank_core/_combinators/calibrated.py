@@ -78,6 +78,11 @@ class Calibrated(Wrapper):
         self._checked = False
 
     @property
+    def scorer(self) -> Scorer:
+        """The inner scorer, whose scores are calibrated."""
+        return self._scorer
+
+    @property
     def calibration(self) -> Calibration:
         """The calibration, with the figures that were measured."""
         return self._calibration

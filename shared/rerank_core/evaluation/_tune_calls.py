@@ -15,6 +15,7 @@ from rerank_core._trimming.tokens import make_counter
 from rerank_core._usage import Usage
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._scoring import Task
+from rerank_core.evaluation._tune_grid import kept_scorer
 
 __all__ = ["Calls", "count_calls"]
 
@@ -59,7 +60,7 @@ def count_calls(task: Task, scorers: Mapping[str, Scorer], journal: Journal) -> 
 def _calls(task: Task, scorer: Scorer, journal: Journal) -> Iterator[tuple[str, list[str]]]:
     for query in task.used:
         asked, texts = task.collection.queries[query], task.texts(query, max(task.depths))
-        if texts and journal.find(scorer, asked, texts) is None:
+        if texts and journal.find(kept_scorer(scorer), asked, texts) is None:
             yield asked, texts
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rerank_core._blend import Blend
+from rerank_core._combinators.calibrated import Calibrated
 from rerank_core._combinators.cascade import Cascade
 from rerank_core._scorer import Scorer
 from rerank_core.evaluation._report import FIRST_STAGE
@@ -18,7 +19,7 @@ from rerank_core.evaluation._scoring import Evaluator
 from rerank_core.evaluation._tune_replay import Flags, Floats, Places, Scores, TaskReplay
 from rerank_core.evaluation._tune_report import TuneRow
 
-__all__ = ["Configuration", "Grid"]
+__all__ = ["Configuration", "Grid", "kept_scorer"]
 
 TOLERANCE = 0.001
 """How much a cheaper or faster configuration may be worse than the best."""
@@ -44,12 +45,21 @@ class Configuration:
 
 
 class _Source(NamedTuple):
-    """A scorer or a cascade at a depth, and its scores."""
+    """A scorer or a cascade at a depth, and its scores before and after calibration."""
 
     name: str
     labels: frozenset[str]
     scorer: Scorer
+    raw: Scores
     scores: Scores
+
+
+def kept_scorer(scorer: Scorer) -> Scorer:
+    """Return the scorer whose scores are kept: of a `Calibrated`, the inner one.
+
+    Its probabilities may depend on the whole list, and are made from its scores for each depth.
+    """
+    return kept_scorer(scorer.scorer) if isinstance(scorer, Calibrated) else scorer
 
 
 class Grid:
@@ -81,6 +91,9 @@ class Grid:
         self._scorers = scorers
         self._keeps = keeps
         self._replay = TaskReplay(evaluator.task, metric)
+        for scorer in scorers.values():
+            if isinstance(scorer, Calibrated):
+                scorer.load()  # refuses the calibration of another scorer
         nothing = self._replay.nothing
         self.all = [Configuration(FIRST_STAGE, frozenset(), None, 0)]
         values = [self._replay.values(nothing)]
@@ -102,11 +115,15 @@ class Grid:
         """Return each scorer and each cascade at a depth."""
         single, whole = [], []
         for label, scorer in self._scorers.items():
-            scored = self._evaluator.score_for(scorer, depth)
+            kept = kept_scorer(scorer)
+            scored = (self._evaluator.score if kept.listwise else self._evaluator.score_for)(
+                kept, depth
+            )
             cut = partial(self._replay.read, scored)
-            source = _Source(label, frozenset([label]), scorer, cut(depth))
+            raw = cut(depth)
+            source = _Source(label, frozenset([label]), scorer, raw, _calibrated(scorer, raw))
             single.append(source)
-            if self._evaluator.is_complete(scored):
+            if not kept.listwise and self._evaluator.is_complete(scored):
                 whole.append((source, cut))
         yield from single
         for (cheap, _), (strong, cut) in permutations(whole, 2):
@@ -117,12 +134,14 @@ class Grid:
 
     def _cascade(self, cheap: _Source, strong: _Source, kept: Scores, keep: int) -> _Source:
         """Return a cascade; `kept` has what it takes to read so many texts."""
-        scores = self._replay.cascade(cheap.scores, strong.scores, keep)
+        raw = self._replay.cascade(cheap.scores, strong.raw, keep)
+        raw = raw._replace(seconds=raw.seconds + kept.seconds, cost=raw.cost + kept.cost)
         return _Source(
             f"cascade({cheap.name}:{keep}, {strong.name})",
             cheap.labels | strong.labels,
             Cascade([(cheap.scorer, keep), strong.scorer]),
-            scores._replace(seconds=scores.seconds + kept.seconds, cost=scores.cost + kept.cost),
+            raw,
+            _calibrated(strong.scorer, raw),
         )
 
     def allowed(self, max_latency: float | None, max_cost: float | None) -> Flags:
@@ -198,6 +217,18 @@ class Grid:
             )
             for at, each in enumerate(self.all)
         ]
+
+
+def _calibrated(scorer: Scorer, raw: Scores) -> Scores:
+    """Return the probabilities that a `Calibrated` makes of scores; others stay as they are."""
+    if not isinstance(scorer, Calibrated):
+        return raw
+    values = _calibrated(scorer.scorer, raw).values.copy()
+    for row in values:
+        known = ~np.isnan(row)
+        if known.any():
+            row[known] = scorer.calibration.probabilities(row[known])
+    return raw._replace(values=values)
 
 
 def _effort(scores: Scores) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from math import ceil
+from math import ceil, isnan
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -121,16 +121,16 @@ class TaskReplay:
         return np.array([found[query] for query in self._task.used])
 
     def _blended(self, scores: Floats, blend: Blend) -> Floats:
-        """Blend as `Blend.apply` does."""
+        """Blend as `Blend.apply` does, which would be slow for the default blends of `tune`."""
         if blend.method == "rrf":
             second = 1 / (blend.k + _ranks(scores))
             first = 1 / (blend.k + 1 + np.arange(self._shape[1], dtype=float))
-        else:
-            normalise = _minmax if blend.method == "minmax" else _zscore
-            second = normalise(scores)
-            first = normalise(np.where(np.isnan(scores), np.nan, self._priors))
-        mixed: Floats = (1 - blend.weight) * second + blend.weight * first
-        return mixed
+            mixed: Floats = (1 - blend.weight) * second + blend.weight * first
+            return mixed
+        return self._array(
+            blend.apply([None if isnan(score) else score for score in row], priors)
+            for row, priors in zip(scores.tolist(), self._priors.tolist(), strict=True)
+        )
 
     def _make_ndcg(self, cutoff: int) -> Callable[[Places, Places], Floats]:
         """Return nDCG as trec_eval has it, which ir-measures would take seconds for."""
@@ -187,35 +187,6 @@ def _ranks(scores: Floats) -> Floats:
     np.put_along_axis(ranks, order, firsts + 1.0, axis=1)
     ranks[np.isnan(scores)] = np.nan
     return ranks
-
-
-def _minmax(values: Floats) -> Floats:
-    values = _shrunk(values)
-    low, high = _extreme(np.fmin, values), _extreme(np.fmax, values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where((high <= low) & ~np.isnan(values), 0.0, (values - low) / (high - low))
-
-
-def _zscore(values: Floats) -> Floats:
-    equal = _extreme(np.fmin, values) == _extreme(np.fmax, values)
-    values = _shrunk(values)
-    count = np.maximum((~np.isnan(values)).sum(axis=1, keepdims=True), 1)
-    mean = np.nansum(values, axis=1, keepdims=True) / count
-    deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=1, keepdims=True) / count)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = (values - mean) / deviation
-    return np.where((equal | (deviation == 0)) & ~np.isnan(values), 0.0, found)
-
-
-def _shrunk(values: Floats) -> Floats:
-    largest = _extreme(np.fmax, np.abs(values))
-    return np.divide(values, largest, out=values.copy(), where=largest > 0)
-
-
-def _extreme(function: np.ufunc, values: Floats) -> Floats:
-    """Return the least or the greatest number of each row; NaN where there is none."""
-    found: Floats = function.reduce(values, axis=1, keepdims=True)
-    return found
 
 
 def _cost(usage: Usage, share: float) -> float:

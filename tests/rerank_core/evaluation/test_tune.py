@@ -11,13 +11,17 @@ import pytest
 
 from rerank_core import (
     Blend,
+    Calibrated,
+    Calibration,
     Cascade,
     ConfigurationError,
     Profile,
     Scale,
+    Scorer,
     Scoring,
     Usage,
     load_scorer,
+    rerank,
 )
 from rerank_core._blend import make_blend
 from rerank_core.evaluation import (
@@ -64,10 +68,21 @@ def coarse(seed: int, name: str, *, holes: bool = False) -> ScriptedScorer:
     return ScriptedScorer(answer, name=name)
 
 
+def calibrated(scorer: Scorer) -> Calibrated:
+    """Probabilities that depend on the whole list, of a scorer."""
+    weights = {"score": 0.6, "rank": 0.4, "mean": -0.3, "spread": 0.5, "intercept": -1.0}
+    calibration = Calibration(scorer.name, scorer.fingerprint, weights, alone={"score": 1.0})
+    return Calibrated(scorer, calibration)
+
+
 @pytest.mark.parametrize("metric", ["nDCG@10", "nDCG@3", "RR@10"])
 def test_a_configuration_is_worth_what_rerank_makes_of_it(metric: str) -> None:
     task = make_task(25)
-    scorers = {"a": coarse(1, "a"), "b": coarse(2, "b"), "holes": coarse(3, "holes", holes=True)}
+    scorers: dict[str, Scorer] = {
+        "a": coarse(1, "a"),
+        "b": calibrated(coarse(2, "b")),
+        "holes": coarse(3, "holes", holes=True),
+    }
     evaluator = Evaluator(task, [metric], Journal(), None)
     grid = Grid(evaluator, metric, scorers, BLENDS, [2, 4, 8])
     seen = []
@@ -254,6 +269,27 @@ def test_a_threshold_for_probabilities() -> None:
     assert tuning.loss == pytest.approx(0)
     assert f"a min_score of 0.3 leaves out {tuning.left_out:.1f} of the first 10" in tuning.sentence
     assert tune(task, {"truth": truth(task)}, blends=[None]).min_score is None
+
+
+def test_a_calibrated_scorer_is_scored_once_and_has_a_threshold() -> None:
+    task = make_task(60)
+    inner = truth(task)
+    scorer = calibrated(inner)
+    tuning = tune(task, {"plain": inner, "sure": scorer}, blends=[None])
+    assert len(inner.calls) == 60  # 59 queries have candidates, and the first is not timed
+    assert {row.value for row in tuning.rows if "@12" in row.name} == {tuning.chosen.value}
+    alone = tune(task, {"sure": scorer}, blends=[None])
+    assert alone.chosen.name == "sure @12"
+    assert alone.min_score is not None
+    kept = 0
+    for query in task.used:
+        if texts := task.texts(query, 12):
+            asked = task.collection.queries[query]
+            kept += len(rerank(asked, texts, scorer, min_score=alone.min_score).items)
+    assert 0 < kept < 59 * 12
+    other = Calibrated(coarse(1, "other"), scorer.calibration)
+    with pytest.raises(ConfigurationError, match="measured on 'truth'"):
+        tune(task, {"other": other})
 
 
 def test_the_profile_holds_what_was_chosen(tmp_path: Path) -> None:
