@@ -17,7 +17,7 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from rerank_core import load_scorer
+from rerank_core import Adaptive, load_scorer
 from rerank_core.evaluation import Journal, Task, first_stage, read_collection
 from rerank_core.evaluation._scoring import Evaluator
 from rerank_core.evaluation._statistics import difference
@@ -36,6 +36,8 @@ QRELS = {"trec_dl19": "qrels.incorpus.tsv"}
 Scores = npt.NDArray[np.float64]
 Rule = Callable[[Scores, float], float]
 """From the scores, best first, and a parameter to the least score that stays."""
+Values = list[list[Scores]]
+"""Each metric of each query, by collection."""
 
 RULES: dict[str, tuple[Rule, Sequence[float]]] = {
     "Adaptive, best to mean": (lambda s, x: s[0] - x * (s[0] - s.mean()), np.linspace(0, 2, 201)),
@@ -77,6 +79,24 @@ class Measured:
         return [np.array([*found.values()], float) for found in values.values()]
 
 
+def show(
+    name: str, measured: Sequence[Measured], rule: Rule, value: float, first: Values | None = None
+) -> Values:
+    """Print what a rule leaves, against the first one's values; return its own."""
+    texts = ", ".join(f"{each.number(rule, value):.1f}" for each in measured)
+    print(f"  {name}, parameter {value:.3g}: {texts}")
+    values = [each.values(rule, value) for each in measured]
+    for column, metric in enumerate(METRICS):
+        after = [found[column] for found in values]
+        against = ""
+        if first is not None:
+            strata = [100 * (a - b[column]) for a, b in zip(after, first, strict=True)]
+            by = difference(strata, resamples=RESAMPLES, seed=0)
+            against = f", {by.mean:+.1f} ({by.low:+.1f} to {by.high:+.1f})"
+        print(f"    {metric} {fmean(found.mean() for found in after):.3f}{against}")
+    return values
+
+
 def main() -> None:
     """Measure, and print a report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptive", description=__doc__)
@@ -89,22 +109,18 @@ def main() -> None:
             collection = read_collection(options.data / name, qrels=QRELS.get(name))
             task = Task(collection, first_stage(stage, collection, DEPTH), (DEPTH,))
             measured.append(Measured(task, journal))
+    print("texts of each collection, by default and without a rule")
+    rule, _ = RULES["Adaptive, best to mean"]
+    show("Adaptive", measured, rule, Adaptive().drop or 0.0)
+    show("all", measured, RULES["top_n"][0], DEPTH)
     for number in NUMBERS:
         print(f"{number} texts of {DEPTH}")
         first = None
         for name, (rule, grid) in RULES.items():
             numbers = [fmean(each.number(rule, value) for each in measured) for value in grid]
             chosen = grid[int(np.argmin(np.abs(np.array(numbers) - number)))]
-            values = [each.values(rule, chosen) for each in measured]
+            values = show(name, measured, rule, chosen, first)
             first = first or values
-            texts = ", ".join(f"{each.number(rule, chosen):.1f}" for each in measured)
-            print(f"  {name}, parameter {chosen:.3g}: {texts}")
-            for column, metric in enumerate(METRICS):
-                after, before = ([found[column] for found in rows] for rows in (values, first))
-                mean = fmean(found.mean() for found in after)
-                strata = [100 * (a - b) for a, b in zip(after, before, strict=True)]
-                by = difference(strata, resamples=RESAMPLES, seed=0)
-                print(f"    {metric} {mean:.3f}, {by.mean:+.1f} ({by.low:+.1f} to {by.high:+.1f})")
 
 
 if __name__ == "__main__":
