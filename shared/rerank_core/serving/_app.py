@@ -15,7 +15,7 @@ from rerank_core._checks import check_whole
 from rerank_core._loading import ScorerLike
 from rerank_core._version import __version__
 from rerank_core.serving._answers import cohere_response, tei_ranks
-from rerank_core.serving._door import KeyCheck, Observed, seen
+from rerank_core.serving._door import KeyCheck, Observed, check_keys, seen
 from rerank_core.serving._failures import FAILURES, Refused, add_failures
 from rerank_core.serving._page import add_page
 from rerank_core.serving._service import Service
@@ -75,13 +75,14 @@ def create_app(
         The application.
 
     Raises:
-        ConfigurationError: If there is no model, one cannot be made, or a limit is out of range.
+        ConfigurationError: If there is no model, one cannot be made, a limit is out of range, or a
+            key is shorter than 16 characters.
 
     Example:
         ```python
         from rerank_core.serving import create_app
 
-        app = create_app({"fast": "nano"}, api_keys=["a-key-of-mine"], max_documents=200)
+        app = create_app({"fast": "nano"}, api_keys=["a-key-of-mine-0123456789"], max_documents=200)
         assert "/v2/rerank" in app.openapi()["paths"]
         ```
     """
@@ -102,9 +103,9 @@ def create_app(
     )
     app.state.on_failure = lambda _: None
     # The last one added comes first.
-    if api_keys:
+    if keys := check_keys(api_keys, "api_keys"):
         app.add_middleware(
-            AuthenticationMiddleware, backend=KeyCheck(api_keys), on_error=KeyCheck.refuse
+            AuthenticationMiddleware, backend=KeyCheck(keys), on_error=KeyCheck.refuse
         )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts, www_redirect=False)
     app.add_middleware(Observed, metrics=service.metrics)

@@ -24,15 +24,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rerank_core._errors import ConfigurationError
 from rerank_core.serving._metrics import Metrics
 from rerank_core.serving._page import PAGE_PATHS
 from rerank_core.serving._wire import Failure
 
-__all__ = ["KeyCheck", "Observed", "Seen", "failure", "log", "seen"]
+__all__ = ["KeyCheck", "Observed", "Seen", "check_keys", "failure", "log", "seen"]
 
 log = logging.getLogger("rerank_core.serving")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SHORTEST = 16  # characters of a key: a shorter one can be guessed
 _OPEN = PAGE_PATHS | {"/health", "/health/live", "/health/ready"}
 
 
@@ -84,6 +86,28 @@ def failure(
     return JSONResponse(body.model_dump(), status, headers)
 
 
+def check_keys(keys: Collection[str], source: str) -> list[str]:
+    """Return keys that cannot be guessed.
+
+    Args:
+        keys: The keys.
+        source: Where they are from, for the error; it never holds a key.
+
+    Raises:
+        ConfigurationError: If they are a single string, or one cannot be a key.
+    """
+    if isinstance(keys, str):
+        raise ConfigurationError(f"{source} must be a list of keys, not a single one")
+    for key in keys:
+        good = isinstance(key, str) and len(key) >= _SHORTEST and key.isascii()
+        if not good or not key.isprintable() or " " in key:
+            raise ConfigurationError(
+                f"a key of {source} is not one: it must have {_SHORTEST} characters or more, all "
+                "of them ASCII and no space; `openssl rand -hex 32` makes one"
+            )
+    return list(keys)
+
+
 class KeyCheck(AuthenticationBackend):
     """Refuses requests without a key, but for the page and the server's health.
 
@@ -101,7 +125,8 @@ class KeyCheck(AuthenticationBackend):
         Raises:
             AuthenticationError: If it has none, or a wrong one.
         """
-        if conn.url.path in _OPEN:
+        # Not that of conn.url, which is put together with whatever the header Host holds.
+        if conn.scope["path"] in _OPEN:
             return None
         scheme, _, key = conn.headers.get("authorization", "").partition(" ")
         given = _digest(key.strip())

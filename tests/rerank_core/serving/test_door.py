@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 import httpx
 import pytest
 
-from rerank_core import AuthenticationError, CohereScorer
+from rerank_core import AuthenticationError, CohereScorer, ConfigurationError
+from rerank_core.serving import create_app
 from rerank_core.testing import OverlapScorer
 from support.serving import Records, served
 
@@ -29,6 +31,9 @@ def test_keys_open_all_but_the_page_and_health() -> None:
             assert status(path) == 401
         for wrong in (KEYS[0], f"Basic {KEYS[0]}", "Bearer", f"Bearer {KEYS[0]}x"):
             assert status("/v1/models", wrong) == 401
+        # The header Host must not decide what is asked for.
+        for host in ("x/health?", "x/health/live#", "x/?"):
+            assert client.get(f"{running.url}/v1/models", headers={"Host": host}).status_code == 401
         for key in KEYS:
             assert status("/v1/models", f"Bearer {key}") == 200
             assert status("/v1/models", f"bearer  {key}") == 200
@@ -42,6 +47,12 @@ def test_keys_open_all_but_the_page_and_health() -> None:
         stranger = CohereScorer("m", base_url=running.url, api_key=lambda: "a-key-of-nobody")
         with pytest.raises(AuthenticationError):
             stranger.score("needle", ["a needle"])
+
+
+@pytest.mark.parametrize("keys", [KEYS[0], [""], ["short"], [7], ["with a space 0123456789"]])
+def test_what_cannot_be_a_key(keys: Any) -> None:
+    with pytest.raises(ConfigurationError, match="api_keys"):
+        create_app({"m": OverlapScorer()}, api_keys=keys)
 
 
 def test_only_names_that_are_allowed() -> None:
