@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from rerank_core import (
     Cached,
+    Calibrated,
+    Calibration,
     Cascade,
     CohereScorer,
     Deadline,
@@ -122,6 +124,10 @@ class Built:
             case "windowed":
                 tokens, aggregate = spec.options
                 return Windowed(inner[0], tokens=tokens, aggregate=aggregate)
+            case "calibrated":
+                weights = {"score": spec.options[0], "intercept": -1.0}
+                identity = (inner[0].name, inner[0].fingerprint)
+                return Calibrated(inner[0], Calibration(*identity, weights, scale=inner[0].scale))
             case "fallback":
                 return Fallback(*inner)
             case "cascade":
@@ -151,6 +157,7 @@ def nestings(leaves: Sequence[str], depth: int = 4) -> st.SearchStrategy[Spec]:
         st.builds(Spec, st.just("cached"), st.just(()), one),
         st.builds(Spec, st.just("deadline"), st.just(()), one),
         st.builds(Spec, st.just("windowed"), window, one),
+        st.builds(Spec, st.just("calibrated"), st.tuples(st.sampled_from([0.5, 2.0])), one),
         st.builds(Spec, st.just("fallback"), st.just(()), some),
         st.builds(Spec, st.just("cascade"), keep, stages),
         leaf,
@@ -168,6 +175,7 @@ def relatives(spec: Spec) -> st.SearchStrategy[Spec]:
             lambda other, keep: Spec("cascade", (keep,), (other, spec)), leaf, st.integers(1, 3)
         ),
         st.builds(lambda tokens: Spec("windowed", (tokens, "max"), (spec,)), st.integers(2, 8)),
+        st.builds(lambda weight: Spec("calibrated", (weight,), (spec,)), st.sampled_from([0.5, 2])),
         *map(st.just, spec.inner),
     ]
     if spec.kind == "windowed":

@@ -31,13 +31,14 @@ from rerank_core.evaluation._probabilities import (
     brier_skill,
     ece,
     interval,
-    log_loss,
+    is_better,
+    log_losses,
     reliability,
     thresholds,
 )
 from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Task
 
-__all__ = ["UNJUDGED", "Unjudged", "calibrate"]
+__all__ = ["UNJUDGED", "Unjudged", "calibrate", "read_lists"]
 
 Array = npt.NDArray[np.float64]
 Unjudged = Literal["skip", "negative"]
@@ -68,9 +69,10 @@ def calibrate(
     Logistic regression (Platt, "Probabilistic Outputs for Support Vector Machines", 1999) and
     isotonic regression (Zadrozny and Elkan, KDD 2002, https://doi.org/10.1145/775047.775151), on
     the score alone and with features of the list, are compared by five-fold cross-fitting over
-    queries, and the one with the least log loss on the ten best of each query is taken. Every
-    figure is of probabilities that were fitted without the query they are about. A calibration
-    belongs to the kind of queries and candidates it was measured on.
+    queries. A method replaces a simpler one if its log loss on the ten best of each query is less
+    by more than a standard error. Every figure is of probabilities that were fitted without the
+    query they are about. A calibration belongs to the kind of queries and candidates that it was
+    measured on.
 
     Args:
         tasks: Collections with their candidates. The first depth of each is used: calibrate with
@@ -134,9 +136,9 @@ def calibrate(
     if isinstance(scorer, Calibrated):
         raise ConfigurationError(f"{scorer.name} is calibrated already; calibrate what is inside")
     journal = journal or Journal()
-    found = [each for task in tasks for each in _read(task, scorer, journal, progress)]
+    found = [each for task in tasks for each in read_lists(task, scorer, journal, progress)]
     holes = sum(int((~each.judged).sum()) for each in found)
-    lists = [_filled(each) for each in found] if unjudged == "negative" else found
+    lists = [each.filled() for each in found] if unjudged == "negative" else found
     _check(lists, resamples, seed)
     base = Calibration(scorer.name, scorer.fingerprint, {"score": 1.0}, scale=scorer.scale)
     with suppress(ConfigurationError):  # a scorer of one's own, say
@@ -164,8 +166,8 @@ def calibrate(
     )
 
 
-def _read(
-    task: Task, scorer: Scorer, journal: Journal, progress: EvalProgress | None
+def read_lists(
+    task: Task, scorer: Scorer, journal: Journal, progress: EvalProgress | None = None
 ) -> Iterator[ScoredList]:
     """Yield the scored candidates of each query.
 
@@ -192,10 +194,6 @@ def _read(
         if texts:
             scores, labels = np.array([*texts.values()]).T
             yield ScoredList(scores, labels, [*texts], scorer.scale)
-
-
-def _filled(found: ScoredList) -> ScoredList:
-    return replace(found, labels=np.nan_to_num(found.labels))
 
 
 def _check(lists: Sequence[ScoredList], resamples: int, seed: int) -> None:
@@ -233,22 +231,23 @@ def _check(lists: Sequence[ScoredList], resamples: int, seed: int) -> None:
 def _choose(
     base: Calibration, lists: Sequence[ScoredList], resamples: int, seed: int
 ) -> tuple[Method, dict[str, Any]]:
-    """Return the method with the least log loss in cross-fitting, and its figures."""
+    """Return the simplest method that no other one clearly beats, and figures of cross-fitting."""
     shown = [each.shown for each in lists]
     labels = [each.labels[place] for each, place in zip(lists, shown, strict=True)]
     truth = np.concatenate(labels)
     losses: dict[str, float] = {}
-    best: tuple[Method, list[Array]] | None = None
+    best: tuple[Method, list[Array], Array] | None = None
     for method in METHODS:
         found = cross_fitted(lists, partial(method.fit, base), _probabilities, seed)
         if found is not None:
-            predicted = np.concatenate([p[place] for p, place in zip(found, shown, strict=True)])
-            losses[method.name] = log_loss(predicted, truth)
-            if losses[method.name] == min(losses.values()):
-                best = method, found
+            kept = [p[place] for p, place in zip(found, shown, strict=True)]
+            each = np.array([log_losses(*pair).sum() for pair in zip(kept, labels, strict=True)])
+            losses[method.name] = float(each.sum() / len(truth))
+            if best is None or is_better(each, best[2]):
+                best = method, found, each
     if best is None:
         raise InvalidInputError(_DO_NOT_SEPARATE)
-    method, everything = best
+    method, everything, _ = best
     kept = [p[place] for p, place in zip(everything, shown, strict=True)]
     judged = [each.judged for each in lists]
     estimate = partial(interval, probabilities=kept, labels=labels, resamples=resamples, seed=seed)
@@ -285,18 +284,19 @@ def _choose_nothing(
     if len(pairs) < _FEWEST_QUERIES:
         return None, None
     truth = np.tile([0.0, 1.0], len(pairs))
-    losses: dict[tuple[str, ...], float] = {}
-    best = np.zeros(0)
+    chosen: tuple[tuple[str, ...], Array, Array] | None = None
     for names in NOTHING:
         found = cross_fitted(pairs, partial(fit_nothing, base, names), _with_and_without, seed)
         if found is not None:
-            losses[names] = log_loss(np.concatenate(found), truth)
-            if losses[names] == min(losses.values()):
-                best = np.concatenate(found)
-    chosen = min(losses, key=losses.__getitem__)
+            each = np.array([log_losses(pair, truth[:2]).sum() for pair in found])
+            if chosen is None or is_better(each, chosen[2]):
+                chosen = names, np.concatenate(found), each
+    if chosen is None:
+        return None, None
+    names, best, _ = chosen
     rows = thresholds(best, truth, best, 2 * len(pairs))
-    return fit_nothing(base, chosen, pairs).nothing, {
-        "method": Method(chosen).name,
+    return fit_nothing(base, names, pairs).nothing, {
+        "method": Method(names).name,
         "lists": len(truth),
         "area": area(best, truth),
         "thresholds": [

@@ -49,6 +49,10 @@ class ScoredList:
     texts: Sequence[str]
     scale: Scale
 
+    def filled(self) -> ScoredList:
+        """Return the list with the texts without a judgement as not relevant."""
+        return replace(self, labels=np.nan_to_num(self.labels))
+
     @property
     def judged(self) -> npt.NDArray[np.bool_]:
         """True for the texts that have a judgement."""
@@ -137,7 +141,7 @@ METHODS = tuple(
 )
 """The methods that are compared, simple ones first."""
 
-NOTHING = (("best",), NOTHING_FEATURES[:-1], NOTHING_FEATURES)
+NOTHING: tuple[tuple[str, ...], ...] = (("best",), NOTHING_FEATURES[:-1], NOTHING_FEATURES)
 """Sets of features that are compared for lists without a relevant text."""
 
 

@@ -17,7 +17,8 @@ __all__ = [
     "brier_skill",
     "ece",
     "interval",
-    "log_loss",
+    "is_better",
+    "log_losses",
     "reliability",
     "thresholds",
 ]
@@ -69,10 +70,16 @@ def brier_skill(probabilities: Array, labels: Array) -> float:
     return 1 - brier(probabilities, labels) / base if base else 0.0
 
 
-def log_loss(probabilities: Array, labels: Array) -> float:
-    """Return the mean negative logarithm of the probability of what is true."""
+def log_losses(probabilities: Array, labels: Array) -> Array:
+    """Return for each text the negative logarithm of the probability of what is true."""
     right = np.where(labels > 0, probabilities, 1 - probabilities)
-    return float(-np.log(np.maximum(right, np.finfo(float).tiny)).mean())
+    return -np.log(np.maximum(right, np.finfo(float).tiny))
+
+
+def is_better(losses: Array, than: Array) -> bool:
+    """Return whether losses of queries are less than others by more than the standard error."""
+    gains = than - losses
+    return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def area(values: Array, labels: Array) -> float:

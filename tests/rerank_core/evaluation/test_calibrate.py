@@ -93,8 +93,8 @@ def test_what_labels_follow_from_is_found(platt: Calibration) -> None:
     assert found["ece"]["low"] <= found["ece"]["value"] <= found["ece"]["high"]
     assert 0.1 < found["brier_skill"]["low"] < found["brier_skill"]["high"] < 0.6
     assert (found["queries"], found["texts"], found["without_judgement"]) == (150, 1800, 0)
-    assert found["method"] == min(found["log_loss"], key=found["log_loss"].__getitem__)
-    assert "isotonic: score" in found["log_loss"]
+    assert found["method"] == "logistic: score"  # the simplest of those that are about as good
+    assert {"isotonic: score", "logistic: score, rank"} <= set(found["log_loss"])
     assert platt.scorer is not None
     json.dumps(platt.to_json(), allow_nan=False)
 
@@ -208,7 +208,7 @@ def test_figures_agree_with_scikit_learn() -> None:
         roc_auc_score(labels, probabilities)
     )
     inside = np.clip(probabilities, 0.01, 0.99)
-    assert figures.log_loss(inside, labels) == pytest.approx(log_loss(labels, inside))
+    assert figures.log_losses(inside, labels).mean() == pytest.approx(log_loss(labels, inside))
     for row in figures.thresholds(probabilities, labels, probabilities, 30):
         kept = probabilities >= row["threshold"]
         assert row["kept"] == pytest.approx(kept.sum() / 30)
