@@ -198,6 +198,7 @@ def _entry(scoring: Scoring) -> dict[str, Any]:
         "secondary": scoring.secondary,
         "scale": scoring.scale,
         "spans": scoring.spans,
+        "nothing_probability": scoring.nothing_probability,
     }
     return {name: value for name, value in entry.items() if value is not None}
 
@@ -213,7 +214,8 @@ def _scoring(entry: object, count: int | None = None) -> Scoring:
             pass
         case _:
             raise InvalidInputError(f"it must have scores and usage, not {describe(entry)}")
-    if unknown := [name for name in others if name not in ("secondary", "scale", "spans")]:
+    known = ("secondary", "scale", "spans", "nothing_probability")
+    if unknown := [name for name in others if name not in known]:
         raise InvalidInputError(f"it has an unknown field, {describe(unknown[0])}")
     secondary, scale = others.get("secondary"), others.get("scale")
     if not isinstance(secondary, list | tuple | None) or not isinstance(scale, str | None):
@@ -227,6 +229,13 @@ def _scoring(entry: object, count: int | None = None) -> Scoring:
         secondary=None if secondary is None else _numbers(secondary, "secondary"),
         scale=None if scale is None else Scale(scale),
         spans=None if spans is None else _spans(spans),
+        nothing_probability=optional(
+            check_number,
+            others.get("nothing_probability"),
+            "nothing_probability",
+            least=0,
+            most=1,
+        ),
     )
 
 

@@ -251,11 +251,14 @@ class Evaluator:
     def score_for(self, scorer: Scorer, depth: int) -> Scored:
         """Return scorings that hold at a depth.
 
-        These are the scorings at the task's greatest depth, unless they left texts unscored: the
-        scorer might score others at a smaller depth, and is run there.
+        These are the scorings at the task's greatest depth, unless they left texts unscored, or
+        depend on the list: the scorer might score others, or otherwise, at a smaller depth, and is
+        run there.
         """
         scored = self.score(scorer, max(self.task.depths))
-        return scored if self.is_complete(scored) else self.score(scorer, depth)
+        if self.is_complete(scored) and not scorer.listwise:
+            return scored
+        return self.score(scorer, depth)
 
     def is_complete(self, scored: Scored) -> bool:
         """Return whether every non-blank text has a score."""

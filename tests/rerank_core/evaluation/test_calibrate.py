@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from rerank_core.evaluation import (
     Collection,
     FirstStage,
     Journal,
+    System,
     Task,
     calibrate,
+    evaluate,
     plot,
 )
 from rerank_core.evaluation import _probabilities as figures
@@ -47,6 +50,7 @@ class Written(OverlapScorer):
     scale = Scale.LOGIT
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
+        self.calls.append((query, tuple(texts)))
         scores = tuple(float(text.split()[-1]) for text in texts)
         progress(len(texts), len(texts))
         return Scoring(scores, Usage(pairs=len(texts)))
@@ -237,6 +241,27 @@ def test_a_journal_saves_the_scoring(tmp_path: Path) -> None:
     with Journal(tmp_path / "scores.jsonl") as journal:
         assert calibrate([made], scorer, resamples=100, journal=journal) == first
     assert scorer.calls == []
+
+
+def test_an_evaluation_scores_each_depth_with_what_reads_the_list(tmp_path: Path) -> None:
+    made = replace(task(logistic, 20), depths=(12, 6))
+    inside = Written()
+    calibration = Calibration(
+        inside.name, inside.fingerprint, {"score": 1.0}, nothing={"best": -1.0, "spread": 0.5}
+    )
+    scorer = Calibrated(inside, calibration)
+    path = tmp_path / "scores.jsonl"
+    for calls in (2 * 21, 0):  # a few texts are scored before the first that is timed
+        inside.calls.clear()
+        with Journal(path) as journal:
+            evaluate([made], [System(scorer)], metrics=["R@5"], journal=journal, resamples=100)
+            query = made.used[0]
+            kept = journal.find(scorer, made.collection.queries[query], made.texts(query, 6))
+        assert len(inside.calls) == calls
+        assert kept is not None
+        scores = [float(text.split()[-1]) for text in made.texts(query, 6)]
+        expected = calibration.nothing_probability(scores, made.texts(query, 6))
+        assert kept.nothing_probability == expected
 
 
 def test_the_reliability_plot_is_a_picture(platt: Calibration, tmp_path: Path) -> None:
