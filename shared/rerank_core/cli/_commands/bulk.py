@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import examples
-from rerank_core.cli._values import ScorerOption, choice, choices, number, suggested, whole
+from rerank_core.cli._values import (
+    ScorerOption,
+    choice,
+    choices,
+    number,
+    suggested,
+    trimmer_names,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "bulk"]
 
@@ -91,7 +99,7 @@ def bulk(
         typer.Option(
             "--trim",
             metavar="TRIMMER",
-            autocompletion=suggested("excerpt", "budget=", "distinct", "adaptive", "arrange="),
+            autocompletion=trimmer_names,
             help="What to leave out, as for rerank rank; may be repeated.",
         ),
     ] = None,
