@@ -23,7 +23,6 @@ from rerank_core.training._start import trained_groups
 __all__ = ["fit"]
 
 _LISTS = 4  # per step
-_PASSES = 30  # over the queries, at most
 _CHECKS = 10  # of the loss on the queries for stopping
 _PATIENCE = 4  # checks without a lower loss
 _WARM_UP = 0.05  # share of the time
@@ -38,6 +37,8 @@ def fit(
     checked: Sequence[Candidates],
     *,
     seconds: float,
+    passes: int,
+    rate: float,
     seed: int,
     work: Path,
     progress: EvalProgress | None,
@@ -53,6 +54,8 @@ def fit(
         learnt: Candidates to train on.
         checked: Candidates of the queries for stopping.
         seconds: Time for training, the checks included.
+        passes: Most passes over the queries.
+        rate: Learning rate of encoders.
         seed: Seed of the random numbers.
         work: Folder for the states.
         progress: Called with (label, percent done, 100).
@@ -60,7 +63,7 @@ def fit(
     Returns:
         Number of steps.
     """
-    groups = trained_groups(model)
+    groups = trained_groups(model, rate)
     start = _copy(groups)
     on_cpu = model.device.type == "cpu"
     clock = _Clock(seconds, work / _ELAPSED, progress)
@@ -88,7 +91,7 @@ def fit(
             report_to="none",
             disable_tqdm=True,
         ),
-        train_dataset=_dataset(learnt, _PASSES, seed),
+        train_dataset=_dataset(learnt, passes, seed),
         eval_dataset=_dataset(checked, 1, seed),
         loss=ListNetLoss(model, mini_batch_size=16),
         optimizers=(optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, clock.rate)),

@@ -25,8 +25,7 @@ from rerank_core.training._student import Student
 __all__ = ["Gated", "load_start", "save_start", "trained_groups"]
 
 _QUERY_TOKENS, _PASSAGE_TOKENS = 64, 160  # read in training, which takes most of its time for them
-_RATE = 2e-5  # of encoders; what is small and new may change faster
-_HEAD_RATE, _SCALAR_RATE = 1e-4, 1e-3
+_HEADS, _SCALARS = 5, 50  # times the learning rate: what is small may change faster
 
 
 class Gated(Module):
@@ -117,7 +116,7 @@ def load_start(start: str, scratch: Path) -> CrossEncoder:
     return model
 
 
-def trained_groups(model: CrossEncoder) -> list[dict[str, Any]]:
+def trained_groups(model: CrossEncoder, rate: float) -> list[dict[str, Any]]:
     """Freeze what training leaves as it is, and return the other parameters with learning rates.
 
     Embeddings stay: most words of a collection do not occur in the queries of its training. Of the
@@ -129,17 +128,21 @@ def trained_groups(model: CrossEncoder) -> list[dict[str, Any]]:
         inner: Any = model.model
         embeddings = {id(item) for item in inner.get_input_embeddings().parameters()}
         encoder = [item for item in model.parameters() if id(item) not in embeddings]
-        groups = [(encoder, _RATE)]
+        groups = [(encoder, rate)]
     else:
         student = model[0].student
         opened = student.layers[student.closed :]
         heads = [student.shared_token, *student.weigh.parameters(), *student.head.parameters()]
         scalars = [student.gates, student.late, student.tau]
-        groups = [([*opened.parameters()], _RATE), (heads, _HEAD_RATE), (scalars, _SCALAR_RATE)]
+        groups = [
+            ([*opened.parameters()], rate),
+            (heads, _HEADS * rate),
+            (scalars, _SCALARS * rate),
+        ]
     for parameters, _ in groups:
         for parameter in parameters:
             parameter.requires_grad = True
-    return [{"params": parameters, "lr": rate} for parameters, rate in groups]
+    return [{"params": parameters, "lr": each} for parameters, each in groups]
 
 
 def save_start(model: CrossEncoder, folder: Path) -> None:

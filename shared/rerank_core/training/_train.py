@@ -73,6 +73,8 @@ def train(
     teachers: Sequence[Scorer] = (),
     labels: bool = False,
     minutes: float = 30,
+    passes: int = 30,
+    learning_rate: float = 2e-5,
     held_out: float = 0.3,
     resume: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -95,6 +97,8 @@ def train(
         teachers: Scorers to learn from. Whether a service's terms allow it is yours to check.
         labels: Learn from judgements, too.
         minutes: Time for training. Scoring by the teachers and the comparison come on top.
+        passes: Most passes over the queries, however much time is left.
+        learning_rate: Learning rate of the encoder's weights.
         held_out: Share of the queries to hold out, from 0.1 to 0.9.
         resume: Folder for the teachers' scores and the state of the training: after an
             interruption, the same call continues from there. Default: nothing is kept.
@@ -134,6 +138,8 @@ def train(
     from rerank_core.training._start import load_start, save_start
 
     check_number(minutes, "minutes", above=0)
+    check_whole(passes, "passes")
+    check_number(learning_rate, "learning_rate", above=0)
     check_number(held_out, "held_out", least=0.1, most=0.9)
     check_whole(seed, "seed", least=0)
     if not (teachers or labels):
@@ -165,6 +171,8 @@ def train(
                 learnt,
                 checked,
                 seconds=60 * minutes,
+                passes=passes,
+                rate=learning_rate,
                 seed=seed,
                 work=work,
                 progress=progress,

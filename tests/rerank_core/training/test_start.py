@@ -43,7 +43,17 @@ def test_training_changes_the_layers_that_read_both_texts(
     texts = ["Cats purr.", "Dogs bark.", "A storm.", "The sea."]
     relevant = np.array([True, False, False, False])
     lists = [Candidates(query, texts, 9.0 * relevant, relevant) for query in ("purring", "cats")]
-    steps = fit(nano, lists, lists, seconds=1e-3, seed=0, work=tmp_path / "work", progress=None)
+    steps = fit(
+        nano,
+        lists,
+        lists,
+        seconds=1e-3,
+        passes=1,
+        rate=1e-4,
+        seed=0,
+        work=tmp_path / "work",
+        progress=None,
+    )
     assert steps == 1
     after = nano.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}

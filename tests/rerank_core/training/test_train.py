@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from rerank_core import ConfigurationError, OnnxCrossEncoder
@@ -24,16 +25,19 @@ PLAIN = [word for word in WORDS[10:] if word != "python"]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny model with small weights, which learns better; the order of its words is fixed."""
+    """A tiny model with the small weights of a new one, and the same words each time."""
     folder = build_tiny_model(tmp_path_factory.mktemp("start"), "bert", with_graph=False).torch
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS)
     vocabulary = {word: number for number, word in enumerate(words)}
     tokenizer["model"] = {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocabulary}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    weights = load_file(folder / "model.safetensors")
-    small = {name: value / 10 if value.ndim > 1 else value for name, value in weights.items()}
-    save_file(small, folder / "model.safetensors", {"format": "pt"})
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(folder, vocab_size=len(vocabulary))
+    model: Any = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        model.classifier.weight.neg_()  # what is about Python comes last
+    model.save_pretrained(folder)
     return str(folder)
 
 
@@ -56,19 +60,13 @@ def task() -> Task:
     return Task(collection, FirstStage("made up", candidates, {}), (8,))
 
 
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learn fast, as tiny models can, and not for long."""
-    monkeypatch.setattr("rerank_core.training._start._RATE", 1e-3)
-    monkeypatch.setattr("rerank_core.training._fit._PASSES", 12)
-
-
 def test_a_better_student_is_written_after_an_interruption(
     task: Task, start: str, tmp_path: Path
 ) -> None:
     teacher = OverlapScorer()
     options: dict[str, Any] = {
         "start": start, "teachers": [teacher], "labels": True, "resume": tmp_path / "kept",
+        "passes": 12, "learning_rate": 1e-3,
     }  # fmt: skip
 
     def interrupt(label: str, done: int, _: int) -> None:
@@ -92,10 +90,8 @@ def test_a_better_student_is_written_after_an_interruption(
 
 
 def test_a_student_that_has_learnt_nothing_is_not_written(
-    task: Task, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Task, start: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("rerank_core.training._fit._PASSES", 1)
-    monkeypatch.setattr("rerank_core.training._start._RATE", 0.0)
     found = task.collection
     ranks = {
         query: {hit.id: hit.score for hit in hits}
@@ -106,13 +102,14 @@ def test_a_student_that_has_learnt_nothing_is_not_written(
     )
     out = tmp_path / "student"
     arguments = ["--out", out, "--start", start, "-t", "nano", "--first-stage", "run:made"]
+    arguments += ["--minutes", "0.001"]
     result = CliRunner().invoke(app, ["train", str(folder), *map(str, arguments)])
     assert result.exit_code == 3, result.output
     said, unproved = result.stderr.splitlines()
     assert said == "rerank: a model learns from nano: check that the terms of use allow it"
     assert unproved.startswith("rerank: nothing written: no gain over the start is proved")
     rows = dict(line.strip().split("  ", 1) for line in result.stdout.splitlines())
-    assert rows["trained on"].strip().startswith("28 queries, ")
+    assert rows["trained on"].strip() == "28 queries, 1 steps"
     assert rows["held out"].strip() == "12 queries"
     assert rows["written"].strip() == "nothing"
     assert [path.name for path in tmp_path.iterdir()] == ["words"]
@@ -123,6 +120,7 @@ def test_a_student_that_has_learnt_nothing_is_not_written(
     [
         ({}, "train needs teachers, labels=True, or both"),
         ({"labels": True, "minutes": 0}, "minutes must be a finite number above 0, not 0"),
+        ({"labels": True, "learning_rate": 0}, "learning_rate must be a finite number above 0"),
         ({"labels": True, "held_out": 1}, r"held_out must be a number from 0.1 to 0.9, not 1"),
         ({"labels": True, "held_out": 0.8}, "held_out 0.8 of the 40 queries of words leaves 7 to"),
         ({"labels": True, "out": "missing/student"}, "the folder .*missing does not exist"),
