@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from rerank_core import (
     Calibrated,
     Calibration,
+    CohereScorer,
     ConfigurationError,
     InvalidInputError,
     Progress,
@@ -24,6 +25,7 @@ from rerank_core import (
     Scoring,
     ServiceError,
     Usage,
+    rerank,
 )
 from rerank_core.cli._app import app
 from rerank_core.evaluation import (
@@ -35,10 +37,12 @@ from rerank_core.evaluation import (
     Task,
     calibrate,
     evaluate,
+    first_stage,
     plot,
+    read_collection,
 )
 from rerank_core.evaluation import _probabilities as figures
-from rerank_core.testing import OverlapScorer, ScriptedScorer
+from rerank_core.testing import OverlapScorer, ScriptedScorer, ScriptedServer
 from support.collections import write_collection
 
 Grade = Callable[[np.random.Generator, float, int], int | None]
@@ -282,6 +286,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_collection(
         tmp_path_factory.mktemp("pairs") / "pairs", documents, queries, judgements, {}
     )
+
+
+def test_a_service_is_calibrated_without_its_key(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = read_collection(folder)
+    pairs = Task(collection, first_stage("bm25", collection, 6), depths=(6,))
+    with ScriptedServer() as server:
+        cohere = CohereScorer("rerank-v5.0-fast", base_url=server.url, api_key="sk-0123456789")
+        found = calibrate([pairs], cohere, unjudged="negative", resamples=100)
+        found.write(tmp_path / "cohere.json")
+        assert "sk-0123456789" not in (tmp_path / "cohere.json").read_text()
+        monkeypatch.setenv("CO_API_KEY", "sk-0123456789")
+        texts = ["about the river and the storm", "about the list and the file"]
+        ranking = rerank("river storm", texts, f"calibrated:{tmp_path / 'cohere.json'}")
+    assert found.scale is Scale.UNIT
+    assert ranking.scale is Scale.PROBABILITY
+    assert ranking[0].score is not None
+    assert ranking[1].score is not None
+    assert ranking[0].score > 0.5 > ranking[1].score
 
 
 def run(*arguments: str | Path) -> Result:
