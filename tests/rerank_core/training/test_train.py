@@ -34,7 +34,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     torch.manual_seed(0)
     config = AutoConfig.from_pretrained(folder, vocab_size=len(vocabulary))
-    model: Any = AutoModelForSequenceClassification.from_config(config)
+    make: Any = AutoModelForSequenceClassification.from_config
+    model = make(config)
     with torch.no_grad():
         model.classifier.weight.neg_()  # what is about Python comes last
     model.save_pretrained(folder)
