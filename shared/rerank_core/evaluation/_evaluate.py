@@ -146,7 +146,14 @@ def evaluate(
     journal = journal or Journal()
     depths = list(zip(*(task.depths for task in tasks), strict=True))
     suffixes = [f"@{'/'.join(map(str, sorted(set(each))))}" for each in depths]
-    trimmed = partial(measure_trimming, trim=trimmers, top_n=top_n, resamples=resamples, seed=seed)
+    trimmed = partial(
+        measure_trimming,
+        trim=trimmers,
+        top_n=top_n,
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
     reports = [
         _report(
             Evaluator(task, names, journal, progress),

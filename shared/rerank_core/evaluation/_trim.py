@@ -14,7 +14,7 @@ from rerank_core._trimming import Trimmer
 from rerank_core._types import RankedItem, Ranking
 from rerank_core._usage import Usage
 from rerank_core.evaluation._report import Trimming
-from rerank_core.evaluation._scoring import Evaluator
+from rerank_core.evaluation._scoring import EvalProgress, Evaluator, watched
 from rerank_core.evaluation._statistics import difference
 
 __all__ = ["is_answered", "measure_trimming"]
@@ -30,6 +30,7 @@ def measure_trimming(
     top_n: int | None,
     resamples: int,
     seed: int,
+    progress: EvalProgress | None,
 ) -> Trimming | None:
     """Trim the ranking of every query that has candidates.
 
@@ -42,6 +43,7 @@ def measure_trimming(
         top_n: Most candidates that stay.
         resamples: Number of resamples for the interval.
         seed: Seed of its random numbers.
+        progress: Called with (label of the work, queries done, queries in all).
 
     Returns:
         What trimming left; None if no query has candidates.
@@ -52,7 +54,9 @@ def measure_trimming(
     wholes: dict[str, Ranking] = {}
     trimmed: dict[str, Ranking] = {}
     degraded: Counter[str] = Counter()
-    for query, scorer in scorers.items():
+    label = f"{collection.name}: trimming {next(iter(scorers.values())).name} @{depth}"
+    for query in watched([*scorers], label, progress):
+        scorer = scorers[query]
         wholes[query] = evaluator.rank(query, scorer, depth, blend=blend, top_n=top_n)
         trimmed[query] = evaluator.rank(query, scorer, depth, blend=blend, top_n=top_n, trim=trim)
         degraded.update({*trimmed[query].causes} - {*wholes[query].causes})

@@ -134,7 +134,10 @@ def test_what_trimming_degrades_is_told(task: Task) -> None:
 def test_sentences_are_scored_once(task: Task) -> None:
     scorer = OverlapScorer()
     journal = Journal()
-    once = trimmed(task, scorer, trim="excerpt", journal=journal)
+    steps: list[tuple[str, int, int]] = []
+    watch = {"progress": lambda *step: steps.append(step)}
+    once = trimmed(task, scorer, trim="excerpt", journal=journal, **watch)
+    assert ("drinks: trimming overlap @2", 3, 3) in steps
     calls = len(scorer.calls)
     again = trimmed(task, scorer, trim=["excerpt", "budget=30"], journal=journal)
     assert len(scorer.calls) == calls
