@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import support
 from support.remote import without_proxies
 
 RERANK = [sys.executable, "-m", "rerank_core.cli", "serve", "--port", "0"]
@@ -24,8 +26,9 @@ def test_it_serves_until_it_is_told_to_stop(
     without_proxies(monkeypatch)
     config = tmp_path / "serve.toml"
     config.write_text('[models]\nfast = "nano"\n[server]\nmax_documents = 2\n')
+    certificate = str(Path(support.__file__).with_name("self_signed.pem"))
     with subprocess.Popen(
-        [*RERANK, "--config", str(config)],
+        [*RERANK, "--config", str(config), "--ssl-certfile", certificate],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "RERANK_API_KEY": KEY},
@@ -33,10 +36,11 @@ def test_it_serves_until_it_is_told_to_stop(
         assert process.stderr is not None
         said: list[str] = []
         try:
-            while not (found := re.search(r"http://\S+", "".join(said))):
+            while not (found := re.search(r"https://\S+", "".join(said))):
                 said.append(process.stderr.readline())
                 assert said[-1], said
-            with httpx.Client(base_url=found[0]) as client:
+            trust = ssl.create_default_context(cafile=certificate)
+            with httpx.Client(base_url=found[0], verify=trust) as client:
                 body = {"query": "How do plants eat?", "documents": ["Plants use light.", "Cats"]}
                 assert client.post("/v2/rerank", json=body).status_code == 401
                 client.headers["Authorization"] = f"Bearer {KEY}"
