@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=64, help="of each turn, or one a client")
     parser.add_argument("--arrivals", type=int, default=200, help="at half load; 0 for none")
     parser.add_argument("--precision", choices=["int8", "fp32"], default="int8")
+    parser.add_argument("--scorer", help="another one, such as nano, without the peers")
     parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--soak", type=float, metavar="SECONDS")
     parser.add_argument("--models", type=Path, help="keep the models there for the next run")
@@ -65,13 +66,16 @@ def main() -> int:
     work = make_workload("mixed", _CANDIDATES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models = models_in(options.models or folder / "models")
-        model = f"onnx:{getattr(models, options.precision)}"
+        model, torch = options.scorer, None
+        if not model:
+            models = models_in(options.models or folder / "models")
+            model = f"onnx:{getattr(models, options.precision)}"
+            torch = None if options.without_peers else models.torch
         if options.soak:
             report = _soak(model, work, options.soak, folder)
         else:
             with ExitStack() as stack:
-                systems = _systems(stack, model, models.torch, folder, options)
+                systems = _systems(stack, model, torch, folder, options.environments)
                 report = asyncio.run(_measure(systems, work, options))
     print(_table(report))
     print(json.dumps({**report, "load": os.getloadavg()}, indent=1))
@@ -79,7 +83,7 @@ def main() -> int:
 
 
 def _systems(
-    stack: ExitStack, model: str, torch: Path, folder: Path, options: argparse.Namespace
+    stack: ExitStack, model: str, torch: Path | None, folder: Path, environments: Path
 ) -> dict[str, _System]:
     scorer = load_scorer(model)
     scorer.load()
@@ -89,8 +93,8 @@ def _systems(
         systems[label] = _System(lambda: asking_server(process), process)
 
     add(_OURS, stack.enter_context(ours(model, folder / "ours.log")))
-    if not options.without_peers:
-        environments = options.environments.resolve()
+    if torch is not None:
+        environments = environments.resolve()
         prepare("infinity", environments, lambda line: print(line, file=sys.stderr))
         python = interpreter("infinity", environments)
         add(_INFINITY, stack.enter_context(infinity(python, torch, folder / "infinity.log")))
@@ -118,7 +122,7 @@ async def _measure(
                 print(f"{turn} {clients:2} {label}: {rate:.2f}/s", file=sys.stderr)
     most = max(options.clients)
     report: dict[str, Any] = {
-        "precision": options.precision,
+        "model": options.scorer or options.precision,
         "requests_per_second": rates,
         "cpu_seconds_per_request": {
             label: statistics.median(found) for label, found in processor.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 __all__ = [
     "COHERE",
@@ -177,8 +177,6 @@ class TeiRank(BaseModel):
 
 class Info(BaseModel):
     """Facts about the first model, as Text Embeddings Inference writes them."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     model_id: str
     max_client_batch_size: int
