@@ -159,10 +159,10 @@ def train(
                 )
                 for ids in (learnt_ids, checked_ids)
             )
-            # A state belongs to one start and one set of lists.
+            # A state belongs to one start, its settings and one set of lists.
             lists = [value for item in learnt for value in (item.query, *item.texts)]
             targets = [str(value) for item in learnt for value in item.targets]
-            key = digest([start, str(seed), *lists, *targets])
+            key = digest([start, str((seed, passes, learning_rate)), *lists, *targets])
             work = keep / f"training-{key[:8]}"
             work.mkdir(exist_ok=True)
             model = load_start(start, Path(scratch))
