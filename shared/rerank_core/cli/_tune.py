@@ -86,7 +86,7 @@ def run_tune(options: TuneOptions) -> None:
     collections = read_collections(options)
     with opened_journal(options.resume) as journal, progress_bar("reading") as progress:
         (task,) = make_tasks(collections, options, _DEPTHS, journal, progress)
-        calls = count_calls(task, scorers, journal)
+        calls = count_calls(task, scorers, journal, timed=latency is not None)
         if options.dry_run:
             write_lines([_told(call) for call in calls] or ["no service is asked"], None)
             return

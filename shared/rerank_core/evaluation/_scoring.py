@@ -20,14 +20,15 @@ from rerank_core.evaluation._first_stage import FirstStage
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import Orders, Values, measure
 
-__all__ = ["EvalProgress", "Evaluator", "Replay", "Scored", "Task", "watched"]
+__all__ = ["WARM_UP", "EvalProgress", "Evaluator", "Replay", "Scored", "Task", "watched"]
 
 T = TypeVar("T")
 
 EvalProgress = Callable[[str, int, int], None]
 """Called with (label of the work, steps done, steps in all)."""
 
-_WARM_UP = 4  # texts; enough to load the model and to grow its buffers a little
+WARM_UP = 4
+"""Texts that are scored first, without counting the time; enough to load the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,7 @@ class Evaluator:
             scoring = self._journal.find(scorer, asked, texts)
             if scoring is None:
                 if not warm:
-                    scorer.score(asked, texts[:_WARM_UP])
+                    scorer.score(asked, texts[:WARM_UP])
                     warm = True
                 scoring = scorer.score(asked, texts)
                 self._journal.keep(scorer, asked, texts, scoring)

@@ -17,8 +17,9 @@ from rerank_core.evaluation._collection import digest
 from rerank_core.evaluation._compare import judge
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import check_metrics
-from rerank_core.evaluation._scoring import EvalProgress, Evaluator, Task, watched
+from rerank_core.evaluation._scoring import WARM_UP, EvalProgress, Evaluator, Task, watched
 from rerank_core.evaluation._statistics import difference, queries_needed
+from rerank_core.evaluation._tune_calls import timed_calls
 from rerank_core.evaluation._tune_grid import Configuration, Grid
 from rerank_core.evaluation._tune_replay import Floats, Places
 from rerank_core.evaluation._tune_report import Tuning, recommend
@@ -31,8 +32,6 @@ TUNE_KEEPS = (10, 20, 30, 50)
 """Numbers of candidates that `tune` lets a cascade pass on by default."""
 
 _FOLDS = 10
-_TIMED = 100  # queries whose time is measured again
-_WARM_UP = 3
 _TOP = 10  # passages that a threshold is judged by
 _MOST_LOSS = 0.005  # of the metric by a threshold
 _THRESHOLDS = tuple(step / 20 for step in range(1, 20))
@@ -106,8 +105,8 @@ def tune(
         ```
     """
     (name,) = check_metrics([metric])
-    if not scorers:
-        raise ConfigurationError("tune needs at least one scorer")
+    if not scorers or not blends:
+        raise ConfigurationError("tune needs at least one scorer, and one blend, which may be None")
     if len(task.used) < 2:
         raise ConfigurationError("tune needs at least two queries: some choose, others confirm")
     check_whole(resamples, "resamples")
@@ -160,7 +159,8 @@ def tune(
         loss=loss,
         sentence="",
     )
-    return replace(tuning, sentence=recommend(tuning, words.partition(": ")[2]))
+    claim = words.partition(": ")[2] if allowed[1:].any() else None
+    return replace(tuning, sentence=recommend(tuning, claim))
 
 
 def _measured(
@@ -189,11 +189,9 @@ def _measured(
 def _time(chosen: Configuration, task: Task, progress: EvalProgress | None) -> float:
     """Return the 95th percentile of the time that scoring takes, in milliseconds."""
     assert chosen.scorer is not None  # noqa: S101 - for type checkers
-    asked = [query for query in task.used if task.first_stage.candidates.get(query)]
-    asked = asked[:: -(-len(asked) // _TIMED)]
-    calls = [(task.collection.queries[query], task.texts(query, chosen.depth)) for query in asked]
-    for query, texts in calls[:_WARM_UP]:
-        chosen.scorer.score(query, texts)
+    calls = timed_calls(task, chosen.depth)
+    query, texts = calls[0]
+    chosen.scorer.score(query, texts[:WARM_UP])
     times = []
     for query, texts in watched(calls, f"timing {chosen.name}", progress):
         start = time.perf_counter()

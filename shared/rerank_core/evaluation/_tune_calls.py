@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from math import ceil, fsum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from rerank_core._errors import ConfigurationError
 from rerank_core._remote.base import HttpScorer
@@ -14,11 +14,15 @@ from rerank_core._scorer import Scorer, leaves
 from rerank_core._trimming.tokens import make_counter
 from rerank_core._usage import Usage
 from rerank_core.evaluation._journal import Journal
-from rerank_core.evaluation._scoring import Task
+from rerank_core.evaluation._scoring import WARM_UP, Task
 from rerank_core.evaluation._tune_grid import kept_scorer
 
-__all__ = ["Calls", "count_calls"]
+__all__ = ["Calls", "count_calls", "timed_calls"]
 
+Call: TypeAlias = tuple[str, list[str]]
+"""A query and its texts."""
+
+_TIMED = 100  # queries
 _UNIT = 100  # texts of one of Cohere's search units
 
 
@@ -38,33 +42,48 @@ class Calls(NamedTuple):
     cost: float | None
 
 
-def count_calls(task: Task, scorers: Mapping[str, Scorer], journal: Journal) -> list[Calls]:
-    """Count what scoring the greatest depth of a task will ask of services.
+def timed_calls(task: Task, depth: int) -> list[Call]:
+    """Return the calls of a task whose time is measured, spread over its queries."""
+    asked = [query for query in task.used if task.first_stage.candidates.get(query)]
+    step = ceil(len(asked) / _TIMED) or 1
+    return [(task.collection.queries[query], task.texts(query, depth)) for query in asked[::step]]
+
+
+def count_calls(
+    task: Task, scorers: Mapping[str, Scorer], journal: Journal, *, timed: bool
+) -> list[Calls]:
+    """Count what tuning will ask of services at most.
 
     Tokens are counted by the embedded model's tokenizer, so a price by tokens is an estimate.
 
     Args:
-        task: The task.
+        task: The task, of which the greatest depth is scored.
         scorers: Scorers by name.
         journal: Knows what need not be asked again.
+        timed: Whether the time of what is chosen will be measured again.
     """
-    return [
-        _count(name, service, calls)
-        for name, scorer in scorers.items()
-        for calls in [[*_calls(task, scorer, journal)]]
-        for service in leaves(scorer)
-        if isinstance(service, HttpScorer) and calls
-    ]
+    again = timed_calls(task, max(task.depths)) if timed else []
+    found = []
+    for name, scorer in scorers.items():
+        calls = [
+            call
+            for scored in ([*_unknown(task, scorer, journal)], again)
+            for call in [*((query, texts[:WARM_UP]) for query, texts in scored[:1]), *scored]
+        ]
+        services = [each for each in leaves(scorer) if isinstance(each, HttpScorer)]
+        found += [_count(name, service, calls) for service in services if calls]
+    return found
 
 
-def _calls(task: Task, scorer: Scorer, journal: Journal) -> Iterator[tuple[str, list[str]]]:
+def _unknown(task: Task, scorer: Scorer, journal: Journal) -> Iterator[Call]:
+    """Return the calls that the journal does not know."""
     for query in task.used:
         asked, texts = task.collection.queries[query], task.texts(query, max(task.depths))
         if texts and journal.find(kept_scorer(scorer), asked, texts) is None:
             yield asked, texts
 
 
-def _count(name: str, service: HttpScorer, calls: list[tuple[str, list[str]]]) -> Calls:
+def _count(name: str, service: HttpScorer, calls: list[Call]) -> Calls:
     prices = None
     with suppress(ConfigurationError):  # a ready client cannot be described
         prices = check_prices(service.to_config().get("prices"))

@@ -179,13 +179,20 @@ class Tuning:
         }
 
 
-def recommend(tuning: Tuning, claim: str) -> str:
+def recommend(tuning: Tuning, claim: str | None) -> str:
     """Return the recommendation as a sentence.
 
     Args:
         tuning: All but the sentence.
-        claim: The difference on queries that had no part in the choice, as `judge` words it.
+        claim: The difference on queries that had no part in the choice, as `judge` words it; None
+            if nothing is within the limits.
     """
+    if claim is None:
+        fastest = min(tuning.rows[1:], key=lambda row: row.p95)
+        return (
+            f"Do not rerank: no configuration is within the limits; the fastest, {fastest.name}, "
+            f"takes about {fastest.p95:,.0f} ms at the 95th percentile."
+        )
     row, unseen = tuning.chosen, "on queries that had no part in the choice"
     if tuning.verdict in ("no gain", "hurts"):
         return f"Do not rerank: {unseen}, {claim}."

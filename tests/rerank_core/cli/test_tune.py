@@ -96,19 +96,21 @@ def test_services_are_counted_and_priced_before_the_first_request(
     cohere = ("-s", "cohere:rerank-v5.0-fast", "--resume", tmp_path / "scores.jsonl")
     with ScriptedServer() as server:
         monkeypatch.setenv("CO_API_URL", server.url)
-        told = "rerank-v5.0-fast: up to 6 requests with 24 pairs, "
+        told = "rerank-v5.0-fast: up to 7 requests with 28 pairs, "  # the first one twice
         dry = run(*few, *cohere, "--dry-run")
         assert (dry.exit_code, dry.stdout) == (0, f"{told}the price is not known\n")
         dry = run(*few, *cohere, "--prices", prices, "--dry-run")
-        assert dry.stdout == f"{told}about 0.012\n"
+        assert dry.stdout == f"{told}about 0.014\n"
         assert not server.requests
         done = run(*few, *cohere, "--prices", prices, "--json", "-")
         assert done.exit_code == 0, done.output
-        assert done.stderr == f"rerank: {told}about 0.012\n"
+        assert done.stderr == f"rerank: {told}about 0.014\n"
         asked = len(server.requests)
-        assert asked == 7  # and one that the first time does not count
+        assert asked == 7
         again = run(*few, *cohere, "--prices", prices, "--json", "-")
         assert (len(server.requests), again.stderr) == (asked, "")
+        timed = run(*few, *cohere, "--prices", prices, "--max-latency", "9s", "--dry-run")
+        assert timed.stdout == f"{told}about 0.014\n"  # what is chosen is measured again
         assert "a-key-of-the-test" not in done.stdout
     assert run(*few, "--dry-run").stdout == "no service is asked\n"
 

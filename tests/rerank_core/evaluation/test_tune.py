@@ -253,6 +253,7 @@ def test_limits_are_kept() -> None:
     slow = chosen(max_latency=1e-9)
     assert slow.chosen.scorer is None
     assert slow.measured is None
+    assert slow.sentence.startswith("Do not rerank: no configuration is within the limits; the ")
     fast = chosen(max_latency=3600.0)
     assert fast.chosen.name == "paid @12"
     assert fast.measured is not None
