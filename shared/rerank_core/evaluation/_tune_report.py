@@ -190,8 +190,8 @@ def recommend(tuning: Tuning, claim: str | None) -> str:
     if claim is None:
         fastest = min(tuning.rows[1:], key=lambda row: row.p95)
         return (
-            f"Do not rerank: no configuration is within the limits; the fastest, {fastest.name}, "
-            f"takes about {fastest.p95:,.0f} ms at the 95th percentile."
+            f"Do not rerank: no configuration is within the limits; of the fastest, "
+            f"{fastest.name}, {_takes(fastest, None)}."
         )
     row, unseen = tuning.chosen, "on queries that had no part in the choice"
     if tuning.verdict in ("no gain", "hurts"):
@@ -199,13 +199,7 @@ def recommend(tuning: Tuning, claim: str | None) -> str:
     if row.scorer is None:
         return f"Cannot tell yet: nothing is better than the first stage here, but {claim}."
     what = f"the first {row.depth} candidates with {row.name.rpartition(' @')[0]}"
-    about = "about " if tuning.measured is None else ""
-    p95 = row.p95 if tuning.measured is None else tuning.measured
-    facts = [f"95% of queries take at most {about}{p95:,.0f} ms"]
-    if row.cost is None:
-        facts.append("its price is not known")
-    elif row.cost:
-        facts.append(f"1,000 queries cost about {row.cost:.2g}")
+    facts = [_takes(row, tuning.measured)]
     if tuning.min_score is not None:
         facts.append(
             f"a min_score of {tuning.min_score:g} leaves out {tuning.left_out:.1f} of the first "
@@ -214,3 +208,12 @@ def recommend(tuning: Tuning, claim: str | None) -> str:
     if tuning.verdict == "helps":
         return f"Rerank {what}: {unseen}, {claim}; {'; '.join(facts)}."
     return f"Cannot tell yet whether to rerank {what}: {unseen}, {claim}; {'; '.join(facts)}."
+
+
+def _takes(row: TuneRow, measured: float | None) -> str:
+    """Return what a configuration takes, in words."""
+    about, p95 = ("about ", row.p95) if measured is None else ("", measured)
+    price = f", and 1,000 cost about {row.cost:.2g}" if row.cost else ""
+    if row.cost is None:
+        price = ", and their price is not known"
+    return f"95% of queries take at most {about}{p95:,.0f} ms{price}"

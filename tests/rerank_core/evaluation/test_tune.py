@@ -248,12 +248,12 @@ def test_limits_are_kept() -> None:
     assert "paid" not in free.chosen.name
     assert bought.chosen.name == "paid @12"
     assert bought.chosen.cost == pytest.approx(2 * 59 / 60)
-    assert "1,000 queries cost about 2" in bought.sentence
+    assert " ms, and 1,000 cost about 2." in bought.sentence
     # The journal says that it took no time, and measuring again finds that it does.
     slow = chosen(max_latency=1e-9)
     assert slow.chosen.scorer is None
     assert slow.measured is None
-    assert slow.sentence.startswith("Do not rerank: no configuration is within the limits; the ")
+    assert slow.sentence.startswith("Do not rerank: no configuration is within the limits; of ")
     fast = chosen(max_latency=3600.0)
     assert fast.chosen.name == "paid @12"
     assert fast.measured is not None
