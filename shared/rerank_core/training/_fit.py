@@ -138,7 +138,7 @@ class _Clock(TrainerCallback):
         self._done = self._share(state)
         if self._progress is not None:
             self._progress("training", int(100 * self._done), 100)
-        if self._done >= self._checks / _CHECKS:
+        if self._done >= min(1.0, self._checks / _CHECKS):
             self._checks = int(self._done * _CHECKS) + 1
             control.should_evaluate = control.should_save = True
         control.should_training_stop |= self._done >= 1

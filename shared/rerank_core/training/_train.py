@@ -159,6 +159,11 @@ def train(
                 )
                 for ids in (learnt_ids, checked_ids)
             )
+            if len(learnt) < _FEWEST or not checked:
+                raise ConfigurationError(
+                    f"only {len(learnt) + len(checked)} of the queries of {task.collection.name} "
+                    "that are not held out have two candidates; check the first stage"
+                )
             # A state belongs to one start, its settings and one set of lists.
             lists = [value for item in learnt for value in (item.query, *item.texts)]
             targets = [str(value) for item in learnt for value in item.targets]

@@ -139,3 +139,9 @@ def test_a_start_of_two_labels_is_refused(task: Task, tmp_path: Path) -> None:
     two = build_tiny_model(tmp_path, "bert", labels=2, with_graph=False)
     with pytest.raises(ConfigurationError, match="has 2 labels; a cross-encoder with one"):
         train(task, tmp_path / "student", start=str(two.torch), teachers=[OverlapScorer()])
+
+
+def test_a_first_stage_that_finds_nothing_is_refused(task: Task, tmp_path: Path) -> None:
+    found = Task(task.collection, FirstStage("empty", {}), (8,))
+    with pytest.raises(ConfigurationError, match="only 0 of the queries of words that are not"):
+        train(found, tmp_path / "student", teachers=[OverlapScorer()])
