@@ -25,7 +25,6 @@ __all__ = ["fit"]
 _LISTS = 4  # per step
 _CHECKS = 10  # of the loss on the queries for stopping
 _PATIENCE = 4  # checks without a lower loss
-_WARM_UP = 0.05  # share of the time
 _SHARES = (0.25, 0.5, 0.75)  # of what was learnt, that are tried beside all of it
 _NEVER = 1 << 30
 _ELAPSED = "seconds.txt"

@@ -42,11 +42,13 @@ class Gated(Module):
             for name in ("config.json", "tokenizer.json")
         }
         config = json.loads(self._files["config.json"])
-        bert = BertConfig.from_dict(config)
+        bert, sparse = BertConfig.from_dict(config), BertConfig(**config["sparse"])
+        for part in (bert, sparse):  # teachers' scores are learnt from the scores as they are
+            part.hidden_dropout_prob = 0.0
         weights = load_file(folder / "model.safetensors")
         self.student = Student(
             BertModel(bert, add_pooling_layer=False),
-            BertForMaskedLM(BertConfig(**config["sparse"])),
+            BertForMaskedLM(sparse),
             config["open_layers"],
             config["first_content_token"],
             len(weights["expansions"]),

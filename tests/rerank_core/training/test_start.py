@@ -43,6 +43,9 @@ def test_training_changes_the_layers_that_read_both_texts(
     before = {name: value.clone() for name, value in nano.state_dict().items()}
     texts = ["Cats purr.", "Dogs bark.", "A storm.", "The sea."]
     relevant = np.array([True, False, False, False])
+    pairs = nano.preprocess([("purring", text) for text in texts])
+    scores = [nano.train(mode)(pairs)["scores"] for mode in (False, True)]
+    assert torch.equal(*scores)  # no dropout
     lists = [Candidates(query, texts, 9.0 * relevant, relevant) for query in ("purring", "cats")]
     options: dict[str, Any] = {"passes": 8, "rate": 1e-4, "seed": 0, "work": tmp_path / "work"}
     for steps in (1, 2):  # each ends after a step, and the second goes on from the first
