@@ -93,3 +93,17 @@ def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "model broken cannot be loaded: MissingGraphError" in done.stderr
     assert str(tmp_path) in done.stderr.splitlines()[-1]
+
+
+def test_without_its_extra_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rerank_core.cli._app import app
+
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    for name in [name for name in sys.modules if name.startswith("rerank_core.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit) as ended:
+        app(["serve"])
+    assert ended.value.code == 2
+    assert 'pip install "rerank-core[serve]"' in capsys.readouterr().err
