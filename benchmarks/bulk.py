@@ -45,6 +45,8 @@ def main() -> int:
     cores = default_threads()
     report: dict[str, object] = {"cores": cores, "load": os.getloadavg()[0], **vars(options)}
     passed = True
+    # Else Ray's workers would leave the cores to whatever else runs on the machine.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so it is called
     ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,12 +102,13 @@ def _run(job: BulkJob, settings: RaySettings | None, workers: int) -> _Run:
     marks: list[tuple[int, float, float]] = []
 
     def mark(done: int, total: int) -> None:
-        if len(marks) <= workers or done == total:  # to ask all processes takes time
+        # While all workers are there: Ray ends the first that has nothing more to do.
+        if done in (workers, total - workers):
             marks.append((done, time.perf_counter(), _cpu_seconds()))
 
     with tempfile.TemporaryDirectory(dir=job.out) as out:
         run_bulk(replace(job, out=Path(out)), settings, mark)
-    (before, start, used), (done, end, used_in_all) = marks[workers], marks[-1]
+    (before, start, used), (done, end, used_in_all) = marks
     queries = done - before
     return _Run(queries / (end - start), (used_in_all - used) / queries)
 
