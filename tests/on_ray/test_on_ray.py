@@ -32,6 +32,7 @@ import pyarrow as pa  # noqa: E402 - as it
 import pyarrow.parquet as pq  # noqa: E402 - as it
 
 LONG = 300
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
 
 
 @pytest.fixture(scope="module", autouse=True)
