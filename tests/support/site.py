@@ -32,6 +32,7 @@ PACKAGES = (
     "rerank_core.export",
     "rerank_core.serving",
     "rerank_core.testing",
+    "rerank_core.training",
     "langchain_rerank",
     "langchain_rerank.middleware",
     "llamaindex_rerank",
