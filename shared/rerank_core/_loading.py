@@ -152,7 +152,8 @@ def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
     """Return the scorer that this process keeps for a name or a configuration.
 
     The eight used last are kept, with their models. A name that may mean something else by now,
-    because the working folder or ``CO_API_URL`` is another one, makes a new scorer.
+    because the working folder or ``CO_API_URL`` is another one, or the file of a calibration was
+    written again, makes a new scorer.
 
     Args:
         spec: As for `load_scorer`.
@@ -166,7 +167,17 @@ def shared_scorer(spec: str | os.PathLike[str] | Mapping[str, Any]) -> Scorer:
         written = _short_json(written)
     if not isinstance(written, str):
         return load_scorer(spec)
-    return _kept(written, is_name, os.environ.get("CO_API_URL"), str(Path.cwd()))
+    version = _file_time(written) if is_name else None
+    return _kept(written, is_name, os.environ.get("CO_API_URL"), str(Path.cwd()), version)
+
+
+def _file_time(name: str) -> int | None:
+    """Return when the calibration that a name means was written; None for other names."""
+    kind, _, path = name.partition(":")
+    if kind == "calibrated":
+        with suppress(OSError, ValueError):
+            return Path(path.strip()).stat().st_mtime_ns
+    return None
 
 
 def _short_json(config: Mapping[str, Any]) -> str | None:
@@ -184,7 +195,9 @@ def _short_json(config: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _kept(written: str, is_name: bool, _address: str | None, _folder: str) -> Scorer:
+def _kept(
+    written: str, is_name: bool, _address: str | None, _folder: str, _version: int | None
+) -> Scorer:
     if is_name:
         return load_scorer(written)
     import json

@@ -22,13 +22,14 @@ from rerank_core._types import Scale
 
 __all__ = [
     "LIST_FEATURES",
+    "NEAREST",
     "NOTHING_FEATURES",
     "TEXT_FEATURES",
     "Calibration",
     "Weights",
     "features",
-    "logit",
     "nothing_features",
+    "weighted_sums",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -42,11 +43,15 @@ LIST_FEATURES = ("best", "lead", "mean", "spread")
 NOTHING_FEATURES = ("best", "mean", "spread", "standout", "crowd", "agreement", "overlap")
 """Features of a list for the probability that none of its texts is relevant."""
 
+NEAREST = 1e-6
+"""The least distance of two knots."""
+
 _VERSION = 1
 _MOST_BYTES = 1 << 20
 _MOST_KNOTS = 1000
 _WORD = re.compile(r"\w+")
 _SHOWN = 5
+_MOST = 1e9  # of a score, a weight and a knot, so that no sum overflows
 _LEAST = 1e-6  # keeps the logit of a score of 0 or 1 finite
 _MOST_LOGIT = 700.0  # that of the smallest normal number is -708
 
@@ -59,9 +64,8 @@ class Calibration:
     the text are its ``"score"`` (of one between 0 and 1, its logit) and its ``"rank"``, which is
     minus the logarithm of 1 plus the number of texts with a greater score. Those of its list are
     the ``"best"`` score, its ``"lead"`` over the next, the ``"mean"``, and the ``"spread"`` (the
-    standard deviation). With `knots`, a line through them gives the
-    logit for the sum. Whatever the numbers are, a greater score gets a greater probability, so no
-    list changes its order.
+    standard deviation). With `knots`, the lines between them give the logit for the sum. Whatever
+    the numbers are, a greater score gets a greater probability, so no list changes its order.
 
     Args:
         name: Name of the scorer.
@@ -159,7 +163,8 @@ class Calibration:
             One probability for each, greater where the score is greater and equal where it is
             equal, above 0 and at most 1.
         """
-        sums = self.sums(features(scores, self.scale))
+        names = (*TEXT_FEATURES, *LIST_FEATURES)
+        sums = weighted_sums(features(scores, self.scale), names, self.relevant)
         if self.knots:
             sums = _interpolate(sums, np.array(self.knots))
         probabilities = 1 / (1 + np.exp(-np.clip(sums, -_MOST_LOGIT, _MOST_LOGIT)))
@@ -169,10 +174,6 @@ class Calibration:
         for lower in range(len(rising) - 2, -1, -1):
             rising[lower] = min(rising[lower], np.nextafter(rising[lower + 1], 0.0))
         return [float(probability) for probability in rising[places]]
-
-    def sums(self, rows: Array) -> Array:
-        """Return the weighted sums of rows of `features`, before any knots."""
-        return _sums(rows, (*TEXT_FEATURES, *LIST_FEATURES), self.relevant)
 
     def nothing_probability(
         self, scores: Sequence[float] | Array, texts: Sequence[str]
@@ -186,7 +187,7 @@ class Calibration:
         if self.nothing is None:
             return None
         row = nothing_features(scores, self.scale, texts)
-        total = _sums(row[np.newaxis], NOTHING_FEATURES, self.nothing)
+        total = weighted_sums(row[np.newaxis], NOTHING_FEATURES, self.nothing)
         return float(1 / (1 + np.exp(-np.clip(total[0], -_MOST_LOGIT, _MOST_LOGIT))))
 
     def for_sentences(self, fingerprint: str) -> Calibration:
@@ -269,11 +270,11 @@ class Calibration:
             stream.write(text.encode())
 
 
-def logit(scores: Sequence[float] | Array, scale: Scale) -> Array:
-    """Return scores as real numbers: those between 0 and 1 as their logits, which keep finite."""
+def _real(scores: Sequence[float] | Array, scale: Scale) -> Array:
+    """Return scores as real numbers within bounds, those between 0 and 1 as their logits."""
     values = np.asarray(scores, dtype=np.float64)
     if scale is Scale.LOGIT:
-        return values
+        return np.clip(values, -_MOST, _MOST)
     values = np.clip(values, 0, 1)
     return np.log(values + _LEAST) - np.log(1 - values + _LEAST)
 
@@ -288,7 +289,7 @@ def features(scores: Sequence[float] | Array, scale: Scale) -> Array:
     Returns:
         One row for each text, with a column for each of `TEXT_FEATURES`, then `LIST_FEATURES`.
     """
-    values = logit(scores, scale)
+    values = _real(scores, scale)
     ordered = np.sort(values)
     lead = ordered[-1] - ordered[-2] if len(values) > 1 else 0.0
     rows = np.empty((len(values), len(TEXT_FEATURES) + len(LIST_FEATURES)))
@@ -306,7 +307,7 @@ def nothing_features(scores: Sequence[float] | Array, scale: Scale, texts: Seque
         scale: Their scale.
         texts: The texts.
     """
-    values = logit(scores, scale)
+    values = _real(scores, scale)
     best, mean, spread = values.max(), values.mean(), values.std()
     above = _above(values)
     agreement = 0.0
@@ -332,7 +333,8 @@ def _above(values: Array) -> npt.NDArray[np.intp]:
     return len(values) - np.searchsorted(np.sort(values), values, side="right")
 
 
-def _sums(rows: Array, names: Sequence[str], weights: Weights) -> Array:
+def weighted_sums(rows: Array, names: Sequence[str], weights: Weights) -> Array:
+    """Return the weighted sum of each row of features with those names."""
     vector = np.array([weights.get(name, 0.0) for name in names])
     sums: Array = rows @ vector + weights.get("intercept", 0.0)
     return sums
@@ -355,7 +357,7 @@ def _check_weights(weights: object, name: str, known: Sequence[str]) -> None:
                 f"{name} has a weight of {describe(feature)}; there are {', '.join(known)} and "
                 "intercept"
             )
-        check_number(weight, f"{name}: the weight of {feature!r}")
+        check_number(weight, f"{name}: the weight of {feature!r}", least=-_MOST, most=_MOST)
 
 
 def _check_knots(knots: object) -> tuple[tuple[float, float], ...]:
@@ -367,12 +369,15 @@ def _check_knots(knots: object) -> tuple[tuple[float, float], ...]:
     for position, knot in enumerate(knots):
         match knot:
             case [x, y]:
-                pairs.append((check_number(x, "a knot"), check_number(y, "a knot")))
+                x, y = (check_number(each, "a knot", least=-_MOST, most=_MOST) for each in (x, y))
+                pairs.append((x, y))
             case _:
                 raise ConfigurationError(f"knots[{position}] must be a pair, not {describe(knot)}")
-    rising = all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
+    rising = all(c - a >= NEAREST and b < d for (a, b), (c, d) in pairwise(pairs))
     if len(pairs) == 1 or not rising:
-        raise ConfigurationError("knots must be two or more pairs whose numbers both rise")
+        raise ConfigurationError(
+            f"knots must be two or more pairs whose numbers both rise, the first by {NEAREST:g}"
+        )
     return tuple(pairs)
 
 

@@ -113,7 +113,7 @@ def _report(calibration: Calibration, out: Path, console: Console) -> list[str]:
             f", Brier score {found['brier']:.3f}, skill against the base rate of "
             f"{found['base_rate']:.3f} {_interval(found['brier_skill'])}"
         ),
-        Text(f"Method: {found['method']}"),
+        Text(f"Method: {found['method']}; a greater score always gets a greater probability"),
         _thresholds(found),
     ]
     if found["nothing"]:

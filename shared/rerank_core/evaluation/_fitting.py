@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from rerank_core._combinators.calibration import (
     LIST_FEATURES,
+    NEAREST,
     NOTHING_FEATURES,
     TEXT_FEATURES,
     Calibration,
     features,
     nothing_features,
+    weighted_sums,
 )
 from rerank_core._errors import MissingExtraError
 from rerank_core._types import Scale
@@ -125,7 +127,7 @@ class Method:
         fitted = replace(base, relevant=weights, alone=alone if len(self.names) > 1 else None)
         if not self.isotonic:
             return fitted
-        knots = _isotonic(fitted.sums(rows), labels)
+        knots = _isotonic(weighted_sums(rows, _COLUMNS, weights), labels)
         return replace(fitted, knots=knots) if len(knots) > 1 else None
 
 
@@ -195,7 +197,7 @@ def _logistic(
 
     columns = rows[:, [known.index(name) for name in names]]
     mean, deviation = columns.mean(axis=0), columns.std(axis=0)
-    deviation[deviation == 0] = 1.0
+    deviation[deviation < NEAREST] = 1.0  # constant, but for rounding
     # Its penalty keeps weights finite where scores separate the labels without an error.
     fitted = LogisticRegression(max_iter=1000).fit((columns - mean) / deviation, labels)
     weights = fitted.coef_[0] / deviation
@@ -210,7 +212,8 @@ def _isotonic(sums: Array, labels: Array) -> list[tuple[float, float]]:
     shares = IsotonicRegression().fit_transform(sums, labels)
     steps = np.unique(shares)
     steps = steps[np.linspace(0, len(steps) - 1, min(len(steps), _MOST_KNOTS)).astype(int)]
+    middles = np.array([sums[shares == step].mean() for step in steps])
+    apart = np.diff(middles, prepend=-np.inf) > NEAREST
     least = 0.5 / len(labels)  # a share of 0 or 1 has no logit
-    logits = np.log(np.clip(steps, least, 1 - least) / (1 - np.clip(steps, least, 1 - least)))
-    middles = [float(sums[shares == step].mean()) for step in steps]
-    return list(zip(middles, logits.tolist(), strict=True))
+    shares = np.clip(steps[apart], least, 1 - least)
+    return list(zip(middles[apart].tolist(), np.log(shares / (1 - shares)).tolist(), strict=True))

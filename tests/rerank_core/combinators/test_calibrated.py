@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -105,7 +106,9 @@ def test_features_of_a_list_tell_whether_anything_is_relevant() -> None:
 
 
 WEIGHT = st.floats(-50, 50)
-SCORES = st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, 30.0]), min_size=1, max_size=30)
+SCORES = st.lists(
+    st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, 30.0, 1e300, -1e300]), min_size=1, max_size=30
+)
 KNOTS = st.lists(
     st.tuples(st.floats(0.001, 100), st.floats(0.001, 100)), min_size=2, max_size=6
 ).map(
@@ -128,7 +131,7 @@ def test_the_order_of_a_list_never_changes(
     scores: list[float], score: float, rank: float, other: float, knots: Any, scale: Scale
 ) -> None:
     if scale is not Scale.LOGIT:
-        scores = [abs(value) / 1e6 for value in scores]
+        scores = [abs(value) / 1e300 for value in scores]
     relevant = {"score": score, "rank": rank, "mean": other, "spread": other, "intercept": other}
     calibration = Calibration("x", "x", relevant, knots=knots, alone={"score": 1.0}, scale=scale)
     found = calibration.probabilities(scores)
@@ -184,6 +187,20 @@ def test_the_path_of_a_file_is_a_name(tmp_path: Path) -> None:
     assert ranking.nothing_probability == expected.nothing_probability
 
 
+def test_a_calibration_that_was_written_again_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    nano = OnnxCrossEncoder("nano")
+    found = []
+    for intercept in (-5.0, -9.0):
+        weights = {"score": 0.3, "intercept": intercept}
+        Calibration("nano", nano.fingerprint, weights, scorer=nano.to_config()).write(path)
+        os.utime(path, ns=(0, int(-intercept)))  # two may be written within one tick of the clock
+        found.append(rerank(QUERY, TEXTS, f"calibrated:{path}")[0].score)
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0] > found[1]
+
+
 def test_a_calibration_of_a_scorer_without_a_configuration_has_no_name(tmp_path: Path) -> None:
     PLATT.write(tmp_path / "own.json")
     with pytest.raises(ConfigurationError, match="no configuration of its scorer, 'overlap'"):
@@ -219,11 +236,14 @@ VALID = PLATT.to_json()
         ),
         (json.dumps({**VALID, "relevant": {"score": 1, "best": 1}}), "alone must have weights"),
         (json.dumps({**VALID, "relevant": {"score": 1, "length": 1}}), "a weight of 'length'"),
-        (json.dumps({**VALID, "relevant": {"score": math.nan}}), "finite"),
+        (json.dumps({**VALID, "relevant": {"score": math.nan}}), "must be a number from"),
         (json.dumps({**VALID, "relevant": [1]}), "relevant must be an object"),
         (json.dumps({**VALID, "nothing": {"score": 1}}), "nothing has a weight of 'score'"),
         (json.dumps({**VALID, "knots": [[0, 0]]}), "two or more pairs"),
         (json.dumps({**VALID, "knots": [[0, 0], [1, 0]]}), "both rise"),
+        (json.dumps({**VALID, "knots": [[0, 0], [1e-9, 1]]}), "the first by 1e-06"),
+        (json.dumps({**VALID, "knots": [[0, 0], [1e300, 1]]}), "a knot must be a number from"),
+        (json.dumps({**VALID, "relevant": {"score": 1e300}}), "must be a number from"),
         (json.dumps({**VALID, "knots": [[0, 0], 5]}), r"knots\[1\] must be a pair"),
         (json.dumps({**VALID, "knots": [[i, i] for i in range(1001)]}), "at most 1000"),
         (json.dumps({**VALID, "scale": "percent"}), "scale must be one of"),
