@@ -45,7 +45,7 @@ def test_the_size_counts_what_is_needed() -> None:
 
 
 def test_every_requirement_of_the_peers_is_pinned() -> None:
-    assert _environments.NAMES == ("fastembed", "flashrank", "torch")
+    assert _environments.NAMES == ("fastembed", "flashrank", "infinity", "torch")
     folder = Path(_environments.__file__).with_name("environments")
     for name in _environments.NAMES:
         lines = (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()

@@ -28,6 +28,7 @@ WIDTHS = (1280, 390)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PACKAGES = (
     "rerank_core",
+    "rerank_core.bulk",
     "rerank_core.evaluation",
     "rerank_core.export",
     "rerank_core.serving",
