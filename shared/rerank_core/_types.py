@@ -322,14 +322,15 @@ class Ranking(Sequence[RankedItem]):
             import pandas as pd
         except ImportError as error:
             raise MissingExtraError("pandas", "Ranking.to_pandas") from error
+        index = pd.Index([item.index for item in self], dtype="int64")
         rows = {
             "rank": range(1, len(self) + 1),
             "was": pd.array([item.index + 1 for item in self], dtype="int64"),
             "score": pd.array([item.score for item in self], dtype="float64"),
             "prior": pd.array([item.prior for item in self], dtype="float64"),
-            "text": pd.Series([item.text for item in self], dtype=object).array,
+            # A series stays as it is: an array would become Arrow's strings, without surrogates.
+            "text": pd.Series([item.text for item in self], index=index, dtype=object),
         }
-        index = pd.Index([item.index for item in self], dtype="int64")
         return pd.DataFrame(rows, index=index)
 
     def __str__(self) -> str:
