@@ -1,4 +1,4 @@
-"""What people write who have no server: FastAPI around sentence-transformers' `CrossEncoder`."""
+"""The handler of those who have no server: FastAPI around sentence-transformers' `CrossEncoder`."""
 
 from __future__ import annotations
 

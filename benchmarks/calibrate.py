@@ -1,4 +1,4 @@
-"""How far calibrated probabilities hold on queries, and on collections, that were not seen.
+"""Errors of calibrated probabilities on queries, and on collections, that were not seen.
 
     python -m benchmarks.calibrate --data DIR
 
@@ -36,7 +36,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Figures(NamedTuple):
-    """What is measured on the queries that were not fitted."""
+    """Figures of the queries that were not fitted."""
 
     ece: float
     skill: float

@@ -1,4 +1,4 @@
-"""What training on half of a collection's queries gains on the other half.
+"""Gain of training on half of a collection's queries, on the other half.
 
     python -m benchmarks.train --data DIR
 

@@ -1,4 +1,4 @@
-"""What a recommendation of `tune` loses on unseen queries, and the time that choosing takes.
+"""Regret of a recommendation of `tune` on unseen queries, and the time that choosing takes.
 
     python -m benchmarks.tune --data DIR --scores FOLDER
 

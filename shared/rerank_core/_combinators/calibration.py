@@ -58,7 +58,7 @@ _MOST_LOGIT = 700.0  # that of the smallest normal number is -708
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the scores of one scorer become probabilities, and the figures that show it.
+    """The way from the scores of one scorer to probabilities, and the figures that show it.
 
     The logit of the probability that a text is relevant is a weighted sum of features. Those of
     the text are its ``"score"`` (of one between 0 and 1, its logit) and its ``"rank"``, which is

@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 class Input(ABC):
-    """What is reranked.
+    """The rows to rerank.
 
     Attributes:
         format: ``"jsonl"``, ``"parquet"`` or ``"beir"``.

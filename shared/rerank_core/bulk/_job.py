@@ -26,7 +26,7 @@ __all__ = ["BulkJob", "BulkReport", "run_bulk"]
 
 @dataclass(frozen=True, kw_only=True)
 class BulkJob:
-    """What to rerank, how, and where the results go.
+    """An input, the way to rerank it, and the folder of the results.
 
     Attributes:
         input: A file of JSON Lines or Parquet, a folder of Parquet files, or one in BEIR's layout.
@@ -51,7 +51,7 @@ class BulkJob:
 
 
 class BulkReport(NamedTuple):
-    """What a job has done.
+    """Numbers of rows that a job has done.
 
     Attributes:
         rows: Rows of the input.

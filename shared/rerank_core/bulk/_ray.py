@@ -1,4 +1,4 @@
-"""What Ray tells its workers: their share of the CPUs, and a gate that all of them pass."""
+"""Work on Ray: actors, their share of the CPUs, and a gate that all of them pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATTEMPTS = 3  # to ask a gate that is lost meanwhile
 
 @dataclass(frozen=True, kw_only=True)
 class RaySettings:
-    """Where and how to run on Ray.
+    """A cluster of Ray and the workers on it.
 
     Attributes:
         address: A cluster's address; ``"auto"``, the one of this machine; or ``"local"``, one that

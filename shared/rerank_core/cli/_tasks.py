@@ -1,4 +1,4 @@
-"""What the commands that use a test collection have in common: options, tasks, scorers, prices."""
+"""Options, tasks, scorers and prices of the commands that use a test collection."""
 
 from __future__ import annotations
 

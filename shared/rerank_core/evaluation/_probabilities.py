@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 
 _BINS = 10
 AIMS = ("precision >= 0.9", "precision >= 0.8", "fpr <= 0.1", "fpr <= 0.01", "recall >= 0.9")
-"""What thresholds are chosen for; `fpr` is the false-positive rate."""
+"""Aims that thresholds are chosen for; `fpr` is the false-positive rate."""
 
 
 def reliability(probabilities: Array, labels: Array) -> list[dict[str, float]]:

@@ -134,7 +134,7 @@ class QueryChange:
 
 @dataclass(frozen=True, slots=True)
 class Trimming:
-    """What trimming leaves of the candidates that a system reranked.
+    """Texts, tokens and answers that trimming leaves of the candidates that a system reranked.
 
     Everything is per query, over the queries that have candidates, and compared with the same
     ranking without trimmers, cut to the same `top_n`. An answer is kept if all of it is in one

@@ -1,4 +1,4 @@
-"""What tuning will ask of services, counted before the first request."""
+"""Requests that tuning will make to services, counted before the first one."""
 
 from __future__ import annotations
 

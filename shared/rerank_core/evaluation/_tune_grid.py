@@ -22,7 +22,7 @@ from rerank_core.evaluation._tune_report import TuneRow
 __all__ = ["Configuration", "Grid", "kept_scorer"]
 
 TOLERANCE = 0.001
-"""How much a cheaper or faster configuration may be worse than the best."""
+"""Loss of the metric at which a cheaper or faster configuration is still preferred."""
 
 
 @dataclass(frozen=True, slots=True)

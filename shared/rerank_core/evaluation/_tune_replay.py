@@ -1,4 +1,4 @@
-"""What many configurations of known scores would have given, computed for all queries at once.
+"""Rankings of many configurations from known scores, computed for all queries at once.
 
 `rerank` decides for one query at a time; here the same decisions are taken on arrays, which are
 (queries, candidates) with NaN where there is nothing. The tests compare the two.

@@ -1,4 +1,4 @@
-"""What every request passes first: its id, the key, the record of it, and errors as JSON."""
+"""Middleware that every request passes first: its id, the key, and the record of it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
 }
 PAGE_PATHS = frozenset(_FILES)
-"""Where the page's files are."""
+"""Folder of the page's files."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "

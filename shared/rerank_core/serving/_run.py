@@ -59,4 +59,4 @@ _LOGS: dict[str, Any] = {
         name: {"handlers": ["stderr"], "level": "INFO"} for name in ("rerank_core", "uvicorn")
     },
 }
-"""What the server says on standard error."""
+"""Configuration of the lines on standard error."""

@@ -115,7 +115,7 @@ class Used(BaseModel):
 
 
 class Report(BaseModel):
-    """What this server knows beyond Cohere's wire."""
+    """Facts that Cohere's wire has no place for."""
 
     scale: str = Field(description="Scale of relevance_score: logit, unit or probability.")
     degraded: str | None = Field(None, description="Why the result is less than was asked for.")

@@ -15,7 +15,7 @@ __all__ = ["EPILOG", "HELP", "calibrate"]
 
 
 class UnjudgedTexts(StrEnum):
-    """What candidates without a judgement are."""
+    """Uses of candidates without a judgement."""
 
     SKIP = "skip"
     NEGATIVE = "negative"
