@@ -17,6 +17,12 @@ from rerank_core._models import list_models
 from rerank_core._trimming import Trimmer, make_trimmers
 
 __all__ = [
+    "FirstStageOption",
+    "PricesOption",
+    "QrelsOption",
+    "ResamplesOption",
+    "ResumeOption",
+    "SampleOption",
     "ScorerOption",
     "choice",
     "choices",
@@ -119,5 +125,50 @@ ScorerOption = Annotated[
         metavar="NAME",
         autocompletion=scorers,
         help="The scorer: nano (built in), onnx:…, torch:…, cohere:…, or a hub id.",
+    ),
+]
+
+SampleOption = Annotated[
+    bool,
+    typer.Option("--sample", help="Use the built-in collection: 146 questions about Python."),
+]
+FirstStageOption = Annotated[
+    str,
+    typer.Option(
+        metavar="STAGE",
+        autocompletion=suggested("bm25"),
+        help="bm25 (k1 0.9, b 0.4, English), run:NAME (run.NAME.tsv in the collection, or a path), "
+        "or dense:… (a bi-encoder).",
+    ),
+]
+QrelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="The judgements, a path within the collection. Default: qrels.tsv, else "
+        "qrels/test.tsv.",
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Keep scores in this file, or in a file in this folder, for the next run.",
+    ),
+]
+PricesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A JSON file with the prices of each scorer: "
+        '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}.',
+    ),
+]
+ResamplesOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        parser=whole(100),
+        help="Resamples of the bootstrap and the randomisation test.",
     ),
 ]

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import examples
-from rerank_core.cli._values import ScorerOption, choice, choices, suggested, whole
+from rerank_core.cli._values import (
+    FirstStageOption,
+    QrelsOption,
+    ResumeOption,
+    SampleOption,
+    ScorerOption,
+    choice,
+    choices,
+    suggested,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "calibrate"]
 
@@ -46,10 +56,7 @@ def calibrate(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[COLLECTION]", help="The test collection.")
     ] = None,
-    sample: Annotated[
-        bool,
-        typer.Option("--sample", help="Use the built-in collection: 146 questions about Python."),
-    ] = False,
+    sample: SampleOption = False,
     scorer: ScorerOption = "nano",
     unjudged: Annotated[
         UnjudgedTexts,
@@ -69,36 +76,15 @@ def calibrate(
             help="Candidates of each query; take as many as you rerank.",
         ),
     ] = 50,
-    first_stage: Annotated[
-        str,
-        typer.Option(
-            metavar="STAGE",
-            autocompletion=suggested("bm25"),
-            help="bm25, run:NAME (run.NAME.tsv in COLLECTION, or a path), or dense:… (a "
-            "bi-encoder).",
-        ),
-    ] = "bm25",
-    qrels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="The judgements, a path within COLLECTION. Default: qrels.tsv, else "
-            "qrels/test.tsv.",
-        ),
-    ] = None,
+    first_stage: FirstStageOption = "bm25",
+    qrels: QrelsOption = None,
     seed: Annotated[
         int, typer.Option(metavar="N", parser=whole(0), help="The seed of the folds.")
     ] = 0,
     resamples: Annotated[
         int, typer.Option(metavar="N", parser=whole(100), help="Resamples of the bootstrap.")
     ] = 1000,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Keep scores in this file, or in a file in this folder, for the next run.",
-        ),
-    ] = None,
+    resume: ResumeOption = None,
     plot: Annotated[
         Path | None,
         typer.Option(

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import examples as _examples
-from rerank_core.cli._values import number, scorers, suggested, trimmer_names, whole
+from rerank_core.cli._values import (
+    PricesOption,
+    ResamplesOption,
+    ResumeOption,
+    number,
+    scorers,
+    suggested,
+    trimmer_names,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "evaluate"]
 
@@ -115,35 +124,15 @@ def evaluate(
         int,
         typer.Option(metavar="N", parser=whole(0), help="The seed of the sample and the tests."),
     ] = 0,
-    resamples: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            parser=whole(100),
-            help="Resamples of the bootstrap and the randomisation test.",
-        ),
-    ] = 10_000,
+    resamples: ResamplesOption = 10_000,
     examples: Annotated[
         int,
         typer.Option(
             metavar="N", parser=whole(0), help="Queries won and lost to report for each system."
         ),
     ] = 3,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Keep scores in this file, or in a file in this folder, for the next run.",
-        ),
-    ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A JSON file with the prices of each scorer: "
-            '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}.',
-        ),
-    ] = None,
+    resume: ResumeOption = None,
+    prices: PricesOption = None,
     cascade: Annotated[
         tuple[str, str] | None,
         typer.Option(

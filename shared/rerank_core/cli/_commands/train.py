@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import examples
-from rerank_core.cli._values import number, scorers, suggested, whole
+from rerank_core.cli._values import (
+    FirstStageOption,
+    QrelsOption,
+    number,
+    scorers,
+    suggested,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "train"]
 
@@ -68,21 +75,8 @@ def train(
     depth: Annotated[
         int, typer.Option(metavar="N", parser=whole(2), help="Candidates of each query.")
     ] = 50,
-    first_stage: Annotated[
-        str,
-        typer.Option(
-            metavar="STAGE",
-            autocompletion=suggested("bm25"),
-            help="bm25, run:NAME (run.NAME.tsv in DIR, or a path), or dense:… (a bi-encoder).",
-        ),
-    ] = "bm25",
-    qrels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="The judgements, a path within DIR. Default: qrels.tsv, else qrels/test.tsv.",
-        ),
-    ] = None,
+    first_stage: FirstStageOption = "bm25",
+    qrels: QrelsOption = None,
     held_out: Annotated[
         float,
         typer.Option(

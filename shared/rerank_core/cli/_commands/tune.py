@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import as_typed, examples
-from rerank_core.cli._values import number, scorers, suggested, whole
+from rerank_core.cli._values import (
+    FirstStageOption,
+    PricesOption,
+    QrelsOption,
+    ResamplesOption,
+    ResumeOption,
+    SampleOption,
+    number,
+    scorers,
+    suggested,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "tune"]
 
@@ -39,10 +50,7 @@ def tune(
     folder: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="The test collection.")
     ] = None,
-    sample: Annotated[
-        bool,
-        typer.Option("--sample", help="Use the built-in collection: 146 questions about Python."),
-    ] = False,
+    sample: SampleOption = False,
     scorer: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,22 +99,8 @@ def tune(
             metavar="COST", parser=number(0), help="Keep the price of 1,000 queries below this."
         ),
     ] = None,
-    first_stage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STAGE",
-            autocompletion=suggested("bm25"),
-            help="bm25, run:NAME (run.NAME.tsv in DIR, or a path), or dense:… (a bi-encoder). "
-            "Default: bm25 (k1 0.9, b 0.4, English).",
-        ),
-    ] = None,
-    qrels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="The judgements, a path within DIR. Default: qrels.tsv, else qrels/test.tsv.",
-        ),
-    ] = None,
+    first_stage: FirstStageOption = "bm25",
+    qrels: QrelsOption = None,
     metric: Annotated[
         str,
         typer.Option(
@@ -123,29 +117,9 @@ def tune(
         int,
         typer.Option(metavar="N", parser=whole(0), help="The seed of the sample and the folds."),
     ] = 0,
-    resamples: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            parser=whole(100),
-            help="Resamples of the bootstrap and the randomisation test.",
-        ),
-    ] = 10_000,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Keep scores in this file, or in a file in this folder, for the next run.",
-        ),
-    ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A JSON file with the prices of each scorer: "
-            '{"cohere:rerank-v5.0-fast": {"million_tokens": 0.02}}.',
-        ),
-    ] = None,
+    resamples: ResamplesOption = 10_000,
+    resume: ResumeOption = None,
+    prices: PricesOption = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only tell what services would be asked for, and stop."),
@@ -178,6 +152,6 @@ def tune(
     from rerank_core.cli._tune import TuneOptions, run_tune
 
     options["folders"] = [found] if (found := options.pop("folder")) else None
-    for name in ("first_stage", "qrels"):
-        options[name] = [value] if (value := options[name]) else None
+    options["first_stage"] = [options["first_stage"]]
+    options["qrels"] = [qrels] if qrels else None
     run_tune(TuneOptions(**options, command=as_typed(context)))
