@@ -252,4 +252,6 @@ def ranking_facts(ranking: Ranking) -> dict[str, Any]:
         "usage": {field.name: getattr(usage, field.name) for field in fields(usage)},
         "tokens_before": ranking.tokens_before,
         "tokens_after": ranking.tokens_after,
+        "nothing_relevant": ranking.nothing_relevant,
+        "nothing_probability": ranking.nothing_probability,
     }

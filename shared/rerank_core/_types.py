@@ -261,7 +261,7 @@ class Ranking(Sequence[RankedItem]):
             fails.
         tokens_after: Tokens of what stayed of them; None in the same cases.
         nothing_relevant: The evidence that no candidate is relevant, in a sentence; None if there
-            is none, or no `Adaptive` with ``least`` was asked.
+            is none, or no `Adaptive` with ``least`` or ``nothing`` was asked.
         best_score: The best score of all candidates, those that were dropped included; None if
             none was scored. It tells how far an empty ranking is from a threshold.
         nothing_probability: Probability that no candidate is relevant, where a `Calibrated` knows

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_rerank import RerankCompressor
-from rerank_core import Budget, Scoring, ServiceError
+from rerank_core import Adaptive, Budget, Scale, Scoring, ServiceError
 from rerank_core.testing import OverlapScorer, ScriptedScorer
 from support.langchain import Recorder
 from support.scorers import BlockingScorer
@@ -62,6 +62,19 @@ def test_a_run_tells_what_trimming_saved(recorder: Recorder) -> None:
     (run,) = recorder.roots
     assert run.outputs is not None
     assert (run.outputs["tokens_before"], run.outputs["tokens_after"]) == (6, 4)
+
+
+def test_a_run_tells_that_nothing_is_relevant(recorder: Recorder) -> None:
+    scorer = ScriptedScorer(
+        lambda _, texts: Scoring((0.1,) * len(texts), nothing_probability=0.9),
+        scale=Scale.PROBABILITY,
+    )
+    compressor = RerankCompressor(scorer=scorer, trim=[Adaptive(nothing=0.5)])
+    assert not compressor.compress_documents([Document("tea")], "green tea", [recorder])
+    (run,) = recorder.roots
+    assert run.outputs is not None
+    assert "0.9" in run.outputs["nothing_relevant"]
+    assert run.outputs["nothing_probability"] == 0.9
 
 
 @both_ways
