@@ -33,8 +33,9 @@ def show_bulk(job: BulkJob, ray: RaySettings | None) -> None:
         progress_bar("reranking queries") as progress,
     ):
         report = run_bulk(job, ray, partial(progress, "reranking queries"))
-    before = f" ({report.resumed:,} of them before)" if report.resumed else ""
-    to_stderr(f"{report.rows - report.failed:,} queries{before} are in {place}/parts")
+    resumed, rows = f"{report.resumed:,}", f"{report.rows:,}"
+    before = f"; {resumed} of {rows} rows were done before" if report.resumed else ""
+    to_stderr(f"{report.rows - report.failed:,} queries are in {place}/parts{before}")
     if report.failed:
         to_stderr(f"{report.failed:,} queries failed: {place}/failures has the reasons")
         raise typer.Exit(_SOME_FAILED)

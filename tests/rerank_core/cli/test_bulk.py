@@ -33,7 +33,9 @@ def test_it_reranks_goes_on_and_says_so(tmp_path: Path) -> None:
     assert written["relevance_scores"] == [rerank(question, texts)[0].score]
     (tmp_path / "out/parts/part-000000.jsonl").unlink()
     again = run(source, "--out", tmp_path / "out", *names, "--top-n", "1", "--part-rows", "1")
-    assert again.stderr == f"rerank: 2 queries (1 of them before) are in {tmp_path}/out/parts\n"
+    assert again.stderr == (
+        f"rerank: 2 queries are in {tmp_path}/out/parts; 1 of 2 rows were done before\n"
+    )
 
 
 def test_failed_rows_have_an_exit_code_of_their_own(tmp_path: Path) -> None:
