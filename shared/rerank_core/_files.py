@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-__all__ = ["LONGEST_LINE", "bounded_lines", "replacing"]
+__all__ = ["LONGEST_LINE", "bounded_bytes", "bounded_lines", "replacing"]
 
 LONGEST_LINE = 1 << 27
 """The most bytes of a line, 128 MiB: a device without an end must not fill the memory."""
@@ -43,6 +43,24 @@ def bounded_lines(
         if len(line) > longest:
             raise OSError(errno.EFBIG, f"line {number} is longer than {longest:,} bytes", name)
         yield line
+
+
+def bounded_bytes(path: Path, most: int = 1 << 20) -> bytes:
+    """Read a file of settings.
+
+    Args:
+        path: The file.
+        most: The most bytes that it may have. Default: 1 MiB.
+
+    Raises:
+        ValueError: If it has more.
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is larger than {most:,} bytes")
+    return content
 
 
 @contextmanager

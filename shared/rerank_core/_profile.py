@@ -11,14 +11,13 @@ from typing import Any, Never
 from rerank_core._blend import Blend, BlendLike, make_blend
 from rerank_core._checks import check_number, check_whole, describe, optional, suggest
 from rerank_core._errors import ConfigurationError, InvalidInputError
-from rerank_core._files import replacing
+from rerank_core._files import bounded_bytes, replacing
 from rerank_core._loading import ScorerLike, load_scorer
 from rerank_core._trimming import TrimLike, Trimmer, make_trimmers
 
 __all__ = ["Profile"]
 
 _VERSION = 1
-_LONGEST = 1 << 20  # bytes of a file
 
 
 @dataclass(frozen=True, init=False)
@@ -129,11 +128,8 @@ class Profile:
                 or a value is wrong; the message names the file and the key.
             OSError: If it cannot be read.
         """
-        with Path(path).open("rb") as stream:
-            written = stream.read(_LONGEST + 1)
         try:
-            if len(written) > _LONGEST:
-                raise ConfigurationError(f"is larger than {_LONGEST:,} bytes")
+            written = bounded_bytes(Path(path))
             return cls(**_values(json.loads(written, parse_constant=_refuse_constant)))
         except (ConfigurationError, InvalidInputError) as error:
             raise ConfigurationError(f"profile {path}: {error}") from error

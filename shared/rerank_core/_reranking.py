@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from inspect import signature
-from math import isnan
-from numbers import Real
 from typing import Any, Never
 
 from rerank_core._background import calls
-from rerank_core._blend import BlendLike, make_blend
-from rerank_core._checks import (
-    check_number,
-    check_ordered,
-    check_query,
-    check_texts,
-    check_whole,
-    describe,
-    optional,
-    refuse_unknown,
-)
+from rerank_core._blend import BlendLike
+from rerank_core._checks import refuse_unknown
 from rerank_core._errors import (
     AuthenticationError,
     ConfigurationError,
     InvalidInputError,
     MissingExtraError,
 )
-from rerank_core._loading import ScorerLike, shared_scorer
+from rerank_core._loading import ScorerLike
+from rerank_core._request import Request
 from rerank_core._scorer import Scorer
 from rerank_core._telemetry import observe_ranking
-from rerank_core._trimming import (
-    Passage,
-    TrimContext,
-    TrimLike,
-    atrim_ranking,
-    make_trimmers,
-    trim_ranking,
-)
+from rerank_core._trimming import Passage, TrimLike, atrim_ranking, trim_ranking
 from rerank_core._trimming.tokens import CounterLike
-from rerank_core._types import Progress, RankedItem, Ranking, Scale, Scoring, unique
+from rerank_core._types import Progress, Ranking, Scoring
 
 __all__ = ["arerank", "arerank_passages", "rerank", "rerank_passages", "rerank_rows"]
 
@@ -123,7 +106,9 @@ def rerank(
            2     1      ↓1     3.3856  Yeast makes dough rise.
         ```
     """
-    request = _Request(
+    if unknown:
+        refuse_unknown(unknown, signature(rerank).parameters)
+    request = Request(
         query,
         candidates,
         scorer=scorer,
@@ -135,7 +120,6 @@ def rerank(
         max_tokens=max_tokens,
         count_tokens=count_tokens,
         trim=trim,
-        unknown=unknown,
     )
     return _run(request, progress)
 
@@ -168,7 +152,9 @@ async def arerank(
         assert ranking[0].index == 0
         ```
     """
-    request = _Request(
+    if unknown:
+        refuse_unknown(unknown, signature(rerank).parameters)
+    request = Request(
         query,
         candidates,
         scorer=scorer,
@@ -180,7 +166,6 @@ async def arerank(
         max_tokens=max_tokens,
         count_tokens=count_tokens,
         trim=trim,
-        unknown=unknown,
     )
     return await _arun(request, progress)
 
@@ -193,14 +178,14 @@ def rerank_passages(
     **options: Any,
 ) -> Ranking:
     """Like `rerank`, but trim and return the texts of the passages, if there are any."""
-    return _run(_Request(query, candidates, passages=passages, **options), progress)
+    return _run(Request(query, candidates, passages=passages, **options), progress)
 
 
 async def arerank_passages(
     query: str, candidates: Iterable[str], passages: Sequence[Passage] | None, **options: Any
 ) -> Ranking:
     """Like `rerank_passages`, without blocking the event loop while the scorer works."""
-    return await _arun(_Request(query, candidates, passages=passages, **options), None)
+    return await _arun(Request(query, candidates, passages=passages, **options), None)
 
 
 def rerank_rows(
@@ -227,13 +212,13 @@ def rerank_rows(
         MissingExtraError: If a package is not installed.
         AuthenticationError: If a service refuses the key.
     """
-    rows: list[_Request | Exception] = []
+    rows: list[Request | Exception] = []
     for query, texts, prior in zip(queries, candidates, priors, strict=True):
         try:
-            rows.append(_Request(query, texts, scorer=scorer, prior=prior, **options))
+            rows.append(Request(query, texts, scorer=scorer, prior=prior, **options))
         except InvalidInputError as error:
             rows.append(error)
-    asked = [row for row in rows if isinstance(row, _Request)]
+    asked = [row for row in rows if isinstance(row, Request)]
     if scorer.remote:
         rankings = iter(calls.run(_rank_at_once(asked, at_once)))
     else:
@@ -241,10 +226,10 @@ def rerank_rows(
     return [row if isinstance(row, Exception) else next(rankings) for row in rows]
 
 
-async def _rank_at_once(requests: Sequence[_Request], at_once: int) -> list[Ranking | Exception]:
+async def _rank_at_once(requests: Sequence[Request], at_once: int) -> list[Ranking | Exception]:
     free = asyncio.Semaphore(at_once)
 
-    async def rank(request: _Request) -> Ranking | Exception:
+    async def rank(request: Request) -> Ranking | Exception:
         async with free:
             try:
                 return await _arun(request, None)
@@ -261,7 +246,7 @@ async def _rank_at_once(requests: Sequence[_Request], at_once: int) -> list[Rank
             task.cancel()
 
 
-def _rank_together(requests: Sequence[_Request], scorer: Scorer) -> list[Ranking | Exception]:
+def _rank_together(requests: Sequence[Request], scorer: Scorer) -> list[Ranking | Exception]:
     scorings: list[Scoring | None] = [None] * len(requests)
     if len(requests) > 1:
         try:
@@ -283,156 +268,25 @@ def _rank_together(requests: Sequence[_Request], scorer: Scorer) -> list[Ranking
     return rankings
 
 
-def _run(request: _Request, progress: Progress | None, scoring: Scoring | None = None) -> Ranking:
-    request.started = time.monotonic()
+def _run(request: Request, progress: Progress | None, scoring: Scoring | None = None) -> Ranking:
+    started = time.monotonic()
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
         if scoring is None:
             scoring = request.scorer.score(request.query, request.to_score, progress=progress)
         ranking = request.rank(scoring)
         if request.trimmers:
-            ranking = trim_ranking(ranking, request.trimmers, request.top_n, request.context)
+            ranking = trim_ranking(
+                ranking, request.trimmers, request.top_n, request.context(started)
+            )
         return finish(ranking)
 
 
-async def _arun(request: _Request, progress: Progress | None) -> Ranking:
-    request.started = time.monotonic()
+async def _arun(request: Request, progress: Progress | None) -> Ranking:
+    started = time.monotonic()
     with observe_ranking(request.scorer.name, len(request.texts)) as finish:
         scoring = await request.scorer.ascore(request.query, request.to_score, progress=progress)
         ranking = request.rank(scoring)
         if request.trimmers:
             trimmers, top_n = request.trimmers, request.top_n
-            ranking = await atrim_ranking(ranking, trimmers, top_n, request.context)
+            ranking = await atrim_ranking(ranking, trimmers, top_n, request.context(started))
         return finish(ranking)
-
-
-class _Request:
-    """A validated call, and the way from its scoring to its ranking."""
-
-    def __init__(
-        self,
-        query: str,
-        candidates: Iterable[str],
-        *,
-        scorer: ScorerLike = "nano",
-        depth: int | None = None,
-        top_n: int | None = None,
-        min_score: float | None = None,
-        blend: BlendLike | None = None,
-        prior: Iterable[float | None] | None = None,
-        max_tokens: int | None = None,
-        count_tokens: CounterLike | None = None,
-        trim: Iterable[TrimLike] | TrimLike | None = None,
-        unknown: Mapping[str, Any] | None = None,
-        passages: Sequence[Passage] | None = None,
-    ) -> None:
-        if unknown:
-            refuse_unknown(unknown, signature(rerank).parameters)
-        self.query = check_query(query)
-        self.depth = optional(check_whole, depth, "depth", error=InvalidInputError)
-        self.top_n = optional(check_whole, top_n, "top_n", error=InvalidInputError)
-        self.min_score = optional(check_number, min_score, "min_score", error=InvalidInputError)
-        self.trimmers = make_trimmers(trim, max_tokens, count_tokens)
-        self.texts = check_texts(candidates, "candidates")
-        self.priors = _check_priors(prior, len(self.texts))
-        self.blend = None if blend is None else make_blend(blend)
-        if self.blend is not None:
-            self.blend.check(self.priors[: self.depth])
-        self.scorer = scorer if isinstance(scorer, Scorer) else shared_scorer(scorer)
-        self._passages = passages
-        self.started = time.monotonic()  # a row of many may begin later
-
-    @property
-    def context(self) -> TrimContext:
-        """The query, the scorer and the passages, for trimmers."""
-        passages = [*map(Passage, self.texts)] if self._passages is None else self._passages
-        return TrimContext(self.query, self.scorer, passages, self.started)
-
-    @property
-    def to_score(self) -> list[str]:
-        """The candidates that are scored; the others follow them."""
-        return self.texts[: self.depth]
-
-    def rank(self, scoring: Scoring) -> Ranking:
-        """Order the candidates, without those below the threshold, and cut them to `top_n`.
-
-        If there are trimmers, all stay: `top_n` is for them.
-        """
-        unread = len(self.texts) - len(scoring.scores)
-        scores = list(scoring.scores)
-        scored = any(score is not None for score in scores)
-        if self.blend is not None:
-            scores = self.blend.apply(scores, self.priors[: self.depth])
-        scores += [None] * unread
-        spans = (*(scoring.spans or ((),) * len(scoring.scores)), *((),) * unread)
-        items = [
-            RankedItem(index, score, prior, passages, text)
-            for index, (score, prior, passages, text) in enumerate(
-                zip(scores, self.priors, spans, self._own_texts, strict=True)
-            )
-        ]
-        # A sort is stable, so equal scores keep first-stage order, and so do unscored items
-        # but where a secondary score orders them.
-        second = (*(scoring.secondary or (None,) * len(scoring.scores)), *(None,) * unread)
-
-        def place(item: RankedItem) -> tuple[bool, bool, float]:
-            score = second[item.index] if item.score is None else item.score
-            return item.score is None, score is None, -(score or 0.0)
-
-        items.sort(key=place)
-        best_score = items[0].score if items else None
-        # Without a score, the model may be missing, or still be loading: it is not asked.
-        scale = scoring.scale or (self.scorer.scale if scored else Scale.LOGIT)
-        degraded = scoring.degraded
-        least = self.min_score
-        if least is not None and scoring.scale and not self.blend:
-            asked = self.scorer.scale
-            if asked is not scale:  # a stand-in's score, which the threshold is not about
-                degraded = f"{degraded}; min_score was not applied: it is a {asked}, not a {scale}"
-                least = None
-        if least is not None:
-            # A cascade's strong stage reads the best, so what is unread is worse than what it read,
-            # unless something failed.
-            whole = scored and scoring.degraded is None
-
-            def stays(item: RankedItem) -> bool:
-                if item.score is None:
-                    return not whole or second[item.index] is None
-                return item.score >= least
-
-            items = [item for item in items if stays(item)]
-        return Ranking(
-            items=tuple(items if self.trimmers else items[: self.top_n]),
-            scorer=self.scorer.name,
-            scale=self.blend.scale if self.blend else scale,
-            usage=scoring.usage,
-            degraded=degraded,
-            causes=unique(scoring.causes),
-            best_score=best_score,
-            nothing_probability=scoring.nothing_probability,
-        )
-
-    @property
-    def _own_texts(self) -> Sequence[str]:
-        if self._passages is None:
-            return self.texts
-        return [passage.text for passage in self._passages]
-
-
-def _check_priors(prior: Iterable[float | None] | None, count: int) -> list[float | None]:
-    if prior is None:
-        return [None] * count
-    if isinstance(prior, str | bytes) or not isinstance(prior, Iterable):
-        raise InvalidInputError(f"prior must be a list of numbers, not {describe(prior)}")
-    check_ordered(prior, "prior")
-    # NaN is how data frames write that a number is missing.
-    priors = [
-        None
-        if isinstance(value, Real) and isnan(value)
-        else optional(check_number, value, f"prior[{i}]", error=InvalidInputError)
-        for i, value in enumerate(prior)
-    ]
-    if len(priors) != count:
-        raise InvalidInputError(
-            f"prior must hold one score for each of the {count} candidates, not {len(priors)}"
-        )
-    return priors

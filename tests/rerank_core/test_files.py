@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rerank_core._files import bounded_lines, replacing
+from rerank_core._files import bounded_bytes, bounded_lines, replacing
 
 
 def test_lines_keep_their_ends_and_have_a_greatest_length() -> None:
@@ -16,6 +16,14 @@ def test_lines_keep_their_ends_and_have_a_greatest_length() -> None:
     assert next(lines) == b"ab\n"
     with pytest.raises(OSError, match="line 2 is longer than 3 bytes"):
         next(lines)
+
+
+def test_a_file_is_read_within_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert bounded_bytes(path, most=3) == b"abc"
+    with pytest.raises(ValueError, match="it is larger than 2 bytes"):
+        bounded_bytes(path, most=2)
 
 
 def test_a_device_without_an_end_does_not_fill_the_memory() -> None:

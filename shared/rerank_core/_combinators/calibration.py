@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rerank_core._checks import check_name, check_number, describe, suggest
 from rerank_core._errors import ConfigurationError
-from rerank_core._files import replacing
+from rerank_core._files import bounded_bytes, replacing
 from rerank_core._types import Scale
 
 __all__ = [
@@ -47,7 +47,6 @@ NEAREST = 1e-6
 """The least distance of two knots."""
 
 _VERSION = 1
-_MOST_BYTES = 1 << 20
 _MOST_KNOTS = 1000
 _WORD = re.compile(r"\w+")
 _SHOWN = 5
@@ -238,9 +237,7 @@ class Calibration:
             ConfigurationError: If it cannot be read, has more than a mebibyte, or does not fit.
         """
         try:
-            with Path(path).open("rb") as stream:
-                data = stream.read(_MOST_BYTES + 1)
-            found = json.loads(data) if len(data) <= _MOST_BYTES else None
+            found = json.loads(bounded_bytes(Path(path)))
         except OSError as error:
             raise ConfigurationError(
                 f"calibration {os.fspath(path)!r} cannot be read: {error.strerror}"
@@ -250,10 +247,7 @@ class Calibration:
                 f"calibration {os.fspath(path)!r} is not JSON: {error}"
             ) from error
         if not isinstance(found, Mapping):
-            raise ConfigurationError(
-                f"calibration {os.fspath(path)!r} must be an object of at most "
-                f"{_MOST_BYTES:,} bytes"
-            )
+            raise ConfigurationError(f"calibration {os.fspath(path)!r} must be an object")
         try:
             return cls.from_json(found)
         except ConfigurationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import attrgetter
@@ -128,7 +128,7 @@ class Budget(ScoringTrimmer):
             if taken <= room:
                 kept.append(item)
                 room -= taken
-            elif not kept or self._fitting(item, _best_first(item, context), room, count):
+            elif not kept or any(self._fitting(item, _best_first(item, context), room, count)):
                 return kept, item, room
         return kept, None, room
 
@@ -138,9 +138,9 @@ class Budget(ScoringTrimmer):
         sentences: Iterable[Sentence],
         room: int,
         count: Callable[[str], int],
-    ) -> list[Sentence]:
-        """Return the sentences that fit alone, with their headings."""
-        return [s for s in sentences if count(shorten(item, [s], self.mark).excerpt) <= room]
+    ) -> Iterator[Sentence]:
+        """Yield the sentences that fit alone, with their headings."""
+        return (s for s in sentences if count(shorten(item, [s], self.mark).excerpt) <= room)
 
     def _chosen(
         self,

@@ -105,7 +105,7 @@ class Adaptive(Trimmer):
 
     Args:
         drop: A candidate stays if its score is at most this share of the way from the best score
-            to the mean of all below the best: from 0 (only ties with the best stay) to 1 (those
+            to the mean of all scores: from 0 (only ties with the best stay) to 1 (those
             that are not below the mean). None: only `least` drops. Default 0.75.
         least: The score that the best candidate needs, and every other one that stays; on the scale
             of the ranking, and best a calibrated probability, which is not applied to the scores of

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rerank_core._display import printable
 from rerank_core._errors import ConfigurationError, InvalidInputError
+from rerank_core._files import bounded_bytes
 from rerank_core._loading import load_scorer
 from rerank_core._scorer import Scorer
 from rerank_core.cli._guard import on_interrupt
@@ -29,7 +30,6 @@ __all__ = [
     "scorer_maker",
 ]
 
-_MOST_PRICES = 1 << 20
 _LABELLED = re.compile(r"([\w.+-]+)=(.+)", re.DOTALL)
 
 
@@ -201,8 +201,7 @@ def _read_prices(path: Path | None) -> Mapping[str, object]:
     if path is None:
         return {}
     try:
-        with path.open("rb") as stream:
-            prices = json.loads(stream.read(_MOST_PRICES))
+        prices = json.loads(bounded_bytes(path))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: not JSON: {error}") from None
     if not isinstance(prices, dict):

@@ -17,13 +17,17 @@ from rerank_core._models import list_models
 from rerank_core._trimming import Trimmer, make_trimmers
 
 __all__ = [
+    "DepthOption",
     "FirstStageOption",
+    "ForceOption",
+    "MinScoreOption",
     "PricesOption",
     "QrelsOption",
     "ResamplesOption",
     "ResumeOption",
     "SampleOption",
     "ScorerOption",
+    "TopNOption",
     "choice",
     "choices",
     "duration",
@@ -171,4 +175,29 @@ ResamplesOption = Annotated[
         parser=whole(100),
         help="Resamples of the bootstrap and the randomisation test.",
     ),
+]
+DepthOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        parser=whole(1),
+        help="Score only the first N candidates; the rest follow, unscored.",
+    ),
+]
+TopNOption = Annotated[
+    int | None,
+    typer.Option(
+        "--top-n", "-n", metavar="N", parser=whole(1), help="Keep only the N best candidates."
+    ),
+]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SCORE",
+        parser=number(),
+        help="Drop candidates that score lower, on the scale of the scorer or of the blend.",
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace an earlier export once the new one is complete.")
 ]

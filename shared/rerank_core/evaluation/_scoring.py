@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from rerank_core._blend import Blend
 from rerank_core._checks import check_whole, describe, is_blank
+from rerank_core._combinators.base import Wrapper
 from rerank_core._errors import ConfigurationError
 from rerank_core._reranking import rerank_passages
 from rerank_core._scorer import Scorer
@@ -20,7 +21,16 @@ from rerank_core.evaluation._first_stage import FirstStage
 from rerank_core.evaluation._journal import Journal
 from rerank_core.evaluation._metrics import Orders, Values, measure
 
-__all__ = ["WARM_UP", "EvalProgress", "Evaluator", "Replay", "Scored", "Task", "watched"]
+__all__ = [
+    "WARM_UP",
+    "EvalProgress",
+    "Evaluator",
+    "Journaled",
+    "Replay",
+    "Scored",
+    "Task",
+    "watched",
+]
 
 T = TypeVar("T")
 
@@ -153,7 +163,7 @@ class Replay(Scorer):
     def sentence_scorer(self, elapsed: float) -> Scorer | None:
         """Return the scorer's own, which has the time that scoring left it."""
         scorer = self._scorer.sentence_scorer(elapsed + self._scoring.usage.seconds)
-        return scorer and _Journaled(scorer, self._journal)
+        return scorer and Journaled(scorer, self._journal)
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         del query, progress  # a replay belongs to one query, and takes no time
@@ -168,24 +178,17 @@ class Replay(Scorer):
         )
 
 
-class _Journaled(Scorer):
-    """Scorer whose scorings a journal keeps."""
+class Journaled(Wrapper):
+    """Scorer whose scorings a journal keeps, so that what it knows is not scored again.
+
+    Args:
+        scorer: The scorer.
+        journal: Known scorings; new ones are added.
+    """
 
     def __init__(self, scorer: Scorer, journal: Journal) -> None:
-        self._scorer = scorer
+        super().__init__(scorer)
         self._journal = journal
-
-    @property
-    def name(self) -> str:
-        return self._scorer.name
-
-    @property
-    def scale(self) -> Scale:
-        return self._scorer.scale
-
-    @property
-    def fingerprint(self) -> str:
-        return self._scorer.fingerprint
 
     def _score(self, query: str, texts: Sequence[str], progress: Progress) -> Scoring:
         scoring = self._journal.find(self._scorer, query, texts)

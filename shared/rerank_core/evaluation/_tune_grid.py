@@ -96,20 +96,19 @@ class Grid:
                 scorer.load()  # refuses the calibration of another scorer
         nothing = self._replay.nothing
         self.all = [Configuration(FIRST_STAGE, frozenset(), None, 0)]
+        self._scores = [nothing]
         values = [self._replay.values(nothing)]
-        seconds, cost = [nothing.seconds], [nothing.cost]
         for depth in evaluator.task.depths:
             for source, blend in product(self._sources(depth), blends):
                 suffix = "" if blend is None else f" + {blend.method}:{blend.weight:g}"
                 name = f"{source.name}{suffix} @{depth}"
                 self.all.append(Configuration(name, source.labels, source.scorer, depth, blend))
                 values.append(self._replay.values(source.scores, blend))
-                seconds.append(source.scores.seconds)
-                cost.append(source.scores.cost)
+                self._scores.append(source.scores)
         self._alone = np.array([len(each.labels) < 2 and not each.blend for each in self.all])
         self.values = np.array(values)
-        self.p95 = np.percentile(seconds, 95, axis=1) * 1000
-        self.cost = np.mean(cost, axis=1) * 1000
+        self.p95 = np.percentile([scores.seconds for scores in self._scores], 95, axis=1) * 1000
+        self.cost = np.mean([scores.cost for scores in self._scores], axis=1) * 1000
 
     def _sources(self, depth: int) -> Iterator[_Source]:
         """Return each scorer and each cascade at a depth."""
@@ -181,12 +180,7 @@ class Grid:
         Returns:
             What each loses of the metric, and how many of the `top` first passages are below it.
         """
-        chosen = self.all[best]
-        (scores,) = (
-            source.scores
-            for source in self._sources(chosen.depth)
-            if f"{source.name} @{chosen.depth}" == chosen.name
-        )
+        scores = self._scores[best]
         scored = (~np.isnan(scores.values)).sum(axis=1)
         kept = [(scores.values >= least).sum(axis=1) for least in thresholds]
         values = [self._replay.values(scores, kept=each) for each in kept]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, NonNegativeInt, Pos
 from pydantic import ValidationError as _ValidationError
 
 from rerank_core._errors import ConfigurationError
+from rerank_core._files import bounded_bytes
 from rerank_core.serving._door import check_keys
 
 __all__ = ["KEY_VARIABLE", "Settings", "read_settings"]
@@ -80,7 +81,10 @@ class Settings(BaseModel):
     def _keys(self) -> list[str]:
         if self.api_key_file is not None:
             source = str(self.api_key_file)
-            lines = self.api_key_file.read_text(encoding="utf-8").splitlines()
+            try:
+                lines = bounded_bytes(self.api_key_file).decode().splitlines()
+            except ValueError:  # the error would show a byte of a key
+                raise ConfigurationError(f"{source} is not a text file of keys") from None
         else:
             source, lines = KEY_VARIABLE, [os.environ.get(KEY_VARIABLE, "")]
         keys = [line.strip() for line in lines if line.strip()]
@@ -110,8 +114,8 @@ def read_settings(file: Path | None, given: Mapping[str, Any]) -> Settings:
     found: dict[str, Any] = {}
     if file is not None:
         try:
-            content = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            content = tomllib.loads(bounded_bytes(file).decode())
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"{file} is not TOML: {error}") from error
         server = content.pop("server", {})
         if not isinstance(server, dict) or "models" in server:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rerank_core._scorer import Scorer
 from rerank_core.evaluation import Journal, Task
-from rerank_core.evaluation._scoring import EvalProgress, watched
+from rerank_core.evaluation._scoring import EvalProgress, Journaled, watched
 
 __all__ = ["Candidates", "read_candidates", "sample"]
 
@@ -66,11 +66,7 @@ def read_candidates(
         asked, texts = collection.queries[query], [collection.documents[name] for name in ids]
         total = np.zeros(len(texts))
         for teacher in teachers:
-            scoring = journal.find(teacher, asked, texts)
-            if scoring is None:
-                scoring = teacher.score(asked, texts)
-                journal.keep(teacher, asked, texts, scoring)
-            total += _standardised(scoring.scores)
+            total += _standardised(Journaled(teacher, journal).score(asked, texts).scores)
         relevant = np.array([name in judged for name in ids])
         targets = _SPREAD * (_standardised(total) + _LABEL * relevant)
         found.append(Candidates(asked, texts, targets, relevant))

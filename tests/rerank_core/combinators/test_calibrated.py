@@ -225,7 +225,7 @@ VALID = PLATT.to_json()
         ("", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("[]", "must be an object"),
-        (json.dumps({**VALID, "figures": {"x": "y" * (1 << 20)}}), "at most 1,048,576 bytes"),
+        (json.dumps({**VALID, "figures": {"x": "y" * (1 << 20)}}), "larger than 1,048,576 bytes"),
         (json.dumps({**VALID, "calibration": 2}), "version 1, but 2; make it again"),
         (json.dumps({**VALID, "calibration": True}), "version 1, but True"),
         (json.dumps({**VALID, "knot": []}), "unknown field 'knot'; did you mean 'knots'"),

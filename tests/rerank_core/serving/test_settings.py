@@ -47,6 +47,7 @@ def test_a_file_and_options_over_it(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("models = [", "is not TOML"),
+        pytest.param("#" * ((1 << 20) + 1), "is not TOML: it is larger than 1,048,5", id="large"),
         ("[model]\na = 'nano'", "there is no 'model'; there are the tables models and server"),
         ("[server]\nprot = 1", "prot: Extra inputs"),
         ("[server]\nport = 70000", "port: Input should be less than"),
@@ -97,3 +98,13 @@ def test_what_is_no_key(key: str, tmp_path: Path) -> None:
     assert not key or key not in before + after
     with pytest.raises(FileNotFoundError):
         Settings(api_key_file=tmp_path / "gone").app_options()
+
+
+def test_a_file_of_keys_that_is_no_text_shows_nothing_of_it(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    for content in (b"\xff" + KEY.encode(), b"k" * ((1 << 20) + 1)):
+        keys.write_bytes(content)
+        with pytest.raises(ConfigurationError) as caught:
+            Settings(api_key_file=keys).app_options()
+        assert str(caught.value) == f"{keys} is not a text file of keys"
+        assert caught.value.__cause__ is None

@@ -10,10 +10,12 @@ import typer
 
 from rerank_core.cli._command import examples
 from rerank_core.cli._values import (
+    DepthOption,
+    MinScoreOption,
     ScorerOption,
+    TopNOption,
     choice,
     choices,
-    number,
     suggested,
     trimmer_names,
     whole,
@@ -67,24 +69,9 @@ def bulk(
             "path.",
         ),
     ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=whole(1),
-            help="Score only the first N candidates; the rest follow, unscored.",
-        ),
-    ] = None,
-    top_n: Annotated[
-        int | None,
-        typer.Option(
-            "--top-n", "-n", metavar="N", parser=whole(1), help="Keep only the N best candidates."
-        ),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(metavar="SCORE", parser=number(), help="Drop candidates that score lower."),
-    ] = None,
+    depth: DepthOption = None,
+    top_n: TopNOption = None,
+    min_score: MinScoreOption = None,
     blend: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from rerank_core.cli._command import examples
-from rerank_core.cli._values import choice, choices, hub_models, suggested, whole
+from rerank_core.cli._values import (
+    ForceOption,
+    choice,
+    choices,
+    hub_models,
+    suggested,
+    whole,
+)
 
 __all__ = ["EPILOG", "HELP", "export"]
 
@@ -69,10 +76,7 @@ def export(
         str | None,
         typer.Option(metavar="REVISION", help="A branch, tag or commit on the hub."),
     ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Replace an earlier export once the new one is complete."),
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Turn a torch cross-encoder into an ONNX folder."""
     options = locals()

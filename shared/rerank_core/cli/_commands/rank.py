@@ -19,9 +19,11 @@ from rerank_core.cli._command import examples
 from rerank_core.cli._rank import OutputFormat, RankOptions, rank_file
 from rerank_core.cli._records import InputFormat
 from rerank_core.cli._values import (
+    DepthOption,
+    MinScoreOption,
+    TopNOption,
     choice,
     choices,
-    number,
     output_file,
     scorers,
     suggested,
@@ -80,28 +82,9 @@ def rank(
             "trimmers. The options here replace what it says.",
         ),
     ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=whole(1),
-            help="Score only the first N candidates; the rest follow, unscored.",
-        ),
-    ] = None,
-    top_n: Annotated[
-        int | None,
-        typer.Option(
-            "--top-n", "-n", metavar="N", parser=whole(1), help="Keep only the N best candidates."
-        ),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SCORE",
-            parser=number(),
-            help="Drop candidates that score lower, on the scale of the scorer or of the blend.",
-        ),
-    ] = None,
+    depth: DepthOption = None,
+    top_n: TopNOption = None,
+    min_score: MinScoreOption = None,
     blend: Annotated[
         str | None,
         typer.Option(

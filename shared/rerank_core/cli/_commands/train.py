@@ -10,6 +10,7 @@ import typer
 from rerank_core.cli._command import examples
 from rerank_core.cli._values import (
     FirstStageOption,
+    ForceOption,
     QrelsOption,
     number,
     scorers,
@@ -95,10 +96,7 @@ def train(
             help="Keep the teachers' scores and the state of the training in this folder.",
         ),
     ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Replace an earlier export once the new one is complete."),
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Train a small cross-encoder on your own collection."""
     options = locals()
