@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def main() -> int:
     parser.add_argument("--models", type=Path, help="keep the models there for the next run")
     parser.add_argument("--environments", type=Path, default=Path("benchmarks/.environments"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and the servers end, too
     if not Path("/proc/self/statm").exists():
         parser.error("processor time and memory are read from /proc: Linux only")
     work = make_workload("mixed", _CANDIDATES)

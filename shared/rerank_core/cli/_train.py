@@ -96,7 +96,7 @@ def _rows(report: TrainReport) -> list[tuple[str, str]]:
     interval = "" if found.low is None else f", 95% interval {found.low:+.4f} to {found.high:+.4f}"
     return [
         ("trained on", f"{report.trained} queries, {report.steps} steps"),
-        ("held out", f"{report.held_out} queries"),
+        ("held out", f"{len(report.held_out)} queries"),
         ("  nDCG@10 before", f"{report.before:.4f}"),
         ("  nDCG@10 after", f"{report.after:.4f}"),
         ("  difference", f"{found.difference:+.4f}{interval}, p = {found.p:.3g}"),

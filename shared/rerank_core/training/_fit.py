@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
+from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import ListNetLoss
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
@@ -22,8 +24,10 @@ from rerank_core.training._start import trained_groups
 
 __all__ = ["fit"]
 
-_LISTS = 4  # per step
-_CHECKS = 10  # of the loss on the queries for stopping
+_LISTS = 8  # per step
+_CHECKS = 10  # on the queries for stopping
+_DRAWS = 3  # lists of each query for stopping
+_SCALES = 2.0 ** np.arange(-3, 1.5, 0.5)  # of logits, that a check tries
 _PATIENCE = 4  # checks without a lower loss
 _SHARES = (0.25, 0.5, 0.75)  # of what was learnt, that are tried beside all of it
 _NEVER = 1 << 30
@@ -65,6 +69,7 @@ def fit(
     groups = trained_groups(model, rate)
     start = _copy(groups)
     on_cpu = model.device.type == "cpu"
+    half = on_cpu and "AVX512" in torch.backends.cpu.get_cpu_capability()
     clock = _Clock(seconds, work / _ELAPSED, progress)
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     trainer = _Trainer(
@@ -73,7 +78,6 @@ def fit(
             output_dir=str(work),
             num_train_epochs=1,
             per_device_train_batch_size=_LISTS,
-            per_device_eval_batch_size=_LISTS,
             # The clock says when; both must agree for the best state to be found.
             eval_strategy="steps",
             save_strategy="steps",
@@ -84,14 +88,14 @@ def fit(
             metric_for_best_model="eval_loss",
             greater_is_better=False,
             use_cpu=on_cpu,
-            bf16=on_cpu and "AVX512" in torch.backends.cpu.get_cpu_capability(),
+            bf16=half,
             seed=seed,
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
         ),
         train_dataset=_dataset(learnt, passes, seed),
-        eval_dataset=_dataset(checked, 1, seed),
+        evaluator=_Check(checked, seed, half=half),
         loss=ListNetLoss(model, mini_batch_size=16),
         optimizers=(optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, clock.rate)),
         callbacks=[clock, EarlyStoppingCallback(_PATIENCE)],
@@ -150,6 +154,46 @@ class _Clock(TrainerCallback):
         """Return the share of the time or of the passes that is over."""
         passed = (time.monotonic() - self._began) / self._seconds
         return min(1.0, max(passed, float(state.global_step / state.max_steps)))
+
+
+class _Check(BaseEvaluator):
+    """Loss on the queries for stopping, with logits at the scale that suits them best.
+
+    A student that is too sure of itself may still order better than before.
+    """
+
+    def __init__(self, checked: Sequence[Candidates], seed: int, *, half: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._half = half
+        self._pairs: list[tuple[str, str]] = []
+        self._targets: list[NDArray[np.float64]] = []
+        for row in range(_DRAWS * len(checked)):
+            found = checked[row % len(checked)]
+            listed, wanted = sample(found, np.random.default_rng((seed, row)))
+            self._pairs += [(found.query, text) for text in listed]
+            self._targets.append(_log_softmax(np.array(wanted)))
+
+    def __call__(self, model: Any, *_: object, **__: object) -> dict[str, float]:
+        """Return the loss of a model."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
+            logits = model.predict(
+                self._pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False
+            )
+        lists = np.split(logits, np.cumsum([len(wanted) for wanted in self._targets])[:-1])
+        losses = [
+            sum(
+                float(np.exp(wanted) @ (wanted - _log_softmax(scale * found)))
+                for found, wanted in zip(lists, self._targets, strict=True)
+            )
+            for scale in _SCALES
+        ]
+        return {"loss": min(losses) / len(lists)}
+
+
+def _log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    shifted = logits.astype(float) - logits.max()
+    found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
+    return found
 
 
 def _dataset(candidates: Sequence[Candidates], passes: int, seed: int) -> Dataset:

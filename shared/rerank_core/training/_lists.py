@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerank_core._scorer import Scorer
 from rerank_core.evaluation import Journal, Task
+from rerank_core.evaluation._metrics import measure
 from rerank_core.evaluation._scoring import EvalProgress, Journaled, watched
 
 __all__ = ["Candidates", "read_candidates", "sample"]
 
-_SIZE = 16  # candidates of a list
+_SIZE = 8  # candidates of a list
 _POSITIVES = 4
 _HARD = 0.7  # of the negatives, taken from the first half of the teachers' order
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)  # of the first stage in the targets, that are tried
 _LABEL = 2.0  # added to the target of a relevant candidate, in standard deviations
 _SPREAD = 3.0  # standard deviation of the targets, about that of nano's own scores
 
@@ -48,13 +52,17 @@ def read_candidates(
     *,
     labels: bool,
     progress: EvalProgress | None,
-) -> list[Candidates]:
+) -> dict[str, Candidates]:
     """Score the candidates of queries with the teachers, unless the journal knows the scores.
 
-    Relevant documents that the first stage did not find are added if labels are used.
+    If labels are used, relevant documents that the first stage did not find are added, and its own
+    scores join those of the teachers, with the share that orders these queries best.
+
+    Returns:
+        Candidates by query id; queries that have less than two are left out.
     """
     collection = task.collection
-    found = []
+    read = []
     for query in watched(queries, "teachers' scores", progress):
         hits = task.first_stage.candidates.get(query, ())[: max(task.depths)]
         grades = collection.judgements[query]
@@ -67,10 +75,50 @@ def read_candidates(
         total = np.zeros(len(texts))
         for teacher in teachers:
             total += _standardised(Journaled(teacher, journal).score(asked, texts).scores)
-        relevant = np.array([name in judged for name in ids])
-        targets = _SPREAD * (_standardised(total) + _LABEL * relevant)
-        found.append(Candidates(asked, texts, targets, relevant))
-    return found
+        found = {hit.id: hit.score for hit in hits}
+        first = _standardised([found.get(name) for name in ids])
+        read.append(_Read(query, ids, len(set(ids) & set(found)), _standardised(total), first))
+    share = _share(task, read) if labels else 0.0
+    candidates = {}
+    for item in read:
+        grades = collection.judgements[item.query]
+        relevant = np.array([labels and grades.get(name, 0) > 0 for name in item.ids])
+        targets = _SPREAD * (_standardised(item.mixed(share)) + _LABEL * relevant)
+        texts = [collection.documents[name] for name in item.ids]
+        candidates[item.query] = Candidates(
+            collection.queries[item.query], texts, targets, relevant
+        )
+    return candidates
+
+
+class _Read(NamedTuple):
+    """Candidates of a query, and their scores by the teachers and by the first stage."""
+
+    query: str
+    ids: list[str]
+    hits: int  # of the first stage; they come first
+    taught: _Array
+    first: _Array
+
+    def mixed(self, share: float) -> _Array:
+        return (1 - share) * self.taught + share * self.first
+
+
+def _share(task: Task, read: Sequence[_Read]) -> float:
+    """Return the share of the first stage with the highest nDCG@10."""
+    judgements = {item.query: task.collection.judgements[item.query] for item in read}
+
+    def quality(share: float) -> float:
+        orders = {
+            item.query: [
+                item.ids[at] for at in np.argsort(-item.mixed(share)[: item.hits], kind="stable")
+            ]
+            for item in read
+        }
+        (values,) = measure(["nDCG@10"], judgements, orders).values()
+        return fmean(values.values())
+
+    return max(_SHARES, key=quality) if read else 0.0
 
 
 def sample(candidates: Candidates, chance: np.random.Generator) -> tuple[list[str], list[float]]:

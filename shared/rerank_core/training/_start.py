@@ -24,7 +24,7 @@ from rerank_core.training._student import Student
 
 __all__ = ["Gated", "load_start", "save_start", "trained_groups"]
 
-_QUERY_TOKENS, _PASSAGE_TOKENS = 64, 160  # read in training, which takes most of its time for them
+_QUERY_TOKENS, _PASSAGE_TOKENS = 64, 192  # read in training, which takes most of its time for them
 _HEADS, _SCALARS = 5, 50  # times the learning rate: what is small may change faster
 
 
@@ -122,7 +122,8 @@ def trained_groups(model: CrossEncoder, rate: float) -> list[dict[str, Any]]:
     """Freeze what training leaves as it is, and return the other parameters with learning rates.
 
     Embeddings stay: most words of a collection do not occur in the queries of its training. Of the
-    embedded model, the layers that read texts apart and the sparse branch stay, too.
+    embedded model, the layers that read texts apart and the sparse branch stay, too; only
+    the weight of its score changes.
     """
     for parameter in model.parameters():
         parameter.requires_grad = False
@@ -137,7 +138,7 @@ def trained_groups(model: CrossEncoder, rate: float) -> list[dict[str, Any]]:
         heads = [student.shared_token, *student.weigh.parameters(), *student.head.parameters()]
         scalars = [student.gates, student.late, student.tau]
         groups = [
-            ([*opened.parameters()], rate),
+            ([*opened.parameters(), *student.sparse_weight.parameters()], rate),
             (heads, _HEADS * rate),
             (scalars, _SCALARS * rate),
         ]

@@ -101,8 +101,8 @@ class Student(nn.Module):
         """
         with torch.no_grad():
             q, p = self.lower(query, query_mask), self.lower(passage, passage_mask)
-            weight = self.sparse_weight(_mean(q.float(), query_mask))[of, 0]
             sparse = self.sparse_score(query, query_mask, passage, passage_mask, of)
+        weight = self.sparse_weight(_mean(q.float(), query_mask))[of, 0]
         q, query, query_mask = q[of], query[of], query_mask[of]
         same = (query[:, :, None] == passage[:, None, :]) & (query >= self.first_content)[..., None]
         q = q + same.any(2)[..., None] * self.shared_token[0]

@@ -28,6 +28,7 @@ __all__ = ["TrainReport", "train"]
 _METRIC = "nDCG@10"
 _STOPPING = 0.15  # of the queries that are not held out
 _FEWEST = 10  # queries to train on
+_NANO_RATE, _RATE = 1e-4, 2e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class TrainReport:
         before: nDCG@10 of the start on them.
         after: nDCG@10 of the student.
         trained: Number of queries that were trained on, those for stopping included.
-        held_out: Number of held-out queries.
+        held_out: Ids of the held-out queries.
         steps: Number of steps that were made.
 
     Example:
@@ -61,7 +62,7 @@ class TrainReport:
     before: float
     after: float
     trained: int
-    held_out: int
+    held_out: tuple[str, ...]
     steps: int
 
 
@@ -73,8 +74,8 @@ def train(
     teachers: Sequence[Scorer] = (),
     labels: bool = False,
     minutes: float = 30,
-    passes: int = 30,
-    learning_rate: float = 2e-5,
+    passes: int = 100,
+    learning_rate: float | None = None,
     held_out: float = 0.3,
     resume: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -85,10 +86,11 @@ def train(
 
     Some queries are held out first, and some of the others are set aside to choose the best state
     by. The student learns to score candidates as the teachers do together, each standardised over
-    the candidates of a query, and to prefer relevant ones. Without teachers, the start itself is
-    the teacher. The folder is written only if the exported student's nDCG@10 on the held-out
-    queries is higher than that of the start, and a randomisation test finds that significant
-    (p < 0.05).
+    the candidates of a query. With labels, it also learns to prefer relevant candidates, and the
+    first stage's scores join the teachers' with the share that orders these queries best. Without
+    teachers, the start itself is the teacher. The folder is written only if the exported student's
+    nDCG@10 on the held-out queries is higher than that of the start, and a randomisation test finds
+    that significant (p < 0.05).
 
     Args:
         task: Collection, candidates, and queries to use.
@@ -98,7 +100,8 @@ def train(
         labels: Learn from judgements, too.
         minutes: Time for training. Scoring by the teachers and the comparison come on top.
         passes: Most passes over the queries, however much time is left.
-        learning_rate: Learning rate of the encoder's weights.
+        learning_rate: Learning rate of the encoder's weights. Default: 1e-4 for ``"nano"``, else
+            2e-5.
         held_out: Share of the queries to hold out, from 0.1 to 0.9.
         resume: Folder for the teachers' scores and the state of the training: after an
             interruption, the same call continues from there. Default: nothing is kept.
@@ -139,6 +142,8 @@ def train(
 
     check_number(minutes, "minutes", above=0)
     check_whole(passes, "passes")
+    if learning_rate is None:
+        learning_rate = _NANO_RATE if start == "nano" else _RATE
     check_number(learning_rate, "learning_rate", above=0)
     check_number(held_out, "held_out", least=0.1, most=0.9)
     check_whole(seed, "seed", least=0)
@@ -153,11 +158,16 @@ def train(
         keep = Path(scratch if resume is None else resume)
         keep.mkdir(exist_ok=True)
         with Journal(keep) as journal:
+            read = read_candidates(
+                task,
+                (*learnt_ids, *checked_ids),
+                teachers or [first],
+                journal,
+                labels=labels,
+                progress=progress,
+            )
             learnt, checked = (
-                read_candidates(
-                    task, ids, teachers or [first], journal, labels=labels, progress=progress
-                )
-                for ids in (learnt_ids, checked_ids)
+                [read[query] for query in ids if query in read] for ids in (learnt_ids, checked_ids)
             )
             if len(learnt) < _FEWEST or not checked:
                 raise ConfigurationError(
@@ -206,7 +216,7 @@ def train(
         before=before,
         after=after,
         trained=len(learnt) + len(checked),
-        held_out=len(proof),
+        held_out=proof,
         steps=steps,
     )
 
