@@ -74,7 +74,7 @@ def train(
     teachers: Sequence[Scorer] = (),
     labels: bool = False,
     minutes: float = 30,
-    passes: int = 100,
+    passes: int = 14,
     learning_rate: float | None = None,
     held_out: float = 0.3,
     resume: str | os.PathLike[str] | None = None,
@@ -98,8 +98,8 @@ def train(
         start: ``"nano"``, or a cross-encoder with one label by folder or hub id.
         teachers: Scorers to learn from. Whether a service's terms allow it is yours to check.
         labels: Learn from judgements, too.
-        minutes: Time for training. Scoring by the teachers and the comparison come on top.
-        passes: Most passes over the queries, however much time is left.
+        minutes: Most time for training. Scoring by the teachers and the comparison come on top.
+        passes: Passes over the queries, unless the time ends first.
         learning_rate: Learning rate of the encoder's weights. Default: 1e-4 for ``"nano"``, else
             2e-5.
         held_out: Share of the queries to hold out, from 0.1 to 0.9.

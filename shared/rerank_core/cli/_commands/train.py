@@ -70,7 +70,7 @@ def train(
         typer.Option(
             metavar="N",
             parser=number(),
-            help="Time for training. The teachers and the comparison come on top.",
+            help="Most time for training. The teachers and the comparison come on top.",
         ),
     ] = 30,
     depth: Annotated[
