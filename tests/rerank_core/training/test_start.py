@@ -53,7 +53,8 @@ def test_training_changes_the_layers_that_read_both_texts(
     after = nano.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     parts = {name.removeprefix("0.student.").split(".")[0] for name in changed}
-    assert parts == {"layers", "gates", "shared_token", "tau", "late", "weigh", "head"}
+    learnt = {"layers", "gates", "shared_token", "tau", "late", "weigh", "head", "sparse_weight"}
+    assert parts == learnt
     assert {name.split(".")[3] for name in changed if ".layers." in name} == {"2", "3", "4", "5"}
 
     save_start(nano, tmp_path / "saved")
