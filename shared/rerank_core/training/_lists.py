@@ -77,16 +77,16 @@ def read_candidates(
             total += _standardised(Journaled(teacher, journal).score(asked, texts).scores)
         found = {hit.id: hit.score for hit in hits}
         first = _standardised([found.get(name) for name in ids])
-        read.append(_Read(query, ids, len(set(ids) & set(found)), _standardised(total), first))
+        relevant = np.array([name in judged for name in ids])
+        count = sum(name in found for name in ids)
+        read.append(_Read(query, ids, count, relevant, _standardised(total), first))
     share = _share(task, read) if labels else 0.0
     candidates = {}
     for item in read:
-        grades = collection.judgements[item.query]
-        relevant = np.array([labels and grades.get(name, 0) > 0 for name in item.ids])
-        targets = _SPREAD * (_standardised(item.mixed(share)) + _LABEL * relevant)
+        targets = _SPREAD * (_standardised(item.mixed(share)) + _LABEL * item.relevant)
         texts = [collection.documents[name] for name in item.ids]
         candidates[item.query] = Candidates(
-            collection.queries[item.query], texts, targets, relevant
+            collection.queries[item.query], texts, targets, item.relevant
         )
     return candidates
 
@@ -97,6 +97,7 @@ class _Read(NamedTuple):
     query: str
     ids: list[str]
     hits: int  # of the first stage; they come first
+    relevant: NDArray[np.bool_]
     taught: _Array
     first: _Array
 

@@ -98,7 +98,8 @@ def train(
         start: ``"nano"``, or a cross-encoder with one label by folder or hub id.
         teachers: Scorers to learn from. Whether a service's terms allow it is yours to check.
         labels: Learn from judgements, too.
-        minutes: Most time for training. Scoring by the teachers and the comparison come on top.
+        minutes: Maximum time for training. Scoring by the teachers and the comparison come
+            on top.
         passes: Passes over the queries, unless the time ends first.
         learning_rate: Learning rate of the encoder's weights. Default: 1e-4 for ``"nano"``, else
             2e-5.

@@ -70,7 +70,7 @@ def train(
         typer.Option(
             metavar="N",
             parser=number(),
-            help="Most time for training. The teachers and the comparison come on top.",
+            help="Maximum time for training. The teachers and the comparison come on top.",
         ),
     ] = 30,
     depth: Annotated[
